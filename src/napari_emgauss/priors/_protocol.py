@@ -1,0 +1,86 @@
+"""What a prior is: something that guesses the slice at any depth from the observed slices.
+
+A prior makes the pseudo-labels of the teacher-student stage. It is also an interpolation method of its own, and
+``evaluate`` scores it as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The kept slices of a stack as priors see them.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(K, H, W)`` float32 in the unit range.
+    z_nm : ndarray
+        ``(K,)`` float64, strictly increasing, nm.
+    pixel_size_nm : tuple of float
+        ``(y, x)`` in nm.
+    """
+
+    images: NDArray[np.float32]
+    z_nm: NDArray[np.float64]
+    pixel_size_nm: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """A guessed slice.
+
+    Parameters
+    ----------
+    image : ndarray
+        ``(H, W)`` float32, unit range.
+    confidence : ndarray or None
+        ``(H, W)`` float32 in [0, 1]; None where the prior has no opinion of itself.
+    """
+
+    image: NDArray[np.float32]
+    confidence: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class PriorProgress:
+    """Told while a prior prepares itself: ``fraction`` in [0, 1], ``loss`` where it trains, and a line of text."""
+
+    fraction: float
+    loss: float | None = None
+    text: str = ""
+
+
+class Interpolator(Protocol):
+    """A prior made ready for one stack."""
+
+    def at(self, z_nm: float) -> PseudoLabel:
+        """Guess the slice at depth ``z_nm`` (nm, between the first and the last observed slice)."""
+        ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A way to guess slices. ``name`` is how settings and the command line call it."""
+
+    name: str
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> Interpolator:
+        """Learn or compute what is needed, once per stack.
+
+        ``on_progress`` may raise to stop a long preparation; the exception passes through.
+        """
+        ...
