@@ -1,0 +1,7 @@
+"""``python -m napari_emgauss.cli``: the ``emgauss`` command where its script is not on the path."""
+
+import sys
+
+from napari_emgauss.cli import main
+
+sys.exit(main())

@@ -1,0 +1,84 @@
+"""Kinds of arguments: each turns a string of the command line into a value, or says what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import math
+from typing import Any
+
+
+def number(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a finite number")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above zero."""
+    value = number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not above zero")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not at least 1")
+    return value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Comma-separated names, each once."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise argparse.ArgumentTypeError("no name given")
+    return found
+
+
+def slice_numbers(text: str) -> tuple[int, ...]:
+    """Slice numbers such as ``12,57-59``, counted from 0, sorted and each once."""
+    found: set[int] = set()
+    for part in (part.strip() for part in text.split(",")):
+        first, dash, last = part.partition("-")
+        try:
+            start = int(first)
+            stop = int(last) if dash else start
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{part}' is neither a slice number nor a range such as 57-59") from None
+        if stop < start:
+            raise argparse.ArgumentTypeError(f"'{part}' runs backwards")
+        found.update(range(start, stop + 1))
+    return tuple(sorted(found))
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``key=value``; the value is a Python literal (number, true/false, none, tuple) or else a word."""
+    key, equals, value = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not key.replace(".", "_").isidentifier():
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form key=value")
+    return key, literal(value.strip())
+
+
+def literal(text: str) -> Any:
+    """A word of the command line as the value it means."""
+    word = text.lower()
+    if word in ("true", "false"):
+        return word == "true"
+    if word in ("none", "null", ""):
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,187 @@
+"""Sub-commands and their options, without what they do: this module imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from napari_emgauss.cli import _arguments as kinds
+
+Commands = Any  # argparse's _SubParsersAction, which is private
+
+DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says what it took and why"
+
+
+def _command(commands: Commands, name: str, handler: str, summary: str, **options: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_stack_options(parser: argparse.ArgumentParser) -> None:
+    """How to read a stack: the same for every command that takes one."""
+    group = parser.add_argument_group("the stack")
+    group.add_argument(
+        "--voxel-size",
+        nargs=3,
+        type=kinds.positive_number,
+        metavar=("Z", "Y", "X"),
+        help="voxel size in nm; overrides what the file says",
+    )
+    group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
+    group.add_argument("--skip", type=kinds.slice_numbers, metavar="LIST", help="slices to leave out, such as 12,57-59")
+
+
+def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default") -> None:
+    """How to fit: the same for fit, evaluate and score."""
+    group = parser.add_argument_group("the fit")
+    group.add_argument("--preset", default=preset, help=f"named settings (default: {preset}); see 'emgauss presets'")
+    group.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        type=kinds.setting,
+        help="one setting instead of the preset's; may be given several times",
+    )
+    group.add_argument("--iterations-scale", type=kinds.positive_number, metavar="S", help="scale all stages' lengths")
+    group.add_argument("--seed", type=int, help="seed of all random choices; the same seed gives the same result")
+    group.add_argument("--device", help=DEVICE_HELP)
+
+
+def add_fit(commands: Commands) -> None:
+    """``emgauss fit``."""
+    parser = _command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
+    parser.add_argument("stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or another stack that can be read")
+    parser.add_argument("-o", "--output", metavar="MODEL", help="model file to write (default: STACK's name.safetensors)")
+    parser.add_argument("--prior", help="what makes the pseudo-labels: auto, self, ensemble, flow, linear, ema, ...")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="CHECKPOINT",
+        help="go on from an interrupted fit (default: the checkpoint beside MODEL)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite MODEL")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    _add_stack_options(parser)
+    _add_fit_options(parser)
+
+
+def add_render(commands: Commands) -> None:
+    """``emgauss render``."""
+    parser = _command(commands, "render", "_render:run_render_command", "render slices of a model at any depth")
+    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
+    parser.add_argument(
+        "--z", nargs="+", required=True, type=kinds.number, metavar="Z", help="depths in nm; several make a stack"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write: .tif, .png or .npy")
+    parser.add_argument(
+        "--region", nargs=4, type=kinds.number, metavar=("Y0", "Y1", "X0", "X1"), help="part of the slice, in pixels"
+    )
+    parser.add_argument("--shape", nargs=2, type=kinds.count, metavar=("H", "W"), help="samples to take of the region")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def add_export(commands: Commands) -> None:
+    """``emgauss export``."""
+    parser = _command(commands, "export", "_render:run_export_command", "write the isotropic volume of a model")
+    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="file to write; its suffix says the format: .ome.tif, .tif"
+    )
+    parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
+    parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
+    parser.add_argument("--format", help="file format, where the suffix does not say it")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
+def add_evaluate(commands: Commands) -> None:
+    """``emgauss evaluate``."""
+    parser = _command(
+        commands, "evaluate", "_evaluate:run_evaluate_command", "score methods on an isotropic volume with slices taken out"
+    )
+    parser.add_argument("volume", metavar="VOLUME", help="isotropic volume, taken as the truth")
+    parser.add_argument("--factor", type=kinds.count, required=True, help="keep every F-th slice", metavar="F")
+    parser.add_argument("--crop", nargs=3, type=kinds.count, metavar=("Z", "Y", "X"), help="first Z, Y, X voxels only")
+    parser.add_argument("--axis", type=int, choices=(0, 1, 2), default=0, help="axis to thin out (default: 0, z)")
+    parser.add_argument(
+        "--methods", type=kinds.names, metavar="LIST", help="comma-separated methods (default: all classical ones and emgauss)"
+    )
+    parser.add_argument(
+        "--sampling", choices=("point", "slab"), default="point", help="kept slices as they are, or averaged over the gap"
+    )
+    parser.add_argument("--fsim-planes", type=int, metavar="N", help="planes per view for FSIM, 0 for all (default: 64)")
+    parser.add_argument("--json", metavar="FILE", help="write all scores")
+    parser.add_argument("--figure", metavar="FILE", help="write planes and error maps side by side (.png, .pdf)")
+    parser.add_argument("--masks", metavar="MASK", help="labels of structures in VOLUME: report how well they survive")
+    parser.add_argument("--sam2-weights", metavar="FILE", help="with --masks: use SAM2 with these weights")
+    parser.add_argument("--force", action="store_true", help="overwrite the files named")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument(
+        "--voxel-size", nargs=3, type=kinds.positive_number, metavar=("Z", "Y", "X"), help="voxel size of VOLUME in nm"
+    )
+    _add_fit_options(parser)
+
+
+def add_score(commands: Commands) -> None:
+    """``emgauss score``."""
+    parser = _command(
+        commands, "score", "_evaluate:run_score_command", "score methods on a stack itself by hiding every second slice"
+    )
+    parser.add_argument("stack", metavar="STACK", help="stack to score")
+    parser.add_argument("--methods", type=kinds.names, metavar="LIST", help="comma-separated methods")
+    parser.add_argument("--json", metavar="FILE", help="write all scores")
+    parser.add_argument("--force", action="store_true", help="overwrite the file named")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
+    _add_stack_options(parser)
+    _add_fit_options(parser, preset="fast")
+
+
+def add_presets(commands: Commands) -> None:
+    """``emgauss presets``."""
+    parser = _command(commands, "presets", "_info:run_presets_command", "list presets, or the settings of one")
+    parser.add_argument("name", nargs="?", metavar="PRESET", help="show every setting of this one")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+def add_info(commands: Commands) -> None:
+    """``emgauss info``."""
+    parser = _command(commands, "info", "_info:run_info_command", "tell what is in a model or a stack")
+    parser.add_argument("path", metavar="FILE", help="model file or stack")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    _add_stack_options(parser)
+
+
+def add_sample(commands: Commands) -> None:
+    """``emgauss sample``."""
+    parser = _command(commands, "sample", "_info:run_sample_command", "write the generated sample stack")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="anisotropic stack to write (.ome.tif)")
+    parser.add_argument("--truth", metavar="FILE", help="also write the isotropic volume that it was taken from")
+    parser.add_argument("--force", action="store_true", help="overwrite")
+
+
+def add_doctor(commands: Commands) -> None:
+    """``emgauss doctor``."""
+    parser = _command(commands, "doctor", "_doctor:run_doctor_command", "check this installation and advise")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+
+
+ALL: tuple[Callable[[Commands], None], ...] = (
+    add_fit,
+    add_render,
+    add_export,
+    add_evaluate,
+    add_score,
+    add_presets,
+    add_info,
+    add_sample,
+    add_doctor,
+)

@@ -1,0 +1,143 @@
+"""``emgauss fit``: the loop around the fit that shows progress and keeps what an interruption would lose."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss.cli._inputs import device_line, fit_config, new_file, say, stack_from, stem
+
+if TYPE_CHECKING:
+    from napari_emgauss.fit import FitUpdate
+
+
+def run_fit_command(arguments: argparse.Namespace) -> int:
+    """Fit, show progress, write the model; on Ctrl-C or a polite kill write a checkpoint and say where."""
+    output = Path(arguments.output or f"{stem(Path(arguments.stack))}.safetensors")
+    new_file(output, force=arguments.force)
+    checkpoint = output.with_name(f"{stem(output)}.checkpoint.safetensors")
+    resume = _resume_from(arguments.resume, checkpoint)
+
+    stack = stack_from(arguments, arguments.stack)
+    config = fit_config(arguments, prior=arguments.prior)
+    depth, height, width = stack.shape
+    say(
+        f"{stack.name}: {depth} slices of {height} × {width}, pixel {stack.pixel_size_nm[0]:g} × "
+        f"{stack.pixel_size_nm[1]:g} nm, slices {stack.anisotropy_factor:.3g} pixels apart"
+    )
+    say(device_line(arguments.device or "auto"))
+
+    from napari_emgauss.fit import fit
+
+    last: FitUpdate | None = None
+    with _Interruption() as interruption, _progress(quiet=arguments.quiet) as show:
+        updates = fit(stack, config, resume=resume, checkpoint=checkpoint)
+        with contextlib.closing(updates):  # type: ignore[type-var]
+            for update in updates:
+                last = update
+                show(update)
+                if interruption.asked and not update.finished:
+                    break
+    if last is None or last.model is None:
+        raise FitError("The fit ended before it had a model; run again with --verbose to see why.")
+    if not last.finished:
+        return _say_where(checkpoint, last, arguments, interruption.exit_code)
+
+    last.model.save(output)
+    checkpoint.unlink(missing_ok=True)
+    say(f"Wrote '{output}' ({last.gaussians:,} Gaussians, {last.elapsed_s:.0f} s).")
+    return 0
+
+
+def _say_where(checkpoint: Path, last: FitUpdate, arguments: argparse.Namespace, exit_code: int) -> int:
+    if not checkpoint.is_file():
+        say("\nInterrupted before the first iteration: nothing to keep.")
+        return exit_code
+    say(
+        f"\nInterrupted at iteration {last.iteration} of {last.total_iterations} ({last.stage}); the state is kept in "
+        f"'{checkpoint}'. Go on with the same command and --resume."
+    )
+    return exit_code
+
+
+def _resume_from(choice: str | None, checkpoint: Path) -> Path | None:
+    if choice is None:
+        return None
+    path = Path(choice) if choice else checkpoint
+    if not path.is_file():
+        raise ConfigError(f"There is no checkpoint '{path}' to resume; leave --resume out to start anew.")
+    return path
+
+
+class _Interruption:
+    """Turns the first Ctrl-C or SIGTERM into a request to stop after the running step; a second one acts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.exit_code = 130
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interruption:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not in the main thread: whoever calls from there has own ways
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        self.exit_code = 128 + number
+        say("\nStopping after this step and keeping the state (once more to stop at once).")
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
+    """A bar on stderr: stage, loss, Gaussians, iterations per second and time left."""
+    from tqdm import tqdm
+
+    on_terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=None,
+        unit="it",
+        disable=quiet,
+        dynamic_ncols=on_terminal,
+        ncols=None if on_terminal else 100,
+        mininterval=0.1 if on_terminal else 10,  # a log file needs no ten lines a second
+        maxinterval=1 if on_terminal else 30,
+        desc="starting",
+    )
+    told: set[str] = set()
+
+    def show(update: FitUpdate) -> None:
+        if update.text and not quiet and update.stage != "prior" and update.text not in told:
+            told.add(update.text)
+            bar.write(update.text, file=sys.stderr)
+        if bar.total is None and update.total_iterations:
+            bar.reset(total=update.total_iterations)
+            bar.initial = bar.n = update.iteration
+        bar.set_description_str(update.stage, refresh=False)
+        details: dict[str, Any] = {"gaussians": update.gaussians}
+        if update.loss is not None:
+            details = {"loss": f"{update.loss:.4f}", **details}
+        if update.stage == "prior":
+            bar.set_postfix_str(update.text, refresh=True)
+        else:
+            bar.set_postfix(details, refresh=False)
+        bar.update(update.iteration - bar.n)
+
+    try:
+        yield show
+    finally:
+        bar.close()

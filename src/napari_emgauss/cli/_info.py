@@ -1,0 +1,139 @@
+"""``emgauss presets``, ``info`` and ``sample``: what there is to choose from and to try."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_emgauss.cli._inputs import known_name, new_file, say, stack_from
+
+
+def run_presets_command(arguments: argparse.Namespace) -> int:
+    """The presets side by side, or every setting of one."""
+    from napari_emgauss.fit import preset, preset_names
+
+    names = tuple(preset_names())
+    if arguments.name is not None:
+        known_name(arguments.name, names, "preset")
+        names = (arguments.name,)
+    settings = {name: _plain(dataclasses.asdict(preset(name))) for name in names}
+    if arguments.json:
+        print(json.dumps(settings[names[0]] if arguments.name else settings, indent=1))
+        return 0
+    flat = {name: _flat(values) for name, values in settings.items()}
+    keys = list(dict.fromkeys(key for values in flat.values() for key in values))
+    if len(names) > 1:  # what all share tells nothing when one chooses
+        keys = [key for key in keys if len({repr(values.get(key)) for values in flat.values()}) > 1]
+    rows = [["setting", *names], *[[key, *[_text(flat[name].get(key)) for name in names]] for key in keys]]
+    _print_columns(rows)
+    if len(names) > 1:
+        print("\nOnly settings that differ; 'emgauss presets NAME' shows all. Change one with --set KEY=VALUE.")
+    return 0
+
+
+def run_info_command(arguments: argparse.Namespace) -> int:
+    """What a model file or a stack says of itself."""
+    path = Path(arguments.path)
+    facts = _model_facts(path) if path.suffix.lower() == ".safetensors" else _stack_facts(arguments)
+    if arguments.json:
+        print(json.dumps(_plain(facts), indent=1))
+        return 0
+    _print_columns([[f"{key}:", _text(value)] for key, value in _flat(facts).items()])
+    return 0
+
+
+def run_sample_command(arguments: argparse.Namespace) -> int:
+    """Write the generated phantom, and its truth if asked for."""
+    from napari_emgauss.stack import sample_stack, sample_truth
+    from napari_emgauss.cli._volume_files import write_volume
+
+    targets = [(arguments.output, sample_stack)]
+    if arguments.truth is not None:
+        targets.append((arguments.truth, sample_truth))
+    paths = [new_file(name, force=arguments.force) for name, _ in targets]
+    for path, (_, make) in zip(paths, targets, strict=True):
+        sample = make()
+        step = float(np.median(np.diff(sample.z_nm)))
+        voxel_size = (step, *sample.pixel_size_nm)
+        write_volume(path, np.asarray(sample.slices), voxel_size)
+        say(f"Wrote '{path}': {' × '.join(map(str, sample.shape))}, voxel {' × '.join(f'{v:g}' for v in voxel_size)} nm.")
+    return 0
+
+
+def _model_facts(path: Path) -> dict[str, Any]:
+    from napari_emgauss.render import load
+
+    model = load(path, device="cpu")
+    z_nm = np.asarray(model.z_nm)
+    return {
+        "file": path.name,
+        "kind": "EMGauss model",
+        "shape (z, y, x)": list(model.shape),
+        "depths (nm)": [float(z_nm[0]), float(z_nm[-1])],
+        "slice distance (nm)": float(np.median(np.diff(z_nm))),
+        "pixel size (y, x; nm)": list(model.pixel_size_nm),
+        "dtype": str(model.dtype),
+        "parameters": sum(int(p.numel()) for p in model.parameters()),
+        "provenance": model.provenance,
+    }
+
+
+def _stack_facts(arguments: argparse.Namespace) -> dict[str, Any]:
+    stack = stack_from(arguments, arguments.path, allow_isotropic=True)
+    steps = np.diff(stack.z_nm)
+    even = bool(np.allclose(steps, steps[0], rtol=1e-3))
+    return {
+        "file": Path(arguments.path).name,
+        "kind": "stack",
+        "shape (z, y, x)": list(stack.shape),
+        "depths (nm)": [float(stack.z_nm[0]), float(stack.z_nm[-1])],
+        "slice distance (nm)": float(steps[0]) if even else [float(steps.min()), float(steps.max())],
+        "pixel size (y, x; nm)": list(stack.pixel_size_nm),
+        "anisotropy factor": round(stack.anisotropy_factor, 3),
+        "dtype": stack.normalisation.dtype,
+        "grey range": [stack.normalisation.low, stack.normalisation.high],
+        **stack.metadata,
+    }
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + str(key)] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(_text(item) for item in value[:8])
+        return shown + (f", … ({len(value)})" if len(value) > 8 else "")
+    return "-" if value is None else str(value)
+
+
+def _print_columns(rows: list[list[str]]) -> None:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,131 @@
+"""``emgauss render`` and ``emgauss export``: a model in, images out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ExportError
+from napari_emgauss.cli._inputs import new_file, say
+
+
+def run_render_command(arguments: argparse.Namespace) -> int:
+    """Render one slice, or several as a stack, in the source's dtype."""
+    output = new_file(arguments.output, force=arguments.force)
+    _refuse_unknown_suffix(output)
+    from napari_emgauss.render import load
+
+    model = load(arguments.model, device=arguments.device)
+    depths = [float(z) for z in arguments.z]
+    image = np.asarray(
+        model.render(
+            depths[0] if len(depths) == 1 else depths,
+            region=None if arguments.region is None else tuple(arguments.region),
+            shape=None if arguments.shape is None else tuple(arguments.shape),
+        )
+    )
+    pixel_size_nm = _pixel_size_nm(model, arguments.region, image.shape[-2:])
+    write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths)
+    named = ", ".join(f"{z:g}" for z in depths[:5]) + (", …" if len(depths) > 5 else "")
+    say(f"Wrote '{output}': z = {named} nm, {image.shape[-2]} × {image.shape[-1]}, {image.dtype}.")
+    return 0
+
+
+def run_export_command(arguments: argparse.Namespace) -> int:
+    """Write the isotropic volume, with a progress bar."""
+    output = new_file(arguments.output, force=arguments.force)
+    from tqdm import tqdm
+
+    from napari_emgauss.render import load
+    from napari_emgauss.volume import export
+
+    model = load(arguments.model, device=arguments.device)
+    bar = tqdm(total=1.0, disable=arguments.quiet, desc="export", bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left")
+    with bar:
+
+        def show(fraction: float, *_text: object) -> None:
+            bar.update(fraction - bar.n)
+
+        written = export(
+            model,
+            output,
+            spacing_nm=arguments.spacing,
+            z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
+            format=arguments.format,
+            overwrite=arguments.force,
+            on_progress=show,
+        )
+    say(f"Wrote '{written or output}'.")
+    return 0
+
+
+def write_image(path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, float], z_nm: list[float]) -> None:
+    """Write a slice or a few as TIFF, PNG or NumPy file; whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where to; the suffix says the format.
+    image : ndarray
+        ``(H, W)``, or ``(Z, H, W)`` / ``(C, H, W)`` for TIFF and NumPy.
+    pixel_size_nm : tuple of float
+        ``(y, x)``, kept in the TIFF's resolution.
+    z_nm : list of float
+        Depths of the slices, kept in the TIFF's description.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        suffix = path.suffix.lower()
+        if suffix == ".npy":
+            np.save(temporary, image)
+        elif suffix == ".png":
+            _write_png(temporary, image)
+        else:
+            _write_tiff(temporary, image, pixel_size_nm, z_nm)
+        temporary.replace(path)
+    except OSError as error:
+        raise ExportError(f"'{path}' could not be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_tiff(path: Path, image: NDArray[Any], pixel_size_nm: tuple[float, float], z_nm: list[float]) -> None:
+    import tifffile
+
+    per_cm = tuple(1e7 / size for size in reversed(pixel_size_nm))
+    axes = {2: "YX", 3: "ZYX", 4: "ZCYX"}[image.ndim]
+    tifffile.imwrite(
+        path,
+        image,
+        resolution=per_cm,
+        resolutionunit="CENTIMETER",
+        photometric="minisblack",
+        metadata={"axes": axes, "z_nm": z_nm},
+    )
+
+
+def _write_png(path: Path, image: NDArray[Any]) -> None:
+    from skimage.io import imsave
+
+    if image.dtype.kind == "f":
+        image = np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
+    imsave(path, image, check_contrast=False)
+
+
+def _refuse_unknown_suffix(path: Path) -> None:
+    if path.suffix.lower() not in (".tif", ".tiff", ".png", ".npy"):
+        raise ExportError(f"'{path}' should end in .tif, .png or .npy; 'emgauss export' writes volumes.")
+
+
+def _pixel_size_nm(model: Any, region: list[float] | None, samples: tuple[int, ...]) -> tuple[float, float]:
+    height, width = model.shape[-2:]
+    y0, y1, x0, x1 = region if region is not None else (0, height, 0, width)
+    return (
+        float(model.pixel_size_nm[0] * (y1 - y0) / samples[0]),
+        float(model.pixel_size_nm[1] * (x1 - x0) / samples[1]),
+    )
