@@ -1,0 +1,64 @@
+# Each target makes its own environment in .venv; needed are make and Python 3.11 or newer.
+#
+#   make demo    fit the built-in sample, write an isotropic volume, a picture and a score to ./demo/
+#   make test    check and test everything, windows included (under Xvfb where there is one)
+#   make lint    ruff and mypy alone
+#   make docs    the documentation, as a folder of pages that opens offline: ./site/
+#   make clean   remove what the targets above made
+#
+# On Linux, PyPI's torch brings CUDA (gigabytes). For the small one: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+VENV ?= .venv
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test lint docs clean system-packages
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/python examples/demo.py --output demo
+
+test: system-packages lint
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.ready-test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+docs: $(VENV)/.ready-docs
+	$(BIN)/python -m mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) demo site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Environments. A stamp per purpose: the demo needs no Qt, the documentation no test tools.
+$(VENV)/.ready-demo: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e ".[figures]"
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e ".[test,docs]"
+	@touch $@
+
+$(VENV)/.ready-docs: $(VENV)/.made pyproject.toml constraints.txt
+	$(INSTALL) -e ".[docs]"
+	@touch $@
+
+$(VENV)/.made:
+	@sh scripts/make_environment.sh $(VENV)
+ifneq ($(TORCH_INDEX),)
+	$(INSTALL) torch --index-url $(TORCH_INDEX)
+endif
+	@touch $@
+
+system-packages:
+	@sh scripts/system_packages.sh

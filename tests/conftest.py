@@ -1,0 +1,60 @@
+"""Shared fixtures; windows are opened only where there is a screen with OpenGL."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Asks in a process of its own, since without a screen Qt does not raise: it aborts.
+_GL_PROBE = """
+from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
+from qtpy.QtWidgets import QApplication
+application = QApplication([])
+surface, context = QOffscreenSurface(), QOpenGLContext()
+surface.create()
+raise SystemExit(0 if context.create() and context.makeCurrent(surface) else 1)
+"""
+
+
+@functools.cache
+def why_no_viewer() -> str | None:
+    """The reason why no napari window can be opened here; None where it can."""
+    if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        return "Qt runs without a screen (QT_QPA_PLATFORM=offscreen)"
+    if sys.platform.startswith("linux") and not any(os.environ.get(key) for key in ("DISPLAY", "WAYLAND_DISPLAY")):
+        return "no screen: run under Xvfb, as `make test` does"
+    try:
+        probe = subprocess.run([sys.executable, "-c", _GL_PROBE], capture_output=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "Qt did not start within two minutes"
+    return None if probe.returncode == 0 else "Qt finds no OpenGL on this screen"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if any("viewer" in item.keywords for item in items) and (reason := why_no_viewer()):
+        skip = pytest.mark.skip(reason=reason)
+        for item in items:
+            if "viewer" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Path of a benchmark volume by file name; skips where the volumes are not beside the project."""
+    folder = Path(os.environ.get("EMGAUSS_BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
+
+    def path_of(name: str) -> Path:
+        path = folder / name
+        if not path.is_file():
+            pytest.skip(f"{name} is not in {folder}: set EMGAUSS_BENCHMARK_DATA to the folder of benchmark volumes")
+        return path
+
+    return path_of

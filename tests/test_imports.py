@@ -1,0 +1,156 @@
+"""Who may import whom, and what an import may load."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import napari_emgauss
+
+PACKAGE = Path(napari_emgauss.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
+MODULE_OF: dict[str, str] = napari_emgauss._MODULE_OF
+GUI_LIBRARIES = ("napari", "magicgui", "superqt", "pyqtgraph", "vispy", "qtpy", "PyQt5", "PyQt6", "PySide2", "PySide6")
+
+
+def architecture_order() -> list[list[str]]:
+    """Levels of packages as docs/architecture.md draws them, the foundation first."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("_errors ←"))
+    return [level.split(" / ") for level in line.strip().split(" ← ")]
+
+
+def source_files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def part_of(path: Path) -> str:
+    """The package (or top-level module) of napari_emgauss that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_parts(tree: ast.AST, path: Path) -> set[str]:
+    """Parts of napari_emgauss that a file imports anywhere, inside functions too."""
+    found: set[str] = set()
+    own = ("napari_emgauss", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            dotted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = (*own[: len(own) - node.level + 1], node.module or "") if node.level else (node.module or "",)
+            prefix = ".".join(filter(None, base))
+            dotted = [f"{prefix}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in dotted:
+            parts = name.split(".")
+            if parts[0] == "napari_emgauss" and len(parts) > 1:
+                is_public_name = isinstance(node, ast.ImportFrom) and len(parts) == 2 and parts[1] in MODULE_OF
+                found.add(MODULE_OF[parts[1]] if is_public_name else parts[1])
+    return found - {"__version__"}
+
+
+def test_imports_are_found_in_every_spelling() -> None:
+    code = """
+import napari_emgauss.stack
+from napari_emgauss.model import ModelConfig
+from napari_emgauss import read_stack, splat
+from ..fit._loop import run
+from ._own import x
+def later():
+    from napari_emgauss.volume._grid import y
+"""
+    path = PACKAGE / "priors" / "_flow.py"
+    assert imported_parts(ast.parse(code), path) == {"stack", "model", "render", "fit", "priors", "volume"}
+
+
+@pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_point_one_way(path: Path) -> None:
+    levels = architecture_order()
+    level_of = {part: level for level, parts in enumerate(levels) for part in parts}
+    here = part_of(path)
+    assert here in level_of, f"{here} is not in docs/architecture.md: draw it there first"
+    for part in imported_parts(ast.parse(path.read_text(encoding="utf-8")), path) - {here}:
+        assert part in level_of, f"{path} imports {part}, which docs/architecture.md does not draw"
+        assert level_of[part] < level_of[here], f"{here} must not import {part}: it stands to its right"
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_package_imports_light() -> None:
+    loaded = json.loads(run_python("import json, sys, napari_emgauss; print(json.dumps(sorted(sys.modules)))"))
+    heavy = {"torch", "numba", "scipy", "skimage", "dask", *GUI_LIBRARIES}
+    assert heavy.isdisjoint(loaded)
+
+
+def test_everything_but_the_plugin_imports_without_qt_and_napari() -> None:
+    code = f"""
+import importlib, pkgutil, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {GUI_LIBRARIES!r}:
+            raise ModuleNotFoundError(f"refused: {{name}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+import napari_emgauss
+count = 0
+for found in pkgutil.walk_packages(napari_emgauss.__path__, "napari_emgauss."):
+    if not found.name.startswith("napari_emgauss.plugin"):
+        importlib.import_module(found.name)
+        count += 1
+print(count)
+"""
+    everything_else = [path for path in source_files() if part_of(path) != "plugin" and path.name != "__init__.py"]
+    assert int(run_python(code)) >= len(everything_else)
+
+
+def test_what_the_manifest_names_imports_without_torch() -> None:
+    manifest = yaml.safe_load((PACKAGE / "napari.yaml").read_text(encoding="utf-8"))
+    modules = {c["python_name"].partition(":")[0] for c in manifest["contributions"].get("commands", [])}
+    code = f"""
+import importlib, sys
+for module in {sorted(modules)!r}:
+    importlib.import_module(module)
+print("torch" in sys.modules)
+"""
+    assert run_python(code).strip() == "False"
+
+
+@pytest.mark.parametrize("name", napari_emgauss.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    assert not isinstance(getattr(napari_emgauss, name), ModuleType)
+
+
+def test_functions_are_not_shadowed_by_the_packages_of_the_same_name() -> None:
+    code = """
+import napari_emgauss as emg
+import napari_emgauss.fit, napari_emgauss.evaluate
+from napari_emgauss.fit import FitConfig
+assert callable(emg.fit) and callable(emg.evaluate)
+from napari_emgauss import fit, evaluate
+assert callable(fit) and callable(evaluate) and fit is emg.fit
+"""
+    run_python(code)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'does_not_exist'"):
+        _ = napari_emgauss.does_not_exist
+
+
+def test_public_names_are_listed_once_and_completely() -> None:
+    names = set(napari_emgauss.__all__)
+    assert len(names) == len(napari_emgauss.__all__)
+    assert names - {"__version__"} == set(MODULE_OF)

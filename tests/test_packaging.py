@@ -1,0 +1,120 @@
+"""The package as users install it: wheel, source archive and editable install, each with a manifest napari finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import napari_emgauss
+
+ROOT = Path(__file__).resolve().parents[1]
+
+DISCOVER = """
+import json, npe2, napari_emgauss
+from importlib.metadata import distributions
+manager = npe2.PluginManager()
+manager.discover()
+manifest = manager.get_manifest("napari-emgauss")
+print(json.dumps({"name": manifest.name, "module": napari_emgauss.__file__, "version": napari_emgauss.__version__,
+                  "path": str(manifest.package_metadata and manifest.package_metadata.name)}))
+"""
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The source archive, and the wheel built from it as ``python -m build`` does."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out)
+    return next(out.glob("*.tar.gz")), next(out.glob("*.whl"))
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Path:
+    """A fresh environment that sees the installed libraries, but not the installed napari-emgauss' source."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    # A path in a .pth file comes after the environment's own packages, and .pth files in it are not followed.
+    (site / "libraries.pth").write_text("\n".join(sorted(libraries)), encoding="utf-8")
+    return python
+
+
+def test_the_wheel_holds_code_manifest_and_types(archives: tuple[Path, Path]) -> None:
+    names = zipfile.ZipFile(archives[1]).namelist()
+    for name in ("napari_emgauss/__init__.py", "napari_emgauss/napari.yaml", "napari_emgauss/py.typed"):
+        assert name in names
+    assert not [name for name in names if name.split("/")[0] not in {"napari_emgauss"} and ".dist-info" not in name]
+    sources = {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.py")}
+    assert sources <= set(names)
+
+
+def test_the_wheel_declares_plugin_command_and_no_qt(archives: tuple[Path, Path]) -> None:
+    with zipfile.ZipFile(archives[1]) as wheel:
+        folder = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")).rpartition("/")[0]
+        entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
+        metadata = wheel.read(f"{folder}/METADATA").decode()
+    assert "napari-emgauss = napari_emgauss:napari.yaml" in entry_points
+    assert "emgauss = napari_emgauss.cli:main" in entry_points
+    assert "Classifier: Framework :: napari" in metadata
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
+    assert required
+    for line in required:
+        name = line.removeprefix("Requires-Dist: ").lower()
+        assert not name.startswith(("napari", "pyqt5", "pyqt6", "pyside", "opencv-python"))
+
+
+def test_the_source_archive_holds_a_readable_manifest_at_its_top(archives: tuple[Path, Path]) -> None:
+    with tarfile.open(archives[0]) as archive:
+        top = archive.getnames()[0].split("/")[0]
+        manifest = archive.extractfile(f"{top}/napari.yaml")
+        assert manifest is not None
+        assert manifest.read() == (ROOT / "src" / "napari_emgauss" / "napari.yaml").read_bytes()
+        for name in ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "tests/test_packaging.py"):
+            assert f"{top}/{name}" in archive.getnames()
+
+
+def test_napari_finds_the_plugin_in_a_wheel(archives: tuple[Path, Path], environment: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "pip", "--python", environment, "install", "--no-deps", "--no-index", archives[1])
+    found = json.loads(run(environment, "-c", DISCOVER, cwd=tmp_path).splitlines()[-1])
+    assert found["name"] == "napari-emgauss"
+    assert Path(found["module"]).is_relative_to(tmp_path / "venv")
+    assert found["version"] == archives[1].name.split("-")[1]
+    run(environment, "-m", "npe2", "validate", "napari-emgauss", cwd=tmp_path)
+
+
+def test_napari_finds_the_plugin_in_an_editable_install(environment: Path, tmp_path: Path) -> None:
+    run(
+        *(sys.executable, "-m", "pip", "--python", environment, "install", "--no-deps", "--no-index"),
+        *("--no-build-isolation", "--editable", ROOT),
+    )
+    found = json.loads(run(environment, "-c", DISCOVER, cwd=tmp_path).splitlines()[-1])
+    assert found["name"] == "napari-emgauss"
+    assert Path(found["module"]).is_relative_to(ROOT / "src")
+
+
+def test_the_manifest_at_the_top_is_the_package_s_own() -> None:
+    package = Path(napari_emgauss.__file__).parent
+    assert (ROOT / "napari.yaml").resolve() == (package / "napari.yaml").resolve()
+
+
+def test_the_manifest_is_valid() -> None:
+    from npe2 import PluginManifest
+
+    manifest = PluginManifest.from_file(ROOT / "src" / "napari_emgauss" / "napari.yaml")
+    manifest.validate_imports()
+    assert manifest.name == "napari-emgauss"
