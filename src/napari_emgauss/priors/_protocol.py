@@ -68,9 +68,12 @@ class Interpolator(Protocol):
 
 @runtime_checkable
 class Prior(Protocol):
-    """A way to guess slices. ``name`` is how settings and the command line call it."""
+    """A way to guess slices."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """How settings and the command line call it."""
+        ...
 
     def prepare(
         self,

@@ -1,0 +1,59 @@
+"""Priors by name: the one list that settings, the command line and ``evaluate`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.priors._classical import FlowPrior, PixelwisePrior
+from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS
+from napari_emgauss.priors._protocol import Prior
+
+_FACTORIES: dict[str, Callable[..., Prior]] = {
+    "nearest": lambda: PixelwisePrior("nearest", "nearest"),
+    "linear": lambda: PixelwisePrior("linear", "linear"),
+    "cubic": lambda: PixelwisePrior("cubic", "cubic"),
+    "linear+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS: PixelwisePrior(
+        "linear+blur", "linear", blur_sigma_pixels
+    ),
+    "flow": lambda method="tvl1": FlowPrior("flow", 0.0, method=method),
+    "flow+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1": FlowPrior(
+        "flow+blur", blur_sigma_pixels, method=method
+    ),
+    "ensemble": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1": FlowPrior(
+        "ensemble", blur_sigma_pixels, with_linear=True, method=method
+    ),
+}
+
+CLASSICAL_NAMES = tuple(_FACTORIES)
+"""Priors that learn nothing, in the order tables show them."""
+
+
+def prior_names() -> tuple[str, ...]:
+    """Names `get_prior` knows, classical ones first."""
+    return tuple(_FACTORIES)
+
+
+def get_prior(name: str, **options: Any) -> Prior:
+    """The prior called ``name``.
+
+    Parameters
+    ----------
+    name : str
+        One of `prior_names`.
+    **options
+        Settings of that prior: ``blur_sigma_pixels`` (blurred ones) and ``method`` (``tvl1`` or ``dis``; those with
+        flow).
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown or the prior has no such option.
+    """
+    if name not in _FACTORIES:
+        raise ConfigError(f"Unknown prior '{name}'; choose one of {', '.join(_FACTORIES)}.")
+    try:
+        return _FACTORIES[name](**options)
+    except TypeError as error:
+        raise ConfigError(f"Prior '{name}' does not take these options ({', '.join(options)}): {error}.") from None
