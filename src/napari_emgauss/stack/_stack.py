@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_emgauss._errors import StackError, VoxelSizeError
 
 
 class SliceSource(Protocol):
@@ -40,8 +43,10 @@ class Normalisation:
 
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Source grey values to the unit range, float32; values beyond the limits go beyond [0, 1]."""
-        span = self.high - self.low
-        return ((np.asarray(values, dtype=np.float32) - np.float32(self.low)) / np.float32(span)).astype(np.float32)
+        # 32-bit and wider values lose their low bits in float32 before the offset is taken off.
+        wide = np.dtype(np.float64 if np.asarray(values).dtype.itemsize > 2 else np.float32)
+        unit = (np.asarray(values, dtype=wide) - wide.type(self.low)) / wide.type(self.high - self.low)
+        return np.asarray(unit, dtype=np.float32)
 
     def from_unit(self, values: NDArray[Any]) -> NDArray[Any]:
         """Unit-range values back to the source's dtype: rounded and clipped for integers, as they are for floats."""
@@ -49,11 +54,14 @@ class Normalisation:
         out = np.asarray(values, dtype=np.float64) * (self.high - self.low) + self.low
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
-            out = np.clip(np.rint(out), limits.min, limits.max)
+            # The largest 64-bit integer has no float64; the next one below has.
+            top = float(limits.max) if dtype.itemsize < 8 else np.nextafter(float(limits.max), 0)
+            out = np.clip(np.rint(out), float(limits.min), top)
         return out.astype(dtype)
 
 
-@dataclass(frozen=True)
+# eq=False: two stacks are the same only when they are one object; comparing their arrays would read whole files.
+@dataclass(frozen=True, eq=False)
 class Stack:
     """Slices at physical depths, read lazily.
 
@@ -73,6 +81,13 @@ class Stack:
         Where it was read from, for provenance.
     metadata : dict
         Free provenance (where the voxel size came from, which slices were left out, ...); JSON-compatible.
+
+    Raises
+    ------
+    StackError
+        Not three axes, or as many depths as slices are not given.
+    VoxelSizeError
+        Depths that do not increase, or a pixel size that is not positive.
     """
 
     slices: SliceSource
@@ -82,6 +97,23 @@ class Stack:
     name: str = "stack"
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.slices.shape) != 3:
+            raise StackError(f"A stack has three axes (slices, rows, columns); this has {len(self.slices.shape)}.")
+        z_nm = np.array(self.z_nm, dtype=np.float64)
+        if z_nm.shape != (self.slices.shape[0],):
+            raise StackError(
+                f"{z_nm.size} depths were given for {self.slices.shape[0]} slices: give one depth a slice."
+            )
+        if not np.isfinite(z_nm).all() or (np.diff(z_nm) <= 0).any():
+            raise VoxelSizeError("The depths of the slices must be finite numbers that increase from slice to slice.")
+        y_nm, x_nm = (float(size) for size in self.pixel_size_nm)
+        if not (np.isfinite([y_nm, x_nm]).all() and y_nm > 0 and x_nm > 0):
+            raise VoxelSizeError(f"The pixel size must be positive, but it is {y_nm:g} x {x_nm:g} nm (y, x).")
+        z_nm.flags.writeable = False
+        object.__setattr__(self, "z_nm", z_nm)
+        object.__setattr__(self, "pixel_size_nm", (y_nm, x_nm))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,9 +132,64 @@ class Stack:
         return float(np.median(np.diff(self.z_nm)) / np.mean(self.pixel_size_nm))
 
     def unit_slice(self, index: int) -> NDArray[np.float32]:
-        """Slice ``index`` as ``(H, W)`` float32 in the unit range."""
-        return self.normalisation.to_unit(np.asarray(self.slices[index]))
+        """Slice ``index`` as ``(H, W)`` float32 in the unit range.
+
+        Raises
+        ------
+        StackError
+            The slice holds NaN or infinity (large files are not read whole when they are opened).
+        """
+        values = np.asarray(self.slices[index])
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise StackError(f"Slice {index} holds NaN or infinite values: leave it out (skip) or replace them.")
+        return self.normalisation.to_unit(values)
 
     def unit_slices(self) -> NDArray[np.float32]:
         """All slices as ``(K, H, W)`` float32 in the unit range (in memory)."""
         return np.stack([self.unit_slice(k) for k in range(self.shape[0])])
+
+    def select(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Stack:
+        """A stack of some of the slices, still lazy; depths and normalisation stay those of the whole.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Increasing, non-negative. ``metadata["selected_slices"]`` remembers them, counted in the file.
+        """
+        from ._slices import SliceView
+
+        chosen = [int(k) for k in indices]
+        count = self.shape[0]
+        if not chosen or any(k < 0 or k >= count for k in chosen) or any(np.diff(chosen) <= 0):
+            raise StackError(f"Slices to select must increase and lie between 0 and {count - 1}.")
+        before = self.metadata.get("selected_slices")
+        in_file = chosen if before is None else [before[k] for k in chosen]
+        metadata = {**self.metadata, "selected_slices": in_file}
+        return replace(self, slices=SliceView(self.slices, chosen), z_nm=self.z_nm[chosen], metadata=metadata)
+
+    def keep_every(self, factor: int) -> Stack:
+        """Slices 0, ``factor``, 2 ``factor``, ...: an anisotropic stack made of a finer one, for evaluation."""
+        if factor < 1:
+            raise StackError(f"Every how many slices to keep must be at least 1, not {factor}.")
+        return self.select(range(0, self.shape[0], factor))
+
+    def crop(self, region: tuple[int, int, int, int]) -> Stack:
+        """The rectangle ``(y0, y1, x0, x1)`` (pixels) of every slice, still lazy.
+
+        ``metadata["region"]`` remembers it, counted in the file.
+        """
+        from ._slices import SliceView
+
+        depth, height, width = self.shape
+        y0, y1, x0, x1 = (int(v) for v in region)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise StackError(f"The region {region} (y0, y1, x0, x1) does not lie within {height} x {width} pixels.")
+        top, _, left, _ = self.metadata.get("region", (0, height, 0, width))
+        metadata = {**self.metadata, "region": [top + y0, top + y1, left + x0, left + x1]}
+        view = SliceView(self.slices, range(depth), (y0, y1, x0, x1))
+        return replace(self, slices=view, metadata=metadata)
+
+    def in_memory(self) -> Stack:
+        """The same stack with its grey values read into memory."""
+        values = np.stack([np.asarray(self.slices[k]) for k in range(self.shape[0])])
+        return replace(self, slices=values)

@@ -1,0 +1,52 @@
+"""Stacks of slices at physical depths: what they are, how they are read, and a generated sample."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._array import stack_from_array
+    from ._phantom import sample_stack, sample_truth
+    from ._read import read_stack, read_voxel_size
+    from ._slices import LazySlices
+    from ._stack import Normalisation, SliceSource, Stack
+    from ._voxel_size import VoxelSize, to_nm
+
+_HOMES = {
+    "LazySlices": "_slices",
+    "Normalisation": "_stack",
+    "SliceSource": "_stack",
+    "Stack": "_stack",
+    "VoxelSize": "_voxel_size",
+    "read_stack": "_read",
+    "read_voxel_size": "_read",
+    "sample_stack": "_phantom",
+    "sample_truth": "_phantom",
+    "stack_from_array": "_array",
+    "to_nm": "_voxel_size",
+}
+
+__all__ = [
+    "LazySlices",
+    "Normalisation",
+    "SliceSource",
+    "Stack",
+    "VoxelSize",
+    "read_stack",
+    "read_voxel_size",
+    "sample_stack",
+    "sample_truth",
+    "stack_from_array",
+    "to_nm",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,90 @@
+"""Which axis of a file's array is depth: from axis letters to (slices, rows, columns)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_emgauss._errors import StackError
+
+# Axes that may hold the slices, best first: depth; a file's unnamed page order; time, which ImageJ writes when a
+# stack was saved as frames.
+_DEPTH_AXES = "ZIQRT"
+
+
+@dataclass(frozen=True)
+class AxisChoice:
+    """How pages of a file make a stack.
+
+    Parameters
+    ----------
+    pages : ndarray
+        ``(K,)`` which of the file's planes (all axes but the last two, flattened) is each slice.
+    height, width : int
+        Rows and columns of a plane.
+    note : str
+        What had to be assumed, for people; may be empty.
+    """
+
+    pages: np.ndarray
+    height: int
+    width: int
+    note: str = ""
+
+
+def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, time: int | None = None) -> AxisChoice:
+    """Find the slices among the axes of a file.
+
+    Parameters
+    ----------
+    axes : str
+        One letter an axis, as tifffile has them: ``Z``, ``C``, ``T``, ``Y``, ``X``, ``S`` (RGB samples), ``I``, ``Q``.
+    shape : tuple of int
+    channel, time : int, optional
+        Which one to take where there are several.
+
+    Raises
+    ------
+    StackError
+        RGB, no axis for the slices, or several channels or times and none chosen.
+    """
+    axes = axes.upper()
+    if "S" in axes and shape[axes.index("S")] > 1:
+        raise StackError("This is an RGB image: convert it to grey values (in Fiji: Image > Type > 8-bit) first.")
+    kept = [(letter, size) for letter, size in zip(axes, shape, strict=True) if letter != "S"]
+    letters = "".join(letter for letter, _ in kept)
+    sizes = tuple(size for _, size in kept)
+    if not letters.endswith("YX"):
+        raise StackError(f"The file's axes are {axes}: rows and columns must come last (YX).")
+    leading, counts = letters[:-2], sizes[:-2]
+    wide = [letter for letter, size in zip(leading, counts, strict=True) if size > 1]
+    if not wide:
+        raise StackError("This is a single image, not a stack of slices.")
+    depth = next((letter for letter in _DEPTH_AXES if letter in wide), None)
+    note = ""
+    if depth is None:
+        if wide == ["C"] and counts[leading.index("C")] > 4:
+            depth = "C"
+        else:
+            raise StackError(f"No axis of this file (axes {axes}, shape {shape}) holds slices along z.")
+    if depth not in "ZIQ":
+        note = f"the file calls its slices {'times' if depth == 'T' else 'channels'}; they are read as depths"
+    picked: list[int | slice] = []
+    for letter, size in zip(leading, counts, strict=True):
+        wanted = {"C": channel, "T": time}.get(letter)
+        if letter == depth:
+            picked.append(slice(None))
+            continue
+        if size > 1 and wanted is None:
+            what, option = {"C": ("channels", "channel"), "T": ("time points", "time")}.get(letter, ("images", ""))
+            how = f"choose one with {option}=0 to {option}={size - 1}" if option else "save one of them alone"
+            raise StackError(f"The file holds {size} {what} of a stack: {how}.")
+        wanted = wanted or 0
+        if not 0 <= wanted < size:
+            raise StackError(
+                f"There is no {'channel' if letter == 'C' else 'time point'} {wanted}: the file has {size}."
+            )
+        picked.append(wanted)
+    pages = np.arange(int(np.prod(counts))).reshape(counts)[tuple(picked)]
+    return AxisChoice(pages, sizes[-2], sizes[-1], note)

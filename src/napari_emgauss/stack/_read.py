@@ -1,0 +1,170 @@
+"""Read a stack from a file of any format we know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from napari_emgauss._errors import StackFileError
+
+from ._array import build_stack
+from ._check import check_shape
+from ._source import OpenedFile, Selection
+from ._stack import Normalisation, Stack
+from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
+
+# Ending of a file's name -> module and function that opens it; the longest ending wins.
+_OPENERS = {
+    ".tif": ("_tiff", "open_tiff"),
+    ".tiff": ("_tiff", "open_tiff"),
+    ".btf": ("_tiff", "open_tiff"),
+    ".lsm": ("_tiff", "open_tiff"),
+}
+
+
+def readable_suffixes() -> tuple[str, ...]:
+    """Endings of the file names that can be read."""
+    return tuple(sorted(_OPENERS))
+
+
+def read_stack(
+    path: str | Path,
+    *,
+    voxel_size_nm: Sequence[float] | None = None,
+    z_positions_nm: ArrayLike | None = None,
+    skip: str | Sequence[int] = (),
+    dataset: str | int | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    normalisation: Normalisation | None = None,
+    allow_isotropic: bool = False,
+    allow_damaged: bool = False,
+) -> Stack:
+    """Read a stack lazily: slices are read from the file when they are looked at.
+
+    Stacks up to 256 MB are looked through once on opening, so that a bad slice is told at once; of larger ones 16
+    slices are.
+
+    Parameters
+    ----------
+    path : str or Path
+        TIFF, OME-TIFF or ImageJ TIFF.
+    voxel_size_nm : sequence of float, optional
+        ``(z, y, x)`` in nm; overrides what the file says.
+    z_positions_nm : array-like, optional
+        Depth of each slice in nm, increasing.
+    skip : str or sequence of int
+        Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. They keep their place: depths do not close up.
+    dataset : str or int, optional
+        Which image, where the file holds several.
+    channel, time : int, optional
+        Which channel and time point, where the file holds several.
+    normalisation : Normalisation, optional
+        Grey-value limits; found from the data by default.
+    allow_isotropic : bool
+        Accept a z step no larger than the pixels.
+    allow_damaged : bool
+        Accept empty, constant and NaN slices, to look for them afterwards.
+
+    Returns
+    -------
+    Stack
+        ``metadata["voxel_size_source"]`` says where the voxel size is from, ``metadata["notes"]`` what was assumed.
+
+    Raises
+    ------
+    StackFileError
+        The file is missing, damaged, or of no known format.
+    StackError
+        It is not a stack of grey-value slices.
+    VoxelSizeError
+        The voxel size is unknown, or isotropic already.
+    """
+    path = Path(path)
+    opened = open_file(path, Selection(dataset, channel, time))
+    check_shape(tuple(int(n) for n in opened.slices.shape), opened.slices.dtype)
+    voxel_size = opened.voxel_size if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
+    if z_positions_nm is None and voxel_size_nm is None:
+        z_positions_nm = opened.z_nm
+    try:
+        resolve_geometry(int(opened.slices.shape[0]), voxel_size, z_positions_nm, hint=f" from {path.name}")
+        return build_stack(
+            opened.slices,
+            voxel_size,
+            z_positions_nm=z_positions_nm,
+            name=stack_name(path),
+            source=str(path),
+            metadata={"format": opened.format, "notes": list(opened.notes), **opened.metadata},
+            normalisation=normalisation,
+            skip=skip,
+            allow_isotropic=allow_isotropic,
+            allow_damaged=allow_damaged,
+        )
+    except BaseException:
+        close = getattr(opened.slices, "close", None)
+        if close is not None:
+            close()
+        raise
+
+
+def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> VoxelSize:
+    """What a file says of its voxel size, without reading slices; sizes it does not tell are None.
+
+    Raises
+    ------
+    StackFileError
+        The file is missing, damaged, or of no known format.
+    """
+    path = Path(path)
+    module, _ = opener_of(path)
+    if module == "_tiff":
+        from ._tiff import read_tiff_voxel_size
+
+        return read_tiff_voxel_size(path, Selection(dataset))
+    opened = open_file(path, Selection(dataset))
+    return opened.voxel_size
+
+
+def opener_of(path: Path) -> tuple[str, str]:
+    """Module and function that open ``path``.
+
+    Raises
+    ------
+    StackFileError
+        It is missing, or of no known format.
+    """
+    if not path.exists():
+        raise StackFileError(f"There is no file {path}.")
+    name = path.name.lower()
+    endings = [ending for ending in _OPENERS if name.endswith(ending)]
+    if endings:
+        return _OPENERS[max(endings, key=len)]
+    raise StackFileError(f"{path.name} is of no format that can be read: known are {', '.join(readable_suffixes())}.")
+
+
+def open_file(path: Path, selection: Selection) -> OpenedFile:
+    """Open a file as slices, without checks."""
+    module, function = opener_of(path)
+    try:
+        opener: Callable[[Path, Selection], OpenedFile] = getattr(
+            import_module(f"napari_emgauss.stack.{module}"), function
+        )
+        return opener(path, selection)
+    except ModuleNotFoundError as error:
+        raise StackFileError(
+            f"Reading {path.name} needs the package {error.name}: pip install 'napari-emgauss[formats]'."
+        ) from error
+    except PermissionError as error:
+        raise StackFileError(f"{path} cannot be opened: permission denied.") from error
+
+
+def stack_name(path: Path) -> str:
+    """File name without its ending, for titles."""
+    name = path.name
+    for ending in sorted((*readable_suffixes(), ".ome"), key=len, reverse=True):
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return name
