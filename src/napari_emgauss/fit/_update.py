@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from napari_emgauss.model import EmgaussModel
+    from napari_emgauss.render import EmgaussModel
 
 StageName = Literal["prior", "warm-up", "joint", "teacher-student"]
 

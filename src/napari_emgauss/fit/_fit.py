@@ -1,0 +1,292 @@
+"""The fit as a generator: settings and a stack in, messages with a live model out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ConfigError, FitError, PriorError
+from napari_emgauss.fit._background import Background
+from napari_emgauss.fit._checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
+from napari_emgauss.fit._config import FitConfig
+from napari_emgauss.fit._labels import Labels, label_depths
+from napari_emgauss.fit._presets import preset
+from napari_emgauss.fit._trainer import Trainer
+from napari_emgauss.fit._update import FitUpdate
+from napari_emgauss.priors._protocol import Observation, Prior, PriorProgress
+from napari_emgauss.render import EmgaussModel
+from napari_emgauss.stack import Stack
+
+Path = str | os.PathLike[str]
+
+_REPORT_INTERVAL_S = 0.2
+
+
+def fit(
+    stack: Stack,
+    config: FitConfig | None = None,
+    *,
+    resume: Path | None = None,
+    checkpoint: Path | None = None,
+    prior: Prior | None = None,
+) -> Iterator[FitUpdate]:
+    """Fit Gaussians to a stack.
+
+    Nothing happens before the first ``next()`` except that settings and checkpoint are looked at. The caller pauses by
+    not asking for the next message, and stops by closing the generator.
+
+    Parameters
+    ----------
+    stack : Stack
+        What to fit.
+    config : FitConfig, optional
+        Settings; by default those of ``resume``, or the preset ``default``.
+    resume : path, optional
+        A checkpoint to go on from: with the same stack and seed the result is that of an uninterrupted fit.
+    checkpoint : path, optional
+        Where to keep the state if the fit is closed, interrupted or fails between two iterations.
+    prior : Prior, optional
+        What makes the pseudo-labels, in place of ``config.prior``.
+
+    Yields
+    ------
+    FitUpdate
+        About five times a second. ``model`` is one object throughout, which changes as the fit goes on; the last message
+        has ``finished`` set.
+
+    Raises
+    ------
+    ConfigError
+        Settings that cannot work, or a checkpoint of another stack or with other settings.
+    ModelFileError
+        ``resume`` is not a checkpoint.
+    PriorError, FitError
+        While iterating: the prior cannot be prepared, or the fit diverged.
+    """
+    saved = None if resume is None else read_checkpoint(resume)
+    if saved is not None:
+        if config is not None and config != saved.config:
+            raise ConfigError(
+                f"{os.fspath(resume)!r} was made with other settings ({_differences(config, saved.config)}); "
+                "resume it with its own, or start anew."
+            )
+        config = saved.config
+    settings = preset("default") if config is None else config
+    chosen = prior if prior is not None else _named_prior(settings)
+    return _Fit(stack, settings, chosen, saved, checkpoint).run()
+
+
+def run_fit(stack: Stack, config: FitConfig | None = None, *, prior: Prior | None = None) -> EmgaussModel:
+    """Fit to the end and return the model.
+
+    Parameters and errors are those of :func:`fit`.
+    """
+    model: EmgaussModel | None = None
+    for update in fit(stack, config, prior=prior):
+        model = update.model
+    if model is None:
+        raise FitError("The fit ended without a model.")
+    return model
+
+
+def _differences(one: FitConfig, other: FitConfig) -> str:
+    theirs = other.to_dict()
+    return ", ".join(f"{name} {theirs[name]!r}" for name, value in one.to_dict().items() if value != theirs[name])
+
+
+def _named_prior(config: FitConfig) -> Prior | None:
+    """The prior that the settings name; None where the teacher makes the labels itself, or none are needed."""
+    if config.prior == "ema" or not config.teacher_student:
+        return None
+    from napari_emgauss.priors import get_prior
+
+    return get_prior(config.prior)
+
+
+@dataclass
+class _Fit:
+    stack: Stack
+    config: FitConfig
+    prior: Prior | None
+    saved: Checkpoint | None
+    checkpoint: Path | None
+    _started: float = field(default=0.0, init=False)
+    _elapsed_before: float = field(default=0.0, init=False)
+
+    def run(self) -> Iterator[FitUpdate]:
+        self._started = time.monotonic()
+        images = self.stack.unit_slices()
+        stack_id = fingerprint(images, self.stack.z_nm)
+        if self.saved is not None:
+            if self.saved.stack != stack_id:
+                raise ConfigError("The checkpoint belongs to another stack: its slices or depths differ from this one.")
+            self._elapsed_before = self.saved.elapsed_s
+        provenance = self._provenance()
+        counts = None if self.saved is None else self.saved.state["counts"]
+        student = self._new_model(images, counts)
+        shown = self._new_model(images, counts)
+        shown.provenance = provenance
+        prior_s = 0.0
+        labels: Labels | None = None
+        if self._needs_labels():
+            labels = self._saved_labels()
+            if labels is None:
+                work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
+                for message in work.messages(_REPORT_INTERVAL_S):
+                    yield self._prior_update(message, shown)
+                labels, provenance["prior"] = work.result
+                prior_s = time.monotonic() - self._started
+                provenance["prior_s"] = round(prior_s, 2)
+            elif self.saved is not None:
+                provenance.update(self.saved.provenance)
+        trainer = Trainer(student, images, self.config, labels)
+        if self.saved is not None:
+            trainer.restore(self.saved.tensors, self.saved.state)
+            self.saved = None  # its tensors are as large as the model; nobody needs them any more
+        yield from self._iterate(trainer, shown, labels, stack_id)
+
+    def _iterate(
+        self, trainer: Trainer, shown: EmgaussModel, labels: Labels | None, stack_id: str
+    ) -> Iterator[FitUpdate]:
+        began, first = time.monotonic(), trainer.iteration
+        reported, text = 0.0, ""
+        stage = ""
+        clean = True
+        try:
+            while not trainer.finished:
+                if time.monotonic() - reported >= _REPORT_INTERVAL_S:
+                    now = trainer.schedule.stage(trainer.iteration)
+                    text, stage = (f"{now} from iteration {trainer.iteration}" if now != stage else ""), now
+                    shown.publish(trainer.result)
+                    yield self._update(trainer, shown, self._eta(trainer, began, first), text)
+                    reported = time.monotonic()
+                clean = False
+                trainer.step()
+                clean = True
+        finally:
+            # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
+            # finite, and at most one half-applied update. A diverged one is not worth keeping.
+            if self.checkpoint is not None and not trainer.finished and (clean or np.isfinite(trainer.loss or 0.0)):
+                write_checkpoint(
+                    self.checkpoint,
+                    trainer,
+                    labels,
+                    stack=stack_id,
+                    elapsed_s=self._elapsed(),
+                    provenance=shown.provenance,
+                )
+        shown.publish(trainer.result)
+        shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
+        yield self._update(trainer, shown, 0.0, "finished", finished=True)
+
+    def _new_model(self, images: NDArray[np.float32], counts: list[int] | None) -> EmgaussModel:
+        _, height, width = images.shape
+        number = max(16, min(self.config.max_gaussians, round(height * width / self.config.pixels_per_gaussian)))
+        from napari_emgauss.render import choose_backend
+
+        # The field's random start must not depend on, nor disturb, what the caller does with torch.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return EmgaussModel(
+                self.config.model_config(),
+                self.stack.z_nm,
+                self.stack.pixel_size_nm,
+                (height, width),
+                self.stack.normalisation,
+                number if counts is None else counts,
+                device=choose_backend(self.config.device).device,
+            )
+
+    def _provenance(self) -> dict[str, Any]:
+        from napari_emgauss import __version__
+
+        return {
+            "source": self.stack.source,
+            "name": self.stack.name,
+            "stack": self.stack.metadata,
+            "fit": self.config.to_dict(),
+            "prior_name": "ema" if self.prior is None else self.prior.name,
+            "napari_emgauss": __version__,
+            "torch": str(torch.__version__),
+        }
+
+    def _needs_labels(self) -> bool:
+        return self.prior is not None and self.config.teacher_student
+
+    def _depths(self) -> Any:
+        pixel = float(np.mean(self.stack.pixel_size_nm))
+        return label_depths(self.stack.z_nm, pixel, self.config.labels_per_gap)
+
+    def _saved_labels(self) -> Labels | None:
+        kept = None if self.saved is None else self.saved.labels()
+        return None if kept is None else Labels(self._depths(), None, *kept)
+
+    def _label_work(
+        self, images: NDArray[np.float32]
+    ) -> Callable[[Callable[[PriorProgress], None]], tuple[Labels, dict[str, Any]]]:
+        prior, config = self.prior, self.config
+        if prior is None:
+            raise FitError("Pseudo-labels were asked for without a prior.")
+        depths = self._depths()
+        observation = Observation(images, self.stack.z_nm, self.stack.pixel_size_nm)
+
+        def work(report: Callable[[PriorProgress], None]) -> tuple[Labels, dict[str, Any]]:
+            interpolator = prior.prepare(observation, seed=config.seed, on_progress=report)
+            labels = Labels.collect(
+                depths,
+                interpolator,
+                config.label_memory_mb,
+                lambda share: report(PriorProgress(1.0, text=f"Pseudo-labels {share:.0%}")),
+            )
+            if labels.images is not None and not np.isfinite(labels.images).all():
+                raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")
+            report_of = getattr(interpolator, "report", None)
+            return labels, dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
+
+        return work
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + time.monotonic() - self._started
+
+    def _eta(self, trainer: Trainer, began: float, first: int) -> float | None:
+        done = trainer.iteration - first
+        if done < 3:
+            return None
+        return (time.monotonic() - began) / done * (trainer.schedule.total - trainer.iteration)
+
+    def _prior_update(self, message: PriorProgress | None, shown: EmgaussModel) -> FitUpdate:
+        from napari_emgauss.fit._schedule import Schedule
+
+        return FitUpdate(
+            stage="prior",
+            iteration=0,
+            total_iterations=Schedule(self.config).total,
+            loss=None if message is None else message.loss,
+            gaussians=shown.gaussian_count,
+            elapsed_s=self._elapsed(),
+            text="" if message is None else message.text,
+            model=shown,
+        )
+
+    def _update(
+        self, trainer: Trainer, shown: EmgaussModel, eta_s: float | None, text: str, *, finished: bool = False
+    ) -> FitUpdate:
+        return FitUpdate(
+            stage=trainer.schedule.stage(max(0, trainer.iteration - int(finished))),
+            iteration=trainer.iteration,
+            total_iterations=trainer.schedule.total,
+            loss=trainer.loss,
+            gaussians=trainer.result.gaussian_count,
+            elapsed_s=self._elapsed(),
+            eta_s=eta_s,
+            text=text,
+            model=shown,
+            finished=finished,
+        )

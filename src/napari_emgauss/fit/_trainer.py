@@ -1,0 +1,300 @@
+"""One iteration of the fit after another: depths, losses, teacher, growing. No clock, no files, no messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_emgauss._errors import FitError
+from napari_emgauss.fit._config import FitConfig
+from napari_emgauss.fit._density import GradientRecord, brightest_opacity, place_children, plan, reindex
+from napari_emgauss.fit._draw import ShuffleBag
+from napari_emgauss.fit._initialise import initialise
+from napari_emgauss.fit._labels import Labels
+from napari_emgauss.fit._losses import reconstruction_loss
+from napari_emgauss.fit._optimiser import ModelOptimiser
+from napari_emgauss.fit._schedule import Schedule
+from napari_emgauss.render import EmgaussModel
+
+# Beyond these a splat is a point or the whole image, and its gradient is of no use.
+_SMALLEST_SCALE = 0.25
+_LOSS_MEMORY = 0.98
+
+
+class Trainer:
+    """Student, teacher, optimiser and randomness of one fit.
+
+    Parameters
+    ----------
+    student : EmgaussModel
+        A fresh model; it is initialised here.
+    images : ndarray
+        ``(K, H, W)`` observed slices, unit range.
+    config : FitConfig
+        Settings.
+    labels : Labels or None
+        Pseudo-labels; None where the teacher makes them (``prior="ema"``) or there are none.
+
+    Attributes
+    ----------
+    iteration : int
+        Iterations done.
+    teacher : EmgaussModel or None
+        Moving average of the student, from the teacher-student stage on.
+    loss : float or None
+        Smoothed loss on real slices of the present stage.
+    """
+
+    def __init__(
+        self, student: EmgaussModel, images: NDArray[np.float32], config: FitConfig, labels: Labels | None
+    ) -> None:
+        self.student = student
+        self.teacher: EmgaussModel | None = None
+        self.config = config
+        self.schedule = Schedule(config)
+        self.labels = labels
+        self.iteration = 0
+        self.loss: float | None = None
+        self.rng = np.random.default_rng(config.seed)
+        initialise(student, images, config.uniform_share, self.rng)
+        self._targets = torch.as_tensor(images, dtype=torch.float32, device=student.device)[:, None]
+        self._gaps = np.diff(student.slice_t)
+        self._real = ShuffleBag(len(images), self.rng)
+        self._pseudo = ShuffleBag(len(self._gaps) if labels is None else len(labels), self.rng)
+        self._caps = [
+            max(1, min(config.max_gaussians, round(len(cloud) * config.growth))) for cloud in student.cloud_list
+        ]
+        self._optimiser = ModelOptimiser(student)
+        self._records = self._fresh_records()
+        self._half_extent = max(student.size) / 2
+        self._largest_scale = float(max(student.size))
+
+    @property
+    def result(self) -> EmgaussModel:
+        """The model to look at: the teacher where there is one."""
+        return self.student if self.teacher is None else self.teacher
+
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done."""
+        return self.iteration >= self.schedule.total
+
+    def step(self) -> float:
+        """One iteration.
+
+        Returns
+        -------
+        float
+            Its loss, with the pseudo-loss's weight in it.
+
+        Raises
+        ------
+        FitError
+            The loss is not finite.
+        """
+        now = self.iteration
+        stage = self.schedule.stage(now)
+        if stage != self.schedule.stage(max(0, now - 1)):
+            self.loss = None
+        if stage == "teacher-student" and self.teacher is None:
+            self.teacher = self.student.snapshot()
+            self.teacher.requires_grad_(False)
+        pseudo = self.schedule.is_pseudo(now)
+        loss = self._pseudo_loss(now) if pseudo else self._real_loss(now, deform=stage != "warm-up")
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise FitError(
+                f"The fit diverged in iteration {now + 1} ({stage}): the loss is no longer a number; "
+                "try another seed, or lower learning rates."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._record_gradients()
+        extent = float(max(self.student.size))
+        self._optimiser.set_learning_rates(self.schedule.learning_rates(now, extent))
+        self._optimiser.step()
+        self._keep_in_bounds()
+        if self.teacher is not None:
+            self._follow()
+        self.iteration += 1
+        if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
+            self._grow_and_prune()
+        if not pseudo:
+            self.loss = value if self.loss is None else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+        return value
+
+    def _real_loss(self, now: int, *, deform: bool) -> Tensor:
+        picks = [self._real.draw() for _ in range(self.config.depths_per_iteration)]
+        noise = self.schedule.depth_noise(now)
+        depths = [self._noisy(k, noise) for k in picks]
+        image = self.student.render_unit(depths, deform=deform)
+        return reconstruction_loss(
+            image,
+            self._targets[picks],
+            dssim_weight=self.config.dssim_weight,
+            epsilon=self.config.charbonnier_epsilon,
+        )
+
+    def _noisy(self, index: int, noise: float) -> float:
+        t = float(self.student.slice_t[index])
+        if noise == 0.0:
+            return t
+        draw = float(self.rng.standard_normal())
+        gap = self._gaps[min(index, len(self._gaps) - 1)] if draw > 0 else self._gaps[max(index - 1, 0)]
+        return min(max(t + noise * draw * float(gap), 0.0), 1.0)
+
+    def _pseudo_loss(self, now: int) -> Tensor:
+        depths, targets, confidence = self._pseudo_targets(now)
+        image = self.student.render_unit(depths)
+        loss = reconstruction_loss(
+            image,
+            targets,
+            dssim_weight=self.config.pseudo_dssim_weight,
+            epsilon=self.config.pseudo_charbonnier_epsilon,
+            confidence=confidence,
+        )
+        return loss * self.schedule.pseudo_weight(now)
+
+    def _pseudo_targets(self, now: int) -> tuple[list[float], Tensor, Tensor | None]:
+        spread = self.schedule.pseudo_spread(now)
+        count = self.config.depths_per_iteration
+        if self.labels is None:
+            if self.teacher is None:
+                raise FitError("Pseudo-labels were asked for before there is a teacher.")
+            depths = []
+            for _ in range(count):
+                gap = self._pseudo.draw()
+                share = 0.5 + spread * (float(self.rng.random()) - 0.5)
+                depths.append(float(self.student.slice_t[gap] + share * self._gaps[gap]))
+            with torch.no_grad():
+                return depths, self.teacher.render_unit(depths), None
+        allowed = self.labels.depths.allowed(spread)
+        picks: list[int] = []
+        while len(picks) < count:
+            pick = self._pseudo.draw()
+            if allowed[pick]:
+                picks.append(pick)
+        labels = [self.labels[pick] for pick in picks]
+        depths = [self.student.t_of(float(self.labels.depths.z_nm[pick])) for pick in picks]
+        device = self.student.device
+        targets = torch.as_tensor(np.stack([label.image for label in labels]), device=device)[:, None]
+        confidences = [label.confidence for label in labels]
+        if not self.config.confidence_weighting or any(c is None for c in confidences):
+            return depths, targets, None
+        stacked = np.stack([c for c in confidences if c is not None])
+        return depths, targets, torch.as_tensor(stacked, device=device)[:, None]
+
+    @torch.no_grad()
+    def _record_gradients(self) -> None:
+        if self.iteration >= self.schedule.density_end:
+            return
+        for cloud, record in zip(self.student.cloud_list, self._records, strict=True):
+            if cloud.means.grad is not None:
+                record.add(cloud.means.grad, self._half_extent)
+
+    @torch.no_grad()
+    def _keep_in_bounds(self) -> None:
+        height, width = self.student.size
+        for cloud in self.student.cloud_list:
+            cloud.log_scales.clamp_(float(np.log(_SMALLEST_SCALE)), float(np.log(self._largest_scale)))
+            cloud.means[:, 0].clamp_(0.0, float(width))
+            cloud.means[:, 1].clamp_(0.0, float(height))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Teacher = decay · teacher + (1 - decay) · student (paper, section 3)."""
+        if self.teacher is None:
+            return
+        torch._foreach_lerp_(
+            list(self.teacher.parameters()), list(self.student.parameters()), 1.0 - self.config.ema_decay
+        )
+
+    @torch.no_grad()
+    def _grow_and_prune(self) -> None:
+        warm = self.schedule.stage(self.iteration) == "warm-up"
+        for position, (window, cloud) in enumerate(zip(self.student.windows, self.student.cloud_list, strict=True)):
+            record = self._records[position]
+            if record.count == 0:
+                continue
+            seen = [] if warm else [float(t) for t in self.student.slice_t[window.first : window.last + 1]]
+            index, is_new = plan(
+                record.mean(),
+                brightest_opacity(cloud, seen),
+                grow_gradient=self.config.grow_gradient,
+                prune_opacity=self.config.prune_opacity,
+                cap=self._caps[position],
+            )
+            if len(index) == len(cloud) and not bool(is_new.any()):
+                continue
+            reindex(cloud, index, is_new, self._optimiser)
+            place_children(cloud, index, is_new, self.rng)
+            if self.teacher is not None:
+                self._teach_newcomers(self.teacher.cloud_list[position], cloud, index, is_new)
+        self._records = self._fresh_records()
+
+    @staticmethod
+    @torch.no_grad()
+    def _teach_newcomers(teacher: Any, student: Any, index: Tensor, is_new: Tensor) -> None:
+        """Follow the student's change of cloud; doubled Gaussians start as they are in the student."""
+        reindex(teacher, index, is_new, None)
+        doubled = is_new.clone()
+        doubled[:-1] |= is_new[1:]
+        for name in ("means", "log_scales"):
+            getattr(teacher, name).data[doubled] = getattr(student, name).detach()[doubled]
+
+    def _fresh_records(self) -> list[GradientRecord]:
+        return [GradientRecord(torch.zeros_like(cloud.opacity_logits.detach())) for cloud in self.student.cloud_list]
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything needed to go on, as tensors and a JSON-compatible dictionary."""
+        tensors = {f"student/{name}": value for name, value in self.student.state_dict().items()}
+        if self.teacher is not None:
+            tensors.update({f"teacher/{name}": value for name, value in self.teacher.state_dict().items()})
+        tensors.update({f"adam/{name}": value for name, value in self._optimiser.tensors(self.student).items()})
+        for position, record in enumerate(self._records):
+            tensors[f"gradient/{position}"] = record.total
+        return tensors, {
+            "iteration": self.iteration,
+            "loss": self.loss,
+            "counts": [len(cloud) for cloud in self.student.cloud_list],
+            "caps": self._caps,
+            "gradient_counts": [record.count for record in self._records],
+            "rng": self.rng.bit_generator.state,
+            "real": self._real.state(),
+            "pseudo": self._pseudo.state(),
+        }
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+        _load_any_size(self.student, part("student/"))
+        teacher = part("teacher/")
+        if teacher:
+            self.teacher = self.student.snapshot()
+            self.teacher.requires_grad_(False)
+            _load_any_size(self.teacher, teacher)
+        self._optimiser.restore(self.student, part("adam/"))
+        self._records = [
+            GradientRecord(tensors[f"gradient/{position}"].to(self.student.device).clone(), int(count))
+            for position, count in enumerate(state["gradient_counts"])
+        ]
+        self.iteration = int(state["iteration"])
+        self.loss = state["loss"]
+        self._caps = [int(cap) for cap in state["caps"]]
+        self.rng.bit_generator.state = state["rng"]
+        self._real.restore(state["real"])
+        self._pseudo.restore(state["pseudo"])
+
+
+@torch.no_grad()
+def _load_any_size(model: EmgaussModel, tensors: dict[str, Tensor]) -> None:
+    """Load parameters into a model whose clouds may have another number of Gaussians."""
+    for name, parameter in model.named_parameters():
+        parameter.data = tensors[name].to(parameter.device).clone()

@@ -1,0 +1,101 @@
+"""Settings that decide what a model *is*: they are stored in its file and needed to read it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from napari_emgauss._errors import ConfigError
+
+FieldName = Literal["grid", "mlp", "spline"]
+FIELD_NAMES: tuple[str, ...] = get_args(FieldName)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a Gaussian model consists of.
+
+    Parameters
+    ----------
+    field : {"grid", "mlp", "spline"}
+        Deformation field: ``mlp`` is the paper's network of position and depth; ``grid`` looks up features on a coarse
+        (t, y, x) grid and passes them through a small network; ``spline`` gives every Gaussian its own values at
+        knots in t, linear between them.
+    channels : int
+        Grey channels, 1 to 4.
+    dynamic_opacity, dynamic_rotation : bool
+        Whether opacity and rotation change over z. The paper's method is ``True`` and ``False`` (its ablation table
+        has the other two).
+    window_slices : int or None
+        Cut a stack longer than this many slices into depth windows with a cloud of their own; windows overlap by one
+        gap, over which they are blended. None: one cloud for the whole stack.
+    mlp_width, mlp_layers, mlp_skip, mlp_frequencies : int
+        Network of the ``mlp`` field: 8 layers of 256, input again at layer 4, 10 frequencies for position and depth
+        (Deformable 3D Gaussians, section 4).
+    grid_channels : int
+        Features per cell of the ``grid`` field.
+    grid_cell_pixels : float
+        Side of a cell in the plane, pixels.
+    knots_per_gap : int
+        Knots in t per gap of ``grid`` and ``spline``; every slice is a knot.
+    head_width, head_layers : int
+        Small network behind the ``grid`` field.
+    displacement_pixels : float
+        In-plane shift in pixels that an output of 1 of the ``grid`` or ``spline`` field stands for.
+    """
+
+    field: FieldName = "grid"
+    channels: int = 1
+    dynamic_opacity: bool = True
+    dynamic_rotation: bool = False
+    window_slices: int | None = None
+    mlp_width: int = 256
+    mlp_layers: int = 8
+    mlp_skip: int = 4
+    mlp_frequencies: int = 10
+    grid_channels: int = 16
+    grid_cell_pixels: float = 5.0
+    knots_per_gap: int = 1
+    head_width: int = 64
+    head_layers: int = 2
+    displacement_pixels: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.field not in FIELD_NAMES:
+            raise ConfigError(f"field is {self.field!r}, but must be one of {', '.join(FIELD_NAMES)}.")
+        if not 1 <= self.channels <= 4:
+            raise ConfigError(f"channels is {self.channels}, but a model has 1 to 4.")
+        if self.window_slices is not None and self.window_slices < 3:
+            raise ConfigError(f"window_slices is {self.window_slices}, but a depth window needs at least 3 slices.")
+        for name in (
+            "mlp_width",
+            "mlp_layers",
+            "mlp_frequencies",
+            "grid_channels",
+            "knots_per_gap",
+            "head_width",
+            "head_layers",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must be at least 1.")
+        if not (self.grid_cell_pixels >= 1 and self.displacement_pixels > 0):
+            raise ConfigError("grid_cell_pixels must be at least 1 and displacement_pixels above 0.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Settings as a JSON-compatible dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, settings: dict[str, Any]) -> ModelConfig:
+        """Settings from :meth:`to_dict`.
+
+        Raises
+        ------
+        ConfigError
+            A setting is unknown or has an impossible value.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise ConfigError(f"Unknown model settings: {', '.join(unknown)}.")
+        return cls(**settings)

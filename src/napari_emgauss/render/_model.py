@@ -1,0 +1,330 @@
+"""A fitted (or being fitted) model that renders slices in the source's grey values at any depth."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_emgauss._errors import ConfigError, DepthError, ModelFileError
+from napari_emgauss.model._config import ModelConfig
+from napari_emgauss.model._file import MODEL_FORMAT, MODEL_FORMAT_VERSION, read_tensors, write_tensors
+from napari_emgauss.model._gaussians import GaussianModel, Splats
+from napari_emgauss.render._backends import choose_backend
+from napari_emgauss.render._splat import splat
+from napari_emgauss.stack import Normalisation
+
+if TYPE_CHECKING:
+    from napari_emgauss.render._splat import Backend
+
+Region = tuple[float, float, float, float]
+
+
+class EmgaussModel(GaussianModel):
+    """A Gaussian model of one stack, with what is needed to render it in the stack's own grey values.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        What the model consists of.
+    z_nm : ndarray
+        ``(K,)`` depths of the observed slices, nm, strictly increasing.
+    pixel_size_nm : tuple of float
+        ``(y, x)``.
+    size : tuple of int
+        ``(H, W)`` in pixels.
+    normalisation : Normalisation
+        Between source grey values and the unit range.
+    counts : int or sequence of int
+        Gaussians per depth window.
+    provenance : dict
+        Where it comes from: source, settings, prior, versions; JSON-compatible, saved with the model.
+    device : str
+        Torch device to keep parameters on, or "auto".
+    backend : str
+        Renderer to use, or "auto" for the fastest on the device.
+
+    Attributes
+    ----------
+    version : int
+        Grows whenever the parameters change: a cache of rendered images is good for one version.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        z_nm: NDArray[np.float64],
+        pixel_size_nm: tuple[float, float],
+        size: tuple[int, int],
+        normalisation: Normalisation,
+        counts: int | Sequence[int],
+        *,
+        provenance: dict[str, Any] | None = None,
+        device: str = "cpu",
+        backend: Backend = "auto",
+    ) -> None:
+        z = np.asarray(z_nm, dtype=np.float64)
+        super().__init__(config, (z - z[0]) / (z[-1] - z[0]), size, counts)
+        self.z_nm = z
+        self.pixel_size_nm = (float(pixel_size_nm[0]), float(pixel_size_nm[1]))
+        self.normalisation = normalisation
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self.backend: Backend = backend
+        self.version = 0
+        self._lock = threading.RLock()
+        self.to(choose_backend(device).device if device == "auto" else device)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Observed slices, rows, columns."""
+        return (len(self.z_nm), *self.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Grey values' type, as in the source."""
+        return np.dtype(self.normalisation.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.cloud_list[0].means.device
+
+    def t_of(self, z_nm: float) -> float:
+        """Depth in nm as ``t`` in [0, 1].
+
+        Raises
+        ------
+        DepthError
+            ``z_nm`` lies outside the observed slices.
+        """
+        first, last = float(self.z_nm[0]), float(self.z_nm[-1])
+        slack = 1e-6 * (last - first)
+        if not first - slack <= z_nm <= last + slack:
+            raise DepthError(
+                f"Depth {z_nm:g} nm is outside the fitted volume; choose one from {first:g} to {last:g} nm."
+            )
+        return min(max((float(z_nm) - first) / (last - first), 0.0), 1.0)
+
+    def render_unit(
+        self,
+        t: float | Sequence[float],
+        *,
+        region: Region | None = None,
+        shape: tuple[int, int] | None = None,
+        deform: bool = True,
+    ) -> Tensor:
+        """Images in the unit range, differentiable.
+
+        Parameters
+        ----------
+        t : float or sequence of float
+            Depths in [0, 1].
+        region : tuple of float, optional
+            ``(y0, y1, x0, x1)`` in pixels; the whole slice by default.
+        shape : tuple of int, optional
+            Rows and columns to sample the region with, at the centres of equal cells; one per pixel by default.
+        deform : bool
+            False shows the canonical Gaussians at every depth.
+
+        Returns
+        -------
+        Tensor
+            ``(B, C, h, w)``.
+        """
+        depths = [float(t)] if isinstance(t, int | float) else [float(v) for v in t]
+        box, sampled = self._sampling(region, shape)
+        clouds = self.cloud_list
+        if len(clouds) == 1:
+            return self._draw(clouds[0].splats(depths, deform=deform), box, sampled)
+        # Depths that share a cloud are drawn together; where two windows overlap their images are blended.
+        wanted: dict[int, list[tuple[int, float]]] = {}
+        for position, depth in enumerate(depths):
+            for cloud, weight in self.active(depth):
+                wanted.setdefault(cloud, []).append((position, weight))
+        parts: list[Tensor | None] = [None] * len(depths)
+        for cloud, items in wanted.items():
+            images = self._draw(clouds[cloud].splats([depths[p] for p, _ in items], deform=deform), box, sampled)
+            for image, (position, weight) in zip(images, items, strict=True):
+                share = image if weight >= 1.0 - 1e-6 else image * weight
+                before = parts[position]
+                parts[position] = share if before is None else before + share
+        return torch.stack([part for part in parts if part is not None])
+
+    def render(
+        self,
+        z_nm: float | Sequence[float] | NDArray[np.float64],
+        *,
+        region: Region | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Slices at any depth in the source's grey values and dtype. Safe to call from several threads.
+
+        Parameters
+        ----------
+        z_nm : float or sequence of float
+            Depths in nm between the first and the last observed slice.
+        region : tuple of float, optional
+            ``(y0, y1, x0, x1)`` in pixels, fractions allowed; the whole slice by default.
+        shape : tuple of int, optional
+            Rows and columns to sample the region with; one per pixel by default.
+
+        Returns
+        -------
+        ndarray
+            ``(h, w)`` for one depth, ``(n, h, w)`` for a sequence; ``(C, h, w)``, ``(n, C, h, w)`` with more channels
+            than one.
+
+        Raises
+        ------
+        DepthError
+            A depth or the region lies outside the fitted volume.
+        """
+        single = np.ndim(z_nm) == 0
+        depths = [self.t_of(float(z)) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64))]
+        _, (height, width) = self._sampling(region, shape)
+        channels = self.config.channels
+        out = np.empty((len(depths), channels, height, width), dtype=self.dtype)
+        step = self._depths_at_once(height * width)
+        for start in range(0, len(depths), step):
+            # A fit publishes new parameters between two renderings, never during one.
+            with self._lock, torch.inference_mode():
+                images = self.render_unit(depths[start : start + step], region=region, shape=shape)
+            out[start : start + step] = self.normalisation.from_unit(images.cpu().numpy())
+        result = out[:, 0] if channels == 1 else out
+        return result[0] if single else result
+
+    def snapshot(self) -> EmgaussModel:
+        """An independent copy of the present state."""
+        with self._lock:
+            copy = EmgaussModel(
+                self.config,
+                self.z_nm,
+                self.pixel_size_nm,
+                self.size,
+                self.normalisation,
+                [len(cloud) for cloud in self.cloud_list],
+                provenance=dict(self.provenance),
+                device=str(self.device),
+                backend=self.backend,
+            )
+            copy.publish(self)
+            copy.version = self.version
+        return copy
+
+    @torch.no_grad()
+    def publish(self, source: GaussianModel) -> None:
+        """Take over the parameters of ``source``, whose settings and depth windows are the same."""
+        with self._lock:
+            for mine, theirs in zip(self.cloud_list, source.cloud_list, strict=True):
+                others = dict(theirs.named_parameters())
+                for name, parameter in list(mine.named_parameters()):
+                    other = others[name]
+                    if parameter.shape == other.shape:
+                        parameter.copy_(other)
+                    else:
+                        parameter.data = other.detach().to(parameter).clone()
+            self.version += 1
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a safetensors file, whole or not at all.
+
+        Raises
+        ------
+        ModelFileError
+            The file cannot be written.
+        """
+        with self._lock:
+            write_tensors(path, self.state_dict(), self._header())
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": MODEL_FORMAT,
+            "format_version": MODEL_FORMAT_VERSION,
+            "config": self.config.to_dict(),
+            "z_nm": [float(z) for z in self.z_nm],
+            "pixel_size_nm": list(self.pixel_size_nm),
+            "shape": list(self.shape),
+            "counts": [len(cloud) for cloud in self.cloud_list],
+            "normalisation": {
+                "low": self.normalisation.low,
+                "high": self.normalisation.high,
+                "dtype": self.normalisation.dtype,
+            },
+            "provenance": self.provenance,
+        }
+
+    def _depths_at_once(self, pixels: int) -> int:
+        """Depths to draw together: few, so that memory stays small and a fit waits shortly for the lock."""
+        width = self.config.mlp_width if self.config.field == "mlp" else self.config.head_width
+        floats = pixels * self.config.channels + 2 * width * max(len(cloud) for cloud in self.cloud_list)
+        return int(min(8, max(1, 2**24 // floats)))
+
+    def _sampling(self, region: Region | None, shape: tuple[int, int] | None) -> tuple[Region | None, tuple[int, int]]:
+        height, width = self.size
+        if region is None:
+            if shape is None or tuple(shape) == self.size:
+                return None, self.size
+            region = (0.0, float(height), 0.0, float(width))
+        y0, y1, x0, x1 = (float(v) for v in region)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise DepthError(
+                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
+                f"{height} x {width} pixels, or empty."
+            )
+        if shape is None:
+            shape = (max(1, round(y1 - y0)), max(1, round(x1 - x0)))
+        rows, columns = (int(n) for n in shape)
+        if rows < 1 or columns < 1:
+            raise DepthError(f"A region needs at least one row and one column, not {rows} x {columns}.")
+        return (y0, y1, x0, x1), (rows, columns)
+
+    def _draw(self, splats: Splats, region: Region | None, shape: tuple[int, int]) -> Tensor:
+        means, conics = splats.means, splats.conics
+        if region is not None:
+            y0, y1, x0, x1 = region
+            scale_y, scale_x = shape[0] / (y1 - y0), shape[1] / (x1 - x0)
+            means = (means - means.new_tensor([x0, y0])) * means.new_tensor([scale_x, scale_y])
+            # Σ' = S Σ S for S = diag(scale_x, scale_y), so its inverse is divided by the scales.
+            conics = conics / conics.new_tensor([scale_x * scale_x, scale_x * scale_y, scale_y * scale_y])
+        return splat(means, conics, splats.opacities, splats.values, shape, backend=self.backend)
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
+    """Read a model that :meth:`EmgaussModel.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        A ``.safetensors`` file.
+    device : str
+        Torch device, or "auto".
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, truncated, not a model of ours, or written by a newer version.
+    """
+    tensors, header = read_tensors(
+        path, expected_format=MODEL_FORMAT, newest_version=MODEL_FORMAT_VERSION, kind="model"
+    )
+    try:
+        _, height, width = header["shape"]
+        model = EmgaussModel(
+            ModelConfig.from_dict(header["config"]),
+            np.asarray(header["z_nm"], dtype=np.float64),
+            tuple(header["pixel_size_nm"]),
+            (height, width),
+            Normalisation(**header["normalisation"]),
+            header["counts"],
+            provenance=header.get("provenance", {}),
+        )
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+        raise ModelFileError(f"{path} is a damaged EMGauss model: its header and its content disagree.") from error
+    return model.to(choose_backend(device).device)
