@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from napari_emgauss.render import EmgaussModel, available_backends, choose_backend, load, splat
     from napari_emgauss.stack import (
         Normalisation,
+        PhantomConfig,
         Stack,
         read_stack,
         sample_stack,
@@ -57,6 +58,7 @@ __all__ = [
     "LazyVolume",
     "ModelFileError",
     "Normalisation",
+    "PhantomConfig",
     "PriorError",
     "Stack",
     "StackError",
@@ -97,7 +99,15 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
         "StackFileError",
         "VoxelSizeError",
     ),
-    "stack": ("Normalisation", "Stack", "read_stack", "sample_stack", "sample_truth", "stack_from_array"),
+    "stack": (
+        "Normalisation",
+        "PhantomConfig",
+        "Stack",
+        "read_stack",
+        "sample_stack",
+        "sample_truth",
+        "stack_from_array",
+    ),
     "render": ("EmgaussModel", "available_backends", "choose_backend", "load", "splat"),
     "priors": ("get_prior", "prior_names"),
     "fit": ("FitConfig", "FitUpdate", "fit", "preset", "preset_names", "run_fit"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._array import stack_from_array
-    from ._phantom import sample_stack, sample_truth
+    from ._phantom import PhantomConfig, sample_stack, sample_truth
     from ._read import read_stack, read_voxel_size
     from ._slices import LazySlices
     from ._stack import Normalisation, SliceSource, Stack
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "LazySlices": "_slices",
     "Normalisation": "_stack",
+    "PhantomConfig": "_phantom",
     "SliceSource": "_stack",
     "Stack": "_stack",
     "VoxelSize": "_voxel_size",
@@ -30,6 +31,7 @@ _HOMES = {
 __all__ = [
     "LazySlices",
     "Normalisation",
+    "PhantomConfig",
     "SliceSource",
     "Stack",
     "VoxelSize",
