@@ -94,7 +94,7 @@ def _valid(means: Tensor, conics: Tensor, opacities: Tensor) -> Tensor:
 
 
 def _bounding_boxes(means: Tensor, conics: Tensor, opacities: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Left, right, top and bottom of each splat's visible ellipse, with a pixel to spare; an unseen splat is nowhere."""
+    """Left, right, top, bottom of each splat's visible ellipse and a pixel more; an unseen splat is nowhere."""
     with torch.no_grad():
         a, b, c = conics.unbind(-1)
         reach = 2 * torch.log((opacities / MIN_ALPHA).clamp(min=1.0))
@@ -117,35 +117,28 @@ def _tile_image(
 ) -> Tensor:
     """``(C, rows, columns)`` of one window ``(y0, y1, x0, x1)``, a bounded number of splats at a time."""
     y0, y1, x0, x1 = window
-    options = {"dtype": means.dtype, "device": means.device}
-    y = torch.arange(y0, y1, **options) + 0.5
-    x = torch.arange(x0, x1, **options) + 0.5
-    image = torch.zeros((values.shape[1], y1 - y0, x1 - x0), **options)
-    transmittance = torch.ones((y1 - y0, x1 - x0), **options)
+    y = torch.arange(y0, y1, dtype=means.dtype, device=means.device) + 0.5
+    x = torch.arange(x0, x1, dtype=means.dtype, device=means.device) + 0.5
+    image = means.new_zeros((values.shape[1], y1 - y0, x1 - x0))
+    transmittance = means.new_ones((y1 - y0, x1 - x0))
     count = means.shape[0]
     step = max(1, _ELEMENTS_AT_ONCE // max(1, transmittance.numel()))
     inputs = (means, conics, opacities, values)
     for start in range(0, count, step):
-        part = [v[start : start + step] for v in inputs]
+        part = tuple(v[start : start + step] for v in inputs)
         if torch.is_grad_enabled() and any(v.requires_grad for v in inputs):
             # Recomputed in the backward pass: what is kept does not grow with the number of splats.
-            image, transmittance = checkpoint(_blend, image, transmittance, *part, y, x, use_reentrant=False)
+            image, transmittance = checkpoint(_blend, image, transmittance, part, y, x, use_reentrant=False)
         else:
-            image, transmittance = _blend(image, transmittance, *part, y, x)
+            image, transmittance = _blend(image, transmittance, part, y, x)
     return image + transmittance * background[:, None, None]
 
 
 def _blend(
-    image: Tensor,
-    transmittance: Tensor,
-    means: Tensor,
-    conics: Tensor,
-    opacities: Tensor,
-    values: Tensor,
-    y: Tensor,
-    x: Tensor,
+    image: Tensor, transmittance: Tensor, splats: tuple[Tensor, ...], y: Tensor, x: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Lay splats over what is there: ``C += c_i a_i T_i``, ``T_{i+1} = T_i (1 - a_i)``."""
+    means, conics, opacities, values = splats
     dx = x[None, None, :] - means[:, 0, None, None]
     dy = y[None, :, None] - means[:, 1, None, None]
     a, b, c = (conics[:, j, None, None] for j in range(3))

@@ -106,7 +106,7 @@ def splat(
 
 
 def warm_up() -> None:
-    """Compile or load the CPU kernels, forward and backward: call it from a thread before the first picture is wanted."""
+    """Compile or load the CPU kernels, forward and backward: for a thread, before the first picture is wanted."""
     means = torch.tensor([[2.5, 3.5]], requires_grad=True)
     conics = torch.tensor([[1.0, 0.0, 1.0]])
     for channels in (1, 2):
