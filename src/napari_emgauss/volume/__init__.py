@@ -1,0 +1,48 @@
+"""The reconstructed volume: isotropic depths, a lazy array over a model, files out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._depths import aligned_spacing, isotropic_depths
+    from ._export import export
+    from ._lazy import LazyVolume, RenderCache, VolumeModel, pyramid
+    from ._plan import ExportPlan, export_formats, plan_export
+
+_HOMES = {
+    "ExportPlan": "_plan",
+    "LazyVolume": "_lazy",
+    "RenderCache": "_lazy",
+    "VolumeModel": "_lazy",
+    "aligned_spacing": "_depths",
+    "export": "_export",
+    "export_formats": "_plan",
+    "isotropic_depths": "_depths",
+    "plan_export": "_plan",
+    "pyramid": "_lazy",
+}
+
+__all__ = [
+    "ExportPlan",
+    "LazyVolume",
+    "RenderCache",
+    "VolumeModel",
+    "aligned_spacing",
+    "export",
+    "export_formats",
+    "isotropic_depths",
+    "plan_export",
+    "pyramid",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,413 @@
+"""A volume that is rendered only where, and when, it is looked at.
+
+Indexing never renders: it gives another :class:`LazyVolume` over fewer positions. Only ``np.asarray(view)`` renders,
+and then exactly that box. The order matters for viewers, which first crop the visible part, ``data[:, y0:y1, x0:x1]``,
+and only then pick the slice.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._depths import aligned_spacing, isotropic_depths
+
+# A view along z (xz, yz) needs a few rows of every depth. Moving the Gaussians to a depth costs more than drawing a
+# row, so neighbouring rows are drawn with it and kept: the next steps of the slider are then there already.
+_BAND = 16
+_BAND_DEPTHS = 8
+
+
+class VolumeModel(Protocol):
+    """What a volume needs of a fitted model. ``render`` may be called from several threads."""
+
+    z_nm: NDArray[np.float64]
+    pixel_size_nm: tuple[float, float]
+    version: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Observed slices, rows, columns."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the grey values."""
+        ...
+
+    def render(
+        self,
+        z_nm: Any,
+        *,
+        region: tuple[float, float, float, float] | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Slices at depths, of each a region ``(y0, y1, x0, x1)`` (pixels) sampled with ``shape`` cells."""
+        ...
+
+
+class RenderCache:
+    """Rendered planes, least recently used ones dropped above a limit in bytes; shared by levels and views.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Limit; a plane larger than it is not kept at all.
+    """
+
+    def __init__(self, max_bytes: int = 512 << 20) -> None:
+        self._max_bytes = int(max_bytes)
+        self._nbytes = 0
+        self._planes: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held now."""
+        return self._nbytes
+
+    @property
+    def max_bytes(self) -> int:
+        """Limit in bytes; setting it lower drops planes at once."""
+        return self._max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        with self._lock:
+            self._max_bytes = int(value)
+            self._shrink()
+
+    def __len__(self) -> int:
+        return len(self._planes)
+
+    def get(self, key: Hashable) -> NDArray[Any] | None:
+        """The plane, or None."""
+        with self._lock:
+            plane = self._planes.get(key)
+            if plane is not None:
+                self._planes.move_to_end(key)
+            return plane
+
+    def put(self, key: Hashable, plane: NDArray[Any]) -> None:
+        """Keep a plane; it must not be written to afterwards."""
+        with self._lock:
+            if key not in self._planes:  # two threads may have rendered the same one
+                self._planes[key] = plane
+                self._nbytes += plane.nbytes
+            self._shrink()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._planes.clear()
+            self._nbytes = 0
+
+    def _shrink(self) -> None:
+        while self._nbytes > self._max_bytes and self._planes:
+            self._nbytes -= self._planes.popitem(last=False)[1].nbytes
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Some cells of an in-plane axis: ``first, first + step, ...`` of cells ``cell`` pixels wide.
+
+    ``single`` marks an axis that was indexed by a number and has gone from the view's shape.
+    """
+
+    cell: float
+    first: int
+    count: int
+    step: int = 1
+    single: bool = False
+
+    def take(self, key: Any) -> _Axis:
+        if isinstance(key, slice):
+            start, stop, step = key.indices(self.count)
+            kept = len(range(start, stop, step))
+            return _Axis(self.cell, self.first + start * self.step, kept, self.step * step)
+        return _Axis(self.cell, self.first + _number(key, self.count) * self.step, 1, 1, single=True)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First cell, and one past the last, whichever way the view walks."""
+        last = self.first + (self.count - 1) * self.step
+        return min(self.first, last), max(self.first, last) + 1
+
+
+_tokens: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_token_lock = threading.Lock()
+_next_token = count()
+
+
+def _token(model: VolumeModel) -> int:
+    """A number for a model that, unlike ``id``, is not used again after the model has gone."""
+    with _token_lock:
+        return _tokens.setdefault(model, next(_next_token))
+
+
+def _number(key: Any, length: int) -> int:
+    index = int(key.__index__())
+    if not -length <= index < length:
+        raise IndexError(f"index {index} is out of bounds for an axis of {length}")
+    return index % length
+
+
+class LazyVolume:
+    """Array-like view of a model on a regular grid.
+
+    Has what viewers and NumPy ask of an array: ``shape``, ``dtype``, ``ndim``, ``size``, ``chunks``, indexing by
+    numbers and ranges (which gives another lazy view), and ``__array__``, which renders.
+
+    Parameters
+    ----------
+    model : VolumeModel
+        What is rendered. Later versions of its parameters show at once: the version is part of the cache's keys.
+    depths_nm : array-like, optional
+        Depths of the slices; by default isotropic ones, see ``spacing_nm``.
+    spacing_nm : float, optional
+        Distance between slices; by default the pixel size, adjusted so that observed slices lie on the grid.
+    in_plane_shape : tuple of int, optional
+        Rows and columns to sample each slice with; one per pixel by default.
+    cache : RenderCache, optional
+        Shared with other volumes of the same model.
+
+    Examples
+    --------
+    >>> volume = LazyVolume(model)  # doctest: +SKIP
+    >>> xz = np.asarray(volume[:, 100, :])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: VolumeModel,
+        depths_nm: Sequence[float] | NDArray[np.float64] | None = None,
+        *,
+        spacing_nm: float | None = None,
+        in_plane_shape: tuple[int, int] | None = None,
+        cache: RenderCache | None = None,
+    ) -> None:
+        if depths_nm is None:
+            depths_nm = isotropic_depths(model.z_nm, default_spacing(model) if spacing_nm is None else spacing_nm)
+        _, height, width = model.shape
+        rows, columns = (height, width) if in_plane_shape is None else in_plane_shape
+        self._model = model
+        self._depths = np.asarray(depths_nm, dtype=np.float64)
+        self._single_depth = False
+        self._rows = _Axis(height / rows, 0, rows)
+        self._columns = _Axis(width / columns, 0, columns)
+        self._cache = RenderCache() if cache is None else cache
+
+    @property
+    def model(self) -> VolumeModel:
+        """What is rendered."""
+        return self._model
+
+    @property
+    def cache(self) -> RenderCache:
+        """Where rendered planes are kept."""
+        return self._cache
+
+    @property
+    def z_nm(self) -> NDArray[np.float64]:
+        """Depth of each slice of this view, nm."""
+        return self._depths
+
+    @property
+    def scale_nm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring samples along z, y and x, nm (z: of the whole range; 0 for a single depth)."""
+        steps = max(len(self._depths) - 1, 1)
+        y_nm, x_nm = self._model.pixel_size_nm
+        return (
+            float(self._depths[-1] - self._depths[0]) / steps if len(self._depths) else 0.0,
+            y_nm * self._rows.cell * abs(self._rows.step),
+            x_nm * self._columns.cell * abs(self._columns.step),
+        )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._model.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        depths = () if self._single_depth else (len(self._depths),)
+        return (*depths, *(axis.count for axis in (self._rows, self._columns) if not axis.single))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """One slice: what a viewer that samples chunks (for a histogram) should ask for at a time."""
+        return (1, *self.shape[1:]) if self.ndim else ()
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a view of a single value has no length")
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> LazyVolume:
+        parts: list[Any] = list(key) if isinstance(key, tuple) else [key]
+        ellipses = [at for at, part in enumerate(parts) if part is Ellipsis]
+        if len(ellipses) > 1:
+            raise IndexError("an index can only have a single ellipsis ('...')")
+        if ellipses:
+            parts[ellipses[0] : ellipses[0] + 1] = [slice(None)] * (self.ndim + 1 - len(parts))
+        if len(parts) > self.ndim:
+            raise IndexError(f"too many indices: {len(parts)} for {self.ndim} axes")
+        for part in parts:
+            if not (isinstance(part, slice) or hasattr(part, "__index__")):
+                raise IndexError(f"a lazy volume is indexed by numbers and ranges, not {type(part).__name__}")
+        rest = iter(parts)
+        view: LazyVolume = object.__new__(LazyVolume)
+        view._model, view._cache = self._model, self._cache
+        view._depths, view._single_depth = self._depths, self._single_depth
+        if not self._single_depth:
+            part = next(rest, slice(None))
+            if isinstance(part, slice):
+                view._depths = self._depths[part]
+            else:
+                view._depths = self._depths[[_number(part, len(self._depths))]]
+                view._single_depth = True
+        view._rows = self._rows if self._rows.single else self._rows.take(next(rest, slice(None)))
+        view._columns = self._columns if self._columns.single else self._columns.take(next(rest, slice(None)))
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if not self.size:
+            return np.empty(self.shape, self.dtype if dtype is None else dtype)
+        planes = self._render()
+        first_row, first_column = self._rows.step < 0, self._columns.step < 0
+        picked = planes[
+            0 if self._single_depth else slice(None),
+            0 if self._rows.single else slice(-1 if first_row else 0, None, self._rows.step),
+            0 if self._columns.single else slice(-1 if first_column else 0, None, self._columns.step),
+        ]
+        return np.array(picked, dtype=dtype) if copy else np.asarray(picked, dtype=dtype)
+
+    def _render(self) -> NDArray[Any]:
+        """All cells between the first and the last of the view, ``(depths, rows, columns)``."""
+        _, height, width = self._model.shape
+        (y0, y1), (x0, x1) = self._rows.span, self._columns.span
+        row_cells, column_cells = round(height / self._rows.cell), round(width / self._columns.cell)
+        top, bottom, left, right = y0, y1, x0, x1
+        if len(self._depths) >= _BAND_DEPTHS:
+            if self._rows.single:
+                top = y0 // _BAND * _BAND
+                bottom = min(top + _BAND, row_cells)
+            elif self._columns.single:
+                left = x0 // _BAND * _BAND
+                right = min(left + _BAND, column_cells)
+        cells = (top, bottom, left, right)
+        # The ends are computed so that they never exceed the slice by a rounding error.
+        region = (
+            top * height / row_cells,
+            bottom * height / row_cells,
+            left * width / column_cells,
+            right * width / column_cells,
+        )
+        shape = (bottom - top, right - left)
+        window = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        out = np.empty((len(self._depths), y1 - y0, x1 - x0), self.dtype)
+        # The version is part of the key: a new state never shows old pixels, and nothing needs clearing.
+        base = (_token(self._model), self._model.version, row_cells, column_cells, cells)
+        missing: list[int] = []
+        for k, depth in enumerate(self._depths):
+            plane = self._cache.get((*base, float(depth)))
+            if plane is None:
+                missing.append(k)
+            else:
+                out[k] = plane[window]
+        # Several depths a call let a graphics card work in batches; a limit keeps the memory independent of depth.
+        at_once = max(1, min(64, (16 << 20) // (4 * shape[0] * shape[1])))
+        for start in range(0, len(missing), at_once):
+            chosen = missing[start : start + at_once]
+            rendered = np.asarray(self._model.render(self._depths[chosen], region=region, shape=shape))
+            for k, plane in zip(chosen, rendered, strict=True):
+                out[k] = plane[window]
+                # A plane of a batch is copied, or it would keep the whole batch alive.
+                kept = plane if len(chosen) == 1 else plane.copy()
+                kept.flags.writeable = False
+                self._cache.put((*base, float(self._depths[k])), kept)
+        return out
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyVolume:
+        """Duplicating a layer deep-copies its data; locks and device tensors cannot be copied, and need not be."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"LazyVolume(shape={self.shape}, dtype={self.dtype})"
+
+
+def default_spacing(model: VolumeModel) -> float:
+    """The pixel size (mean of y and x), adjusted so that evenly spaced observed slices lie on the grid."""
+    return aligned_spacing(model.z_nm, float(np.mean(model.pixel_size_nm)))
+
+
+def pyramid(
+    model: VolumeModel,
+    *,
+    spacing_nm: float | None = None,
+    z_range_nm: tuple[float, float] | None = None,
+    cache: RenderCache | None = None,
+    smallest: int = 256,
+    limit_3d: int = 160,
+) -> list[LazyVolume]:
+    """Levels of one volume, finest first, for a viewer's multiscale image layer.
+
+    The in-plane levels keep every depth, or scrubbing a zoomed-out view would skip steps; only the last one is coarse
+    along z too. It is what 3D views and thumbnails show, so its size is the price of both. Samples are spaced by the
+    ratio of the levels' shapes, from which viewers derive the scale.
+
+    Parameters
+    ----------
+    model : VolumeModel
+    spacing_nm : float, optional
+        Distance between slices; by default the pixel size, adjusted so that observed slices lie on the grid.
+    z_range_nm : tuple of float, optional
+        First and last depth.
+    cache : RenderCache, optional
+        Shared by all levels; a new one by default.
+    smallest : int
+        In-plane levels are made until the longer side would fall below this.
+    limit_3d : int
+        Largest extent of the last level.
+
+    Raises
+    ------
+    DepthError
+        See :func:`isotropic_depths`.
+    """
+    depths = isotropic_depths(model.z_nm, default_spacing(model) if spacing_nm is None else spacing_nm, z_range_nm)
+    cache = RenderCache() if cache is None else cache
+    _, height, width = model.shape
+    levels: list[LazyVolume] = []
+    reduction = 1
+    while reduction == 1 or max(height, width) // reduction >= smallest:
+        shape = (-(-height // reduction), -(-width // reduction))
+        levels.append(LazyVolume(model, depths, in_plane_shape=shape, cache=cache))
+        reduction *= 2
+    kept, rows, columns = (min(n, limit_3d) for n in levels[-1].shape)
+    if (kept, rows, columns) != levels[-1].shape:
+        # Centres of `kept` equal cells of the index range, as for rows and columns.
+        index = (np.arange(kept) + 0.5) * (len(depths) / kept) - 0.5
+        coarse_depths = np.interp(index, np.arange(len(depths)), depths)
+        levels.append(LazyVolume(model, coarse_depths, in_plane_shape=(rows, columns), cache=cache))
+    return levels
