@@ -46,20 +46,12 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-def slice_numbers(text: str) -> tuple[int, ...]:
-    """Slice numbers such as ``12,57-59``, counted from 0, sorted and each once."""
-    found: set[int] = set()
-    for part in (part.strip() for part in text.split(",")):
-        first, dash, last = part.partition("-")
-        try:
-            start = int(first)
-            stop = int(last) if dash else start
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"'{part}' is neither a slice number nor a range such as 57-59") from None
-        if stop < start:
-            raise argparse.ArgumentTypeError(f"'{part}' runs backwards")
-        found.update(range(start, stop + 1))
-    return tuple(sorted(found))
+def named_file(text: str) -> tuple[str, str]:
+    """``name=file``."""
+    name, equals, path = text.partition("=")
+    if not equals or not name.strip() or not path.strip():
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=FILE")
+    return name.strip(), path.strip()
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -32,13 +32,14 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         help="voxel size in nm; overrides what the file says",
     )
     group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
-    group.add_argument("--skip", type=kinds.slice_numbers, metavar="LIST", help="slices to leave out, such as 12,57-59")
+    group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59")
 
 
 def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default") -> None:
     """How to fit: the same for fit, evaluate and score."""
     group = parser.add_argument_group("the fit")
-    group.add_argument("--preset", default=preset, help=f"named settings (default: {preset}); see 'emgauss presets'")
+    group.add_argument("--preset", help=f"named settings (default: {preset}); see 'emgauss presets'")
+    parser.set_defaults(default_preset=preset)
     group.add_argument(
         "--set",
         dest="settings",
@@ -57,7 +58,7 @@ def add_fit(commands: Commands) -> None:
     """``emgauss fit``."""
     parser = _command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
     parser.add_argument("stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or another stack that can be read")
-    parser.add_argument("-o", "--output", metavar="MODEL", help="model file to write (default: STACK's name.safetensors)")
+    parser.add_argument("-o", "--output", metavar="MODEL", help="model file to write (default: STACK.safetensors)")
     parser.add_argument("--prior", help="what makes the pseudo-labels: auto, self, ensemble, flow, linear, ema, ...")
     parser.add_argument(
         "--resume",
@@ -93,7 +94,11 @@ def add_export(commands: Commands) -> None:
     parser = _command(commands, "export", "_render:run_export_command", "write the isotropic volume of a model")
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help="file to write; its suffix says the format: .ome.tif, .tif"
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="file to write; its suffix says the format",
     )
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
@@ -106,19 +111,35 @@ def add_export(commands: Commands) -> None:
 def add_evaluate(commands: Commands) -> None:
     """``emgauss evaluate``."""
     parser = _command(
-        commands, "evaluate", "_evaluate:run_evaluate_command", "score methods on an isotropic volume with slices taken out"
+        commands,
+        "evaluate",
+        "_evaluate:run_evaluate_command",
+        "score methods on an isotropic volume thinned out",
     )
     parser.add_argument("volume", metavar="VOLUME", help="isotropic volume, taken as the truth")
     parser.add_argument("--factor", type=kinds.count, required=True, help="keep every F-th slice", metavar="F")
     parser.add_argument("--crop", nargs=3, type=kinds.count, metavar=("Z", "Y", "X"), help="first Z, Y, X voxels only")
     parser.add_argument("--axis", type=int, choices=(0, 1, 2), default=0, help="axis to thin out (default: 0, z)")
     parser.add_argument(
-        "--methods", type=kinds.names, metavar="LIST", help="comma-separated methods (default: all classical ones and emgauss)"
+        "--methods",
+        type=kinds.names,
+        metavar="LIST",
+        help="comma-separated (default: all classical ones and emgauss)",
     )
     parser.add_argument(
-        "--sampling", choices=("point", "slab"), default="point", help="kept slices as they are, or averaged over the gap"
+        "--sampling",
+        choices=("point", "slab"),
+        default="point",
+        help="keep slices as they are, or average over gaps",
     )
-    parser.add_argument("--fsim-planes", type=int, metavar="N", help="planes per view for FSIM, 0 for all (default: 64)")
+    parser.add_argument(
+        "--compare",
+        action="append",
+        default=[],
+        type=kinds.named_file,
+        metavar="NAME=FILE",
+        help="also score this reconstruction of the whole VOLUME made elsewhere; may be given several times",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all scores")
     parser.add_argument("--figure", metavar="FILE", help="write planes and error maps side by side (.png, .pdf)")
     parser.add_argument("--masks", metavar="MASK", help="labels of structures in VOLUME: report how well they survive")

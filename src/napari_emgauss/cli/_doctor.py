@@ -100,7 +100,7 @@ def _torch() -> list[Finding]:
     elif getattr(torch.backends, "mps", None) is not None and torch.backends.mps.is_available():
         findings.append(Finding("gpu", "ok", "Apple MPS, through the plain torch renderer"))
     elif torch.version.cuda is None and torch.version.hip is None:
-        advice = "With an NVIDIA card, install torch's CUDA build: https://pytorch.org/get-started." if _has_driver() else ""
+        advice = "There is an NVIDIA driver: install torch's CUDA build to use it." if _has_driver() else ""
         findings.append(Finding("gpu", "note", "none used: this torch is built for the CPU", advice))
     else:
         advice = "Update the NVIDIA driver; 'nvidia-smi' must list the card."
@@ -119,7 +119,7 @@ def _numba() -> list[Finding]:
     import numpy as np
 
     @numba.njit(parallel=True)
-    def total(values: np.ndarray) -> float:  # type: ignore[type-arg]
+    def total(values: np.ndarray) -> float:
         result = 0.0
         for i in numba.prange(values.size):
             result += values[i]
@@ -129,7 +129,7 @@ def _numba() -> list[Finding]:
     layer = numba.threading_layer()
     text = f"{numba.__version__}, threading layer {layer}, {numba.get_num_threads()} threads"
     if layer == "workqueue":
-        advice = "Install tbb (pip install tbb): workqueue serves only one thread at a time, so scrubbing waits for the fit."
+        advice = "pip install tbb: workqueue serves one thread at a time, so scrubbing waits for the fit."
         return [Finding("numba", "note", text, advice)]
     return [Finding("numba", "ok", text)]
 
@@ -149,7 +149,11 @@ def _gsplat() -> list[Finding]:
     import shutil
 
     if shutil.which("nvcc") is None and not os.environ.get("CUDA_HOME"):
-        return [Finding("gsplat", "note", f"{version}, but no nvcc to compile it with", "Not needed: other renderers serve.")]
+        return [
+            Finding(
+                "gsplat", "note", f"{version}, but no nvcc to compile it with", "Not needed: other renderers serve."
+            )
+        ]
     return [Finding("gsplat", "ok", version)]
 
 
@@ -165,7 +169,8 @@ def _renderer() -> list[Finding]:
 
 
 def _formats() -> list[Finding]:
-    found, missing = [], []
+    found: list[str] = []
+    missing: list[str] = []
     for package, what in (
         ("tifffile", "TIFF"),
         ("imagecodecs", "compressed TIFF"),

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError, FitError
-from napari_emgauss.cli._inputs import device_line, fit_config, new_file, say, stack_from, stem
+from napari_emgauss.cli._inputs import device_line, fit_config, has_fit_options, new_file, say, stack_from, stem
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitUpdate
@@ -26,7 +26,9 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
     resume = _resume_from(arguments.resume, checkpoint)
 
     stack = stack_from(arguments, arguments.stack)
-    config = fit_config(arguments, prior=arguments.prior)
+    # A bare --resume goes on with the checkpoint's own settings; given ones must agree with them, which fit checks.
+    own = resume is not None and arguments.prior is None and not has_fit_options(arguments)
+    config = None if own else fit_config(arguments, prior=arguments.prior)
     depth, height, width = stack.shape
     say(
         f"{stack.name}: {depth} slices of {height} × {width}, pixel {stack.pixel_size_nm[0]:g} × "

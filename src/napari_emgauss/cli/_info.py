@@ -49,8 +49,8 @@ def run_info_command(arguments: argparse.Namespace) -> int:
 
 def run_sample_command(arguments: argparse.Namespace) -> int:
     """Write the generated phantom, and its truth if asked for."""
-    from napari_emgauss.stack import sample_stack, sample_truth
     from napari_emgauss.cli._volume_files import write_volume
+    from napari_emgauss.stack import sample_stack, sample_truth
 
     targets = [(arguments.output, sample_stack)]
     if arguments.truth is not None:
@@ -61,7 +61,8 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
         step = float(np.median(np.diff(sample.z_nm)))
         voxel_size = (step, *sample.pixel_size_nm)
         write_volume(path, np.asarray(sample.slices), voxel_size)
-        say(f"Wrote '{path}': {' × '.join(map(str, sample.shape))}, voxel {' × '.join(f'{v:g}' for v in voxel_size)} nm.")
+        size, voxel = (" × ".join(f"{v:g}" for v in values) for values in (sample.shape, voxel_size))
+        say(f"Wrote '{path}': {size}, voxel {voxel} nm.")
     return 0
 
 

@@ -71,7 +71,13 @@ def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:
     overrides = dict(arguments.settings)
     given = {"seed": arguments.seed, "device": arguments.device, "iterations_scale": arguments.iterations_scale, **more}
     overrides.update({key: value for key, value in given.items() if value is not None})
-    return preset(arguments.preset, **overrides)
+    return preset(arguments.preset or arguments.default_preset, **overrides)
+
+
+def has_fit_options(arguments: argparse.Namespace) -> bool:
+    """Whether the command line says anything about how to fit."""
+    given = (arguments.preset, arguments.seed, arguments.device, arguments.iterations_scale)
+    return bool(arguments.settings) or any(value is not None for value in given)
 
 
 def new_file(path: str | Path, *, force: bool) -> Path:
@@ -98,7 +104,7 @@ def known_name(name: str, names: tuple[str, ...], what: str) -> str:
         return name
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    raise ConfigError(f"There is no {what} '{name}'{hint} Choose from {', '.join(names)}.".replace("'?", "'?"))
+    raise ConfigError(f"There is no {what} '{name}'{hint} Choose from {', '.join(names)}.")
 
 
 def _is_number(word: str) -> bool:

@@ -45,7 +45,12 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     from napari_emgauss.volume import export
 
     model = load(arguments.model, device=arguments.device)
-    bar = tqdm(total=1.0, disable=arguments.quiet, desc="export", bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left")
+    bar = tqdm(
+        total=1.0,
+        disable=arguments.quiet,
+        desc="export",
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left",
+    )
     with bar:
 
         def show(fraction: float, *_text: object) -> None:
