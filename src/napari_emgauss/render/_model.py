@@ -126,7 +126,8 @@ class EmgaussModel(GaussianModel):
         t : float or sequence of float
             Depths in [0, 1].
         region : tuple of float, optional
-            ``(y0, y1, x0, x1)`` in pixels; the whole slice by default.
+            ``(y0, y1, x0, x1)`` in pixels; the whole slice by default. It may reach beyond the slice: cells of a coarse
+            sampling do where tiles meet.
         shape : tuple of int, optional
             Rows and columns to sample the region with, at the centres of equal cells; one per pixel by default.
         deform : bool
@@ -187,6 +188,7 @@ class EmgaussModel(GaussianModel):
         """
         single = np.ndim(z_nm) == 0
         depths = [self.t_of(float(z)) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64))]
+        self._check_region(region)
         _, (height, width) = self._sampling(region, shape)
         channels = self.config.channels
         out = np.empty((len(depths), channels, height, width), dtype=self.dtype)
@@ -265,6 +267,15 @@ class EmgaussModel(GaussianModel):
         floats = pixels * self.config.channels + 2 * width * max(len(cloud) for cloud in self.cloud_list)
         return int(min(8, max(1, 2**24 // floats)))
 
+    def _check_region(self, region: Region | None) -> None:
+        height, width = self.size
+        y0, y1, x0, x1 = (0.0, 1.0, 0.0, 1.0) if region is None else (float(v) for v in region)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise DepthError(
+                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
+                f"{height} x {width} pixels, or empty."
+            )
+
     def _sampling(self, region: Region | None, shape: tuple[int, int] | None) -> tuple[Region | None, tuple[int, int]]:
         height, width = self.size
         if region is None:
@@ -272,11 +283,6 @@ class EmgaussModel(GaussianModel):
                 return None, self.size
             region = (0.0, float(height), 0.0, float(width))
         y0, y1, x0, x1 = (float(v) for v in region)
-        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-            raise DepthError(
-                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
-                f"{height} x {width} pixels, or empty."
-            )
         if shape is None:
             shape = (max(1, round(y1 - y0)), max(1, round(x1 - x0)))
         rows, columns = (int(n) for n in shape)
