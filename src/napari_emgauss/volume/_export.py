@@ -1,0 +1,155 @@
+"""Write the isotropic volume to a file, slice by slice, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ExportError
+
+from ._lazy import VolumeModel
+from ._plan import ExportPlan, plan_export
+
+Planes = Iterator[NDArray[Any]]
+_WRITERS = {
+    "ome-tiff": ("_write_tiff", "write_ome_tiff"),
+    "imagej-tiff": ("_write_tiff", "write_imagej_tiff"),
+    "ome-zarr": ("_write_zarr", "write_ome_zarr"),
+    "mrc": ("_write_mrc", "write_mrc"),
+}
+# Slices rendered in one call: more let a graphics card work in batches, but memory stays independent of depth.
+_BATCH_BYTES = 32 << 20
+_BATCH_SLICES = 16
+
+
+def export(
+    model: VolumeModel,
+    path: str | os.PathLike[str],
+    *,
+    spacing_nm: float | None = None,
+    z_range_nm: Sequence[float] | None = None,
+    format: str | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> Path:
+    """Render the volume from the first to the last observed slice and write it, in the source's grey values.
+
+    The file appears under its name only when it is complete: it is written to a temporary name in the same folder and
+    renamed. Memory does not grow with depth.
+
+    Parameters
+    ----------
+    model : VolumeModel
+        A fitted model.
+    path : path
+        ``.ome.tif`` OME-TIFF, ``.tif`` ImageJ TIFF (OME-TIFF where ImageJ has no such type or the file exceeds 4 GB),
+        ``.ome.zarr`` or ``.zarr`` OME-Zarr 0.4 with pyramid, ``.mrc`` MRC2014.
+    spacing_nm : float, optional
+        Distance between slices; the pixel size (mean of y and x) by default. Where it does not divide the range, the
+        nearest that does.
+    z_range_nm : sequence of float, optional
+        First and last depth.
+    format : str, optional
+        One of :func:`export_formats`; by default told from the name.
+    overwrite : bool
+        Replace an existing file.
+    on_progress : callable, optional
+        Called as ``on_progress(fraction, text)`` after each slice. It may raise to cancel: nothing is left behind, and
+        the exception passes through.
+
+    Returns
+    -------
+    Path
+        Of the file written.
+
+    Raises
+    ------
+    ExportError
+        The file exists, its folder does not, the disk is full, or writing failed; nothing is left behind.
+    DepthError, ConfigError
+        See :func:`plan_export`.
+    """
+    plan = plan_export(model, path, spacing_nm=spacing_nm, z_range_nm=z_range_nm, format=format)
+    _check_target(plan, overwrite)
+    temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")
+    module, name = _WRITERS[plan.format]
+    try:
+        write: Callable[[ExportPlan, Planes, Path], None] = getattr(
+            import_module(f"napari_emgauss.volume.{module}"), name
+        )
+        write(plan, _rendered(model, plan, on_progress), temporary)
+        _check_target(plan, overwrite)  # minutes have passed
+        _rename(temporary, plan.path)
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            f"Writing {plan.format} needs the package {error.name}: pip install 'napari-emgauss[formats]'."
+        ) from error
+    except ExportError:
+        raise
+    except OSError as error:
+        raise ExportError(f"{plan.path} could not be written: {error.strerror or error}.") from error
+    finally:
+        _remove(temporary)
+    return plan.path
+
+
+def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float, str], None] | None) -> Planes:
+    """The slices one after the other, in the file's dtype."""
+    count, height, width = plan.shape
+    at_once = max(1, min(_BATCH_SLICES, _BATCH_BYTES // (4 * height * width)))
+    if on_progress is not None:
+        on_progress(0.0, f"0 of {count} slices")
+    for start in range(0, count, at_once):
+        batch = np.asarray(model.render(plan.depths_nm[start : start + at_once]))
+        for k, plane in enumerate(batch, start=start + 1):
+            yield np.ascontiguousarray(plane, dtype=plan.dtype)
+            if on_progress is not None:
+                on_progress(k / count, f"{k} of {count} slices")
+
+
+def _check_target(plan: ExportPlan, overwrite: bool) -> None:
+    path, folder = plan.path, plan.path.absolute().parent
+    if not folder.is_dir():
+        raise ExportError(f"There is no folder {folder}: make it first.")
+    if path.exists() or path.is_symlink():
+        if not overwrite:
+            raise ExportError(f"{path} exists already: choose another name, or overwrite it on purpose (--force).")
+        if path.is_dir() != (plan.format == "ome-zarr"):
+            raise ExportError(f"{path} is a {'folder' if path.is_dir() else 'file'}, so it cannot be overwritten.")
+        if path.is_dir() and not any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json")):
+            raise ExportError(f"{path} is a folder but no Zarr: it is not overwritten.")
+    free = shutil.disk_usage(folder).free
+    if plan.format != "ome-zarr" and plan.nbytes > free:  # a Zarr is compressed, nobody knows how well
+        raise ExportError(
+            f"The volume needs {plan.nbytes / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are free in {folder}."
+        )
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    if not path.is_dir():
+        os.replace(temporary, path)
+        return
+    # A folder cannot be replaced in one step: the old one steps aside until the new one is there.
+    old = temporary.with_suffix(".old")
+    os.replace(path, old)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
