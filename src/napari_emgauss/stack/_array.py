@@ -116,5 +116,6 @@ def build_stack(
         about["z_positions_source"] = "argument"
     if left_out:
         about["left_out_slices"] = list(left_out)
+        about["left_out_z_nm"] = [float(z_nm[k]) for k in left_out]
     stack = Stack(slices, z_nm, pixel_size_nm, normalisation, name, source, about)
     return stack.select(kept) if left_out else stack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -95,7 +96,7 @@ def export(
     except ExportError:
         raise
     except OSError as error:
-        raise ExportError(f"{plan.path} could not be written: {error.strerror or error}.") from error
+        raise ExportError(f"{plan.path} could not be written: {_reason(error)}.") from error
     finally:
         _remove(temporary)
     return plan.path
@@ -131,6 +132,14 @@ def _check_target(plan: ExportPlan, overwrite: bool) -> None:
         raise ExportError(
             f"The volume needs {plan.nbytes / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are free in {folder}."
         )
+
+
+def _reason(error: OSError) -> str:
+    # NumPy tells a full disk as "40000 requested and 16928 written", without the system's error number.
+    short = error.errno is None and "requested" in str(error)
+    if short or error.errno == errno.ENOSPC:
+        return "the disk is full"
+    return error.strerror or str(error)
 
 
 def _rename(temporary: Path, path: Path) -> None:
