@@ -8,13 +8,30 @@ from typing import Any
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.fit._config import FitConfig, check_names
 
+# A prior that sees the whole gap at once needs no slow start: full weight and all of the gap from the first iteration.
+_DISTIL: dict[str, Any] = {
+    "field": "spline",
+    "knots_per_gap": 2,
+    "knot_lr_start": 0.1,
+    "knot_lr_end": 0.01,
+    "warm_up_iterations": 50,
+    "joint_iterations": 50,
+    "pseudo_weight_start": 1.0,
+    "pseudo_ramp_iterations": 0,
+    "real_per_pseudo": 0.5,
+    "depth_noise": 0.0,
+    "growth": 1.0,
+    "density_iterations": 0,
+    "pixels_per_gaussian": 4.0,
+}
+
 PRESETS = MappingProxyType(
     {
         # Everything as published; where the paper is silent, as in the method it builds on.
         "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
-        "fast": MappingProxyType({}),
-        "default": MappingProxyType({}),
-        "best": MappingProxyType({}),
+        "fast": MappingProxyType({**_DISTIL, "teacher_student_iterations": 1_200, "prior": "ensemble"}),
+        "default": MappingProxyType({**_DISTIL, "teacher_student_iterations": 5_000, "prior": "ensemble"}),
+        "best": MappingProxyType({**_DISTIL, "teacher_student_iterations": 15_000, "prior": "ensemble"}),
     }
 )
 
