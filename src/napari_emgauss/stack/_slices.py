@@ -39,6 +39,11 @@ class LazySlices(ABC):
     def ndim(self) -> int:
         return 3
 
+    @property
+    def reads_files(self) -> bool:
+        """Whether the grey values lie in files: pickling then sends the way to them, not the values."""
+        return True
+
     def __len__(self) -> int:
         return self._shape[0]
 
@@ -90,6 +95,10 @@ class SliceView(LazySlices):
         y0, y1, x0, x1 = (0, int(source.shape[1]), 0, int(source.shape[2])) if region is None else region
         super().__init__((len(indices), y1 - y0, x1 - x0), source.dtype)
         self._source, self._indices, self._origin = source, tuple(int(k) for k in indices), (y0, x0)
+
+    @property
+    def reads_files(self) -> bool:
+        return bool(getattr(self._source, "reads_files", False))
 
     def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
         _, height, width = self._shape
