@@ -109,6 +109,8 @@ def prepare(
             right = min(x + reach_x - 0.5, width - 1.0)
             top = max(y - reach_y - 0.5, 0.0)
             bottom = min(y + reach_y - 0.5, height - 1.0)
+            if left > right or top > bottom:  # also keeps far-away means from overflowing the integers below
+                continue
             y0 = math.ceil(top)
             y1 = math.floor(bottom)
             x0 = math.ceil(left)

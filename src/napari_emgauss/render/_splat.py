@@ -65,6 +65,8 @@ def splat(
     height, width = (int(v) for v in size)
     if means.dim() not in (2, 3) or means.shape[-1] != 2:
         raise ConfigError(f"means must have shape (N, 2) or (B, N, 2), not {tuple(means.shape)}.")
+    if not means.is_floating_point():
+        raise ConfigError(f"means must be of a floating type, not {means.dtype}.")
     if single:
         means = means[None]
     batch, count = means.shape[:2]
@@ -88,8 +90,6 @@ def splat(
                 f"{name} is {tensor.dtype} on {tensor.device} but means is {means.dtype} on {means.device}: "
                 "bring them to one dtype and device."
             )
-    if not means.is_floating_point():
-        raise ConfigError(f"means must be of a floating type, not {means.dtype}.")
     name = backend_for(means.device, means.dtype, backend)
     inputs = (means, conics, opacities, values, (height, width), background)
     if name == "cpu":
