@@ -1,0 +1,233 @@
+"""Who fits the tiles: this process one after another, or a dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from napari_emgauss._errors import ConfigError, EmgaussError, FitError
+
+from ._plan import Tile
+from ._task import TileProgress, TileResult, TileTask, fit_tile
+
+_REPORT_INTERVAL_S = 0.5
+_QUEUED_PER_THREAD = 2
+
+
+@dataclass(frozen=True)
+class TileDone:
+    """A tile was fitted."""
+
+    tile: Tile
+    result: TileResult
+
+
+@dataclass(frozen=True)
+class TileFailed:
+    """A tile could not be fitted; the others go on."""
+
+    tile: Tile
+    reason: str
+
+
+Event = TileProgress | TileDone | TileFailed | None
+"""What an engine tells; None when nothing happened for a while."""
+
+
+def run_serially(tasks: Iterable[TileTask]) -> Iterator[Event]:
+    """Fit tiles in this process, one after another."""
+    for task in tasks:
+        try:
+            with contextlib.closing(fit_tile(task)) as steps:  # type: ignore[type-var]
+                for step in steps:
+                    yield TileDone(task.tile, step) if isinstance(step, TileResult) else step
+        except EmgaussError as error:
+            yield TileFailed(task.tile, str(error))
+
+
+class Cluster:
+    """A dask cluster: one on this machine, or one that is running already.
+
+    Parameters
+    ----------
+    workers : int or None
+        Start so many processes on this machine.
+    scheduler : str or None
+        Or use the cluster of the scheduler at this address, ``tcp://host:8786``.
+    threads : int
+        CPU threads of each worker, so that they do not fight for the cores.
+
+    Raises
+    ------
+    ConfigError
+        dask.distributed is not installed, or there is no scheduler at the address.
+    """
+
+    def __init__(self, workers: int | None, scheduler: str | None, threads: int) -> None:
+        if find_spec("distributed") is None:
+            raise ConfigError(
+                "Workers and schedulers need dask.distributed: pip install 'napari-emgauss[distributed]'."
+            )
+        import dask
+        from distributed import Client, LocalCluster
+
+        self._exit = contextlib.ExitStack()
+        # A tile's slices travel in its task, not beside it: what lies beside is lost with the worker that held it.
+        self._exit.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"}))
+        try:
+            if scheduler is None:
+                self._cluster = self._exit.enter_context(
+                    LocalCluster(
+                        n_workers=workers or 1,
+                        threads_per_worker=1,
+                        processes=True,
+                        # The plan keeps workers within the budget; dask would kill one for a short peak.
+                        memory_limit=0,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0",
+                        env=_thread_limits(threads),
+                        silence_logs=logging.ERROR,
+                    )
+                )
+                scheduler = str(self._cluster.scheduler_address)
+            self._client: Any = self._exit.enter_context(Client(scheduler, timeout="15s", set_as_default=False))
+        except BaseException as error:
+            self._exit.close()
+            if isinstance(error, (OSError, ValueError)):
+                raise ConfigError(
+                    f"No dask scheduler answers at {scheduler}: start one (dask scheduler), or correct the address."
+                ) from error
+            raise
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._exit.close()
+
+    @property
+    def dashboard(self) -> str | None:
+        """Address of dask's own page about this cluster; None where the packages that draw it are missing."""
+        return str(self._client.dashboard_link) if find_spec("bokeh") is not None else None
+
+    @property
+    def thread_count(self) -> int:
+        """Tiles that the cluster can fit at once, now."""
+        return sum(self._client.nthreads().values())
+
+    def run(
+        self, tasks: Iterable[TileTask], fit_one: Callable[[TileTask, str], TileResult] | None = None
+    ) -> Iterator[Event]:
+        """Fit tiles on the workers, in any order.
+
+        A tile whose worker dies is fitted again by another one.
+
+        Parameters
+        ----------
+        tasks : iterable of TileTask
+            Taken one by one as workers become free, so that slices that have to be sent do not pile up here.
+        fit_one : callable, optional
+            What runs on a worker.
+        """
+        happened: queue.Queue[Any] = queue.Queue()
+        topic = f"emgauss-{uuid.uuid4().hex}"
+        self._client.subscribe_topic(topic, lambda event: happened.put(TileProgress(**event[1]["tile"])))
+        pending: dict[Any, Tile] = {}
+        todo = iter(tasks)
+        more = True
+        try:
+            while more or pending:
+                while more and len(pending) < max(2, _QUEUED_PER_THREAD * self.thread_count):
+                    task = next(todo, None)
+                    if task is None:
+                        more = False
+                        break
+                    key = f"{topic}-{task.tile.name}"
+                    future = self._client.submit(fit_one or fit_on_worker, task, topic, key=key, pure=False)
+                    pending[future] = task.tile
+                    future.add_done_callback(happened.put)
+                try:
+                    event = happened.get(timeout=_REPORT_INTERVAL_S)
+                except queue.Empty:
+                    self._check_alive()
+                    yield None
+                    continue
+                if isinstance(event, TileProgress):
+                    yield event
+                elif event in pending:
+                    yield self._ended(event, pending.pop(event))
+        finally:
+            self._client.unsubscribe_topic(topic)
+            with contextlib.suppress(Exception):  # of a cluster that is gone already there is nothing to call back
+                self._client.cancel(list(pending))
+
+    def _ended(self, future: Any, tile: Tile) -> Event:
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            return TileDone(tile, future.result())
+        if future.status != "error":
+            raise FitError("The connection to the dask scheduler was lost; run again to go on from the finished tiles.")
+        error = future.exception()
+        if isinstance(error, KilledWorker):
+            return TileFailed(
+                tile, "its workers died again and again, most likely for lack of memory: allow less with --memory"
+            )
+        if isinstance(error, EmgaussError):
+            return TileFailed(tile, str(error))
+        raise FitError(f"Tile {tile.name} failed on a worker: {error!r}.") from error
+
+    def _check_alive(self) -> None:
+        if self._client.status not in ("running", "connecting"):
+            raise FitError("The connection to the dask scheduler was lost; run again to go on from the finished tiles.")
+
+
+def fit_on_worker(task: TileTask, topic: str) -> TileResult:
+    """Fit a tile on a dask worker, telling the scheduler how far it is."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    told = -_REPORT_INTERVAL_S
+    result = None
+    for step in fit_tile(on_own_device(task, str(worker.name))):
+        if isinstance(step, TileResult):
+            result = step
+        elif time.monotonic() - told >= _REPORT_INTERVAL_S:
+            told = time.monotonic()
+            worker.log_event(topic, {"tile": dict(vars(step))})
+    if result is None:
+        raise FitError(f"The fit of tile {task.tile.name} ended without a result.")
+    return result
+
+
+def on_own_device(task: TileTask, worker_name: str) -> TileTask:
+    """The task with one graphics card per worker, where a machine has several and none was asked for by number.
+
+    Workers of a cluster on this machine are named 0, 1, ...; others bring their own ``CUDA_VISIBLE_DEVICES``.
+    """
+    from dataclasses import replace
+
+    from napari_emgauss.render import choose_backend
+
+    if not worker_name.isdigit():
+        return task
+    device = choose_backend(task.config.device).device
+    if device != "cuda":
+        return task
+    import torch
+
+    number = int(worker_name) % max(1, torch.cuda.device_count())
+    return replace(task, config=replace(task.config, device=f"cuda:{number}"))
+
+
+def _thread_limits(threads: int) -> dict[str, str]:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return {name: os.environ.get(name, str(threads)) for name in names}

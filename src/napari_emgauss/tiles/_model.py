@@ -1,0 +1,378 @@
+"""A model made of tiles: behaves as one model, and loads only the tiles in view."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import DepthError, ModelFileError
+from napari_emgauss.render import EmgaussModel
+from napari_emgauss.render import load as load_file
+from napari_emgauss.stack import Normalisation
+
+from ._cache import ByteBoundCache
+from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, write_index
+from ._plan import Tile
+from ._spans import Span
+
+Region = tuple[float, float, float, float]
+
+DEFAULT_CACHE_BYTES = 1 << 30
+_SCRATCH_BYTES = 256 << 20
+_DEPTHS_AT_ONCE = 4
+"""Depths of a tile that are drawn together: enough to keep a device busy, few enough to stay small."""
+_NOTHING = 1e-6
+"""Weights below this are not worth rendering a tile for: the fade's ends are flat."""
+
+
+class TiledModel:
+    """Tiles that were fitted on their own, rendered as one model.
+
+    Where tiles overlap, in the plane and in depth, their images are blended with smooth weights that sum to 1. A tile
+    is read from disk when it first comes into view, and kept while the tiles kept fit into ``cache_bytes``.
+
+    Parameters
+    ----------
+    folder : path
+        Where ``index.json`` and the tiles are.
+    device : str
+        Torch device to render on, or "auto".
+    cache_bytes : int
+        Memory for tiles, on that device.
+    allow_incomplete : bool
+        Accept a folder of an unfinished run. Missing tiles are rendered from their neighbours where these reach, and
+        as the lowest grey value elsewhere; :meth:`refresh` looks for new ones.
+
+    Attributes
+    ----------
+    z_nm : ndarray
+        ``(K,)`` depths of the observed slices, nm.
+    pixel_size_nm : tuple of float
+        ``(y, x)``.
+    normalisation : Normalisation
+        Between source grey values and the unit range.
+    provenance : dict
+        Where it comes from.
+    version : int
+        Grows when :meth:`refresh` finds new tiles.
+
+    Raises
+    ------
+    ModelFileError
+        The folder is no tiled model, is damaged, or lacks tiles.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        allow_incomplete: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.device = device
+        self.version = 0
+        self._index = read_index(self.folder)
+        missing = len(self._index.missing)
+        if missing and not allow_incomplete:
+            raise ModelFileError(
+                f"'{self.folder}' is unfinished: {missing} of {len(self._index.plan)} tiles are missing; run the fit "
+                "with the same folder again to go on."
+            )
+        self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(
+            self._load_tile, _bytes_of, cache_bytes
+        )
+        self._lock = threading.Lock()
+
+    @property
+    def index(self) -> TileIndex:
+        """Plan and finished tiles."""
+        return self._index
+
+    @property
+    def z_nm(self) -> NDArray[np.float64]:
+        return self._index.z_nm
+
+    @property
+    def pixel_size_nm(self) -> tuple[float, float]:
+        return self._index.pixel_size_nm
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return self._index.normalisation
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self._index.provenance
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Observed slices, rows, columns."""
+        return self._index.plan.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Grey values' type, as in the source."""
+        return np.dtype(self.normalisation.dtype)
+
+    @property
+    def gaussian_count(self) -> int:
+        """Gaussians in all finished tiles together."""
+        return sum(record.gaussians for record in self._index.tiles.values())
+
+    @property
+    def cache(self) -> ByteBoundCache[tuple[int, int, int], EmgaussModel]:
+        """The tiles in memory."""
+        return self._cache
+
+    def snapshot(self) -> TiledModel:
+        """This model as it is now: finished tiles never change."""
+        return TiledModel(self.folder, device=self.device, cache_bytes=self._cache.max_bytes, allow_incomplete=True)
+
+    def refresh(self) -> bool:
+        """Look for tiles finished since the folder was opened; True, and a new ``version``, if there are any."""
+        index = read_index(self.folder)
+        with self._lock:
+            changed = index.tiles != self._index.tiles
+            if changed:
+                self._index = index
+                self.version += 1
+        return changed
+
+    def tiles_at(self, z_nm: float, region: Region | None = None) -> list[Tile]:
+        """Tiles that are seen at a depth, in a region (pixels; the whole slice by default)."""
+        _, height, width = self.shape
+        y0, y1, x0, x1 = (0.0, float(height), 0.0, float(width)) if region is None else region
+        plan = self._index.plan
+        wanted = [
+            [k for k, span in enumerate(plan.slices) if float(span.weight(z_nm)) > _NOTHING],
+            [k for k, span in enumerate(plan.rows) if _touches(span, y0, y1)],
+            [k for k, span in enumerate(plan.columns) if _touches(span, x0, x1)],
+        ]
+        return [plan.tile((z, y, x)) for z in wanted[0] for y in wanted[1] for x in wanted[2]]
+
+    def render(
+        self,
+        z_nm: float | Sequence[float] | NDArray[np.float64],
+        *,
+        region: Region | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Slices at any depth in the source's grey values and dtype. Safe to call from several threads.
+
+        Parameters
+        ----------
+        z_nm : float or sequence of float
+            Depths in nm between the first and the last observed slice.
+        region : tuple of float, optional
+            ``(y0, y1, x0, x1)`` in pixels, fractions allowed; the whole slice by default. Only tiles in it are read.
+        shape : tuple of int, optional
+            Rows and columns to sample the region with, at the centres of equal cells; one per pixel by default.
+
+        Returns
+        -------
+        ndarray
+            ``(h, w)`` for one depth, ``(n, h, w)`` for a sequence.
+
+        Raises
+        ------
+        DepthError
+            A depth or the region lies outside the fitted volume.
+        ModelFileError
+            A tile's file is missing or damaged.
+        """
+        single = np.ndim(z_nm) == 0
+        depths = [self._checked_depth(float(z)) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64))]
+        box, (height, width) = self._sampling(region, shape)
+        out = np.empty((len(depths), height, width), dtype=self.dtype)
+        # Every tile is visited once for a whole batch of depths: it may have to be read from disk.
+        at_once = max(1, _SCRATCH_BYTES // (4 * height * width))
+        for start in range(0, len(depths), at_once):
+            batch = depths[start : start + at_once]
+            out[start : start + at_once] = self.normalisation.from_unit(self._blend(batch, box, (height, width)))
+        return out[0] if single else out
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Copy the model to another folder.
+
+        Raises
+        ------
+        ModelFileError
+            The folder exists already, or cannot be written.
+        """
+        target = Path(path)
+        if target.exists():
+            raise ModelFileError(f"'{target}' exists already; give another name.")
+        index = self._index
+        if not target.parent.is_dir():
+            raise ModelFileError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
+        part = target.with_name(f".{target.name}.part")
+        try:
+            (part / TILES_NAME).mkdir(parents=True)
+            for tile in index.plan:
+                if tile.name in index.tiles:
+                    source = check_tile(self.folder, tile, index.tiles[tile.name])
+                    shutil.copyfile(source, part / TILES_NAME / source.name)
+            write_index(part, index)
+            part.replace(target)
+        except OSError as error:
+            raise ModelFileError(f"'{target}' cannot be written: {error.strerror or error}.") from error
+        finally:
+            if part.exists():
+                shutil.rmtree(part, ignore_errors=True)
+
+    def __repr__(self) -> str:
+        grid = " x ".join(str(n) for n in self._index.plan.grid)
+        return f"TiledModel({str(self.folder)!r}, shape={self.shape}, tiles={grid})"
+
+    def _load_tile(self, at: tuple[int, int, int]) -> EmgaussModel:
+        tile = self._index.plan.tile(at)
+        model = load_file(check_tile(self.folder, tile, self._index.tiles[tile.name]), device=self.device)
+        if model.shape != tile.shape:
+            raise ModelFileError(f"Tile {tile.name} of '{self.folder}' is {model.shape}, not {tile.shape} as planned.")
+        return model.requires_grad_(False)
+
+    def _blend(self, depths: list[float], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Unit-range images ``(n, h, w)``: of every tile in view its image times its weight."""
+        y0, y1, x0, x1 = region
+        rows = _Samples.along(y0, y1, shape[0])
+        columns = _Samples.along(x0, x1, shape[1])
+        plan = self._index.plan
+        total = np.zeros((len(depths), *shape), dtype=np.float32)
+        covered = np.zeros_like(total) if self._index.missing else None
+        parts_y, parts_x = _parts(plan.rows, rows), _parts(plan.columns, columns)
+        for z, window in enumerate(plan.slices):
+            weights = window.weight(depths)
+            seen = [k for k, weight in enumerate(weights) if weight > _NOTHING]
+            if not seen:
+                continue
+            for y, (row_part, row_weights) in parts_y.items():
+                for x, (column_part, column_weights) in parts_x.items():
+                    tile = plan.tile((z, y, x))
+                    if tile.name not in self._index.tiles:
+                        continue
+                    images = self._tile_images(tile, [depths[k] for k in seen], rows, row_part, columns, column_part)
+                    in_plane = row_weights[:, None] * column_weights
+                    for image, k in zip(images, seen, strict=True):
+                        share = in_plane * weights[k]
+                        total[k, row_part, column_part] += share * image
+                        if covered is not None:
+                            covered[k, row_part, column_part] += share
+        if covered is not None:
+            # Where a neighbour reaches into a missing tile it is all there is; a sliver of weight is too little to
+            # go by, and stays dark.
+            np.divide(total, covered, out=total, where=covered > 1e-3)
+            total[covered <= 1e-3] = 0.0
+        return total
+
+    def _tile_images(
+        self, tile: Tile, depths: list[float], rows: _Samples, row_part: slice, columns: _Samples, column_part: slice
+    ) -> NDArray[np.float32]:
+        model = self._cache.get(tile.index)
+        y0, y1 = rows.edges(row_part)
+        x0, x1 = columns.edges(column_part)
+        top, _, left, _ = tile.region
+        shape = (row_part.stop - row_part.start, column_part.stop - column_part.start)
+        region = (y0 - top, y1 - top, x0 - left, x1 - left)
+        out = np.empty((len(depths), *shape), dtype=np.float32)
+        for start in range(0, len(depths), _DEPTHS_AT_ONCE):
+            t = [model.t_of(z) for z in depths[start : start + _DEPTHS_AT_ONCE]]
+            with torch.inference_mode():
+                out[start : start + len(t)] = model.render_unit(t, region=region, shape=shape)[:, 0].cpu().numpy()
+        return out
+
+    def _checked_depth(self, z_nm: float) -> float:
+        first, last = float(self.z_nm[0]), float(self.z_nm[-1])
+        slack = 1e-6 * (last - first)
+        if not first - slack <= z_nm <= last + slack:
+            raise DepthError(
+                f"Depth {z_nm:g} nm is outside the fitted volume; choose one from {first:g} to {last:g} nm."
+            )
+        return min(max(z_nm, first), last)
+
+    def _sampling(self, region: Region | None, shape: tuple[int, int] | None) -> tuple[Region, tuple[int, int]]:
+        _, height, width = self.shape
+        y0, y1, x0, x1 = (0.0, float(height), 0.0, float(width)) if region is None else (float(v) for v in region)
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise DepthError(
+                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
+                f"{height} x {width} pixels, or empty."
+            )
+        rows, columns = (max(1, round(y1 - y0)), max(1, round(x1 - x0))) if shape is None else map(int, shape)
+        if rows < 1 or columns < 1:
+            raise DepthError(f"A region needs at least one row and one column, not {rows} x {columns}.")
+        return (y0, y1, x0, x1), (rows, columns)
+
+
+class _Samples:
+    """Centres of ``count`` equal cells between two positions of an axis, in pixels."""
+
+    def __init__(self, start: float, step: float, count: int) -> None:
+        self.start, self.step, self.count = start, step, count
+
+    @classmethod
+    def along(cls, start: float, stop: float, count: int) -> _Samples:
+        return cls(start, (stop - start) / count, count)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        return np.asarray(self.start + (np.arange(self.count) + 0.5) * self.step)
+
+    def edges(self, part: slice) -> tuple[float, float]:
+        """Outer edges of some cells."""
+        return self.start + part.start * self.step, self.start + part.stop * self.step
+
+
+def _parts(spans: tuple[Span, ...], samples: _Samples) -> dict[int, tuple[slice, NDArray[np.float32]]]:
+    """For every span in view which samples it shows, and with what weight."""
+    centres = samples.centres
+    found = {}
+    for k, span in enumerate(spans):
+        weights = span.weight(centres)
+        seen = np.flatnonzero(weights > _NOTHING)
+        if len(seen):
+            part = slice(int(seen[0]), int(seen[-1]) + 1)
+            found[k] = (part, weights[part])
+    return found
+
+
+def _touches(span: Span, low: float, high: float) -> bool:
+    begin = span.start if span.fade_in is None else span.fade_in[0]
+    end = span.stop if span.fade_out is None else span.fade_out[1]
+    return begin < high and low < end
+
+
+def _bytes_of(model: EmgaussModel) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel | TiledModel:
+    """Read a model: a file that :meth:`EmgaussModel.save` wrote, or the folder of a tiled one.
+
+    Parameters
+    ----------
+    path : path
+        A ``.safetensors`` file, or a folder with an ``index.json``.
+    device : str
+        Torch device, or "auto".
+
+    Raises
+    ------
+    ModelFileError
+        There is no such model, it is damaged, unfinished, or written by a newer version.
+    """
+    source = Path(path)
+    if source.is_dir() or is_tiled(source):
+        return TiledModel(source, device=device)
+    if source.name == INDEX_NAME and is_tiled(source.parent):
+        return TiledModel(source.parent, device=device)
+    return load_file(source, device=device)

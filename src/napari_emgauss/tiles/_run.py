@@ -1,0 +1,374 @@
+"""Fit a volume tile by tile into a folder that a later run can go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_emgauss._errors import ConfigError, FitError, ModelFileError
+from napari_emgauss.fit import FitConfig, preset
+from napari_emgauss.priors import Prior
+from napari_emgauss.stack import Stack
+
+from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
+from ._index import TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
+from ._lock import exclusive
+from ._model import TiledModel
+from ._plan import Tile, TilePlan, TileSize, cut
+from ._task import TileProgress, TileTask, tile_task
+from ._update import TilesUpdate
+
+LOG_NAME = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the tiles of a volume are fitted, apart from the fit itself.
+
+    Parameters
+    ----------
+    workers : int or None
+        Processes on this machine that fit tiles side by side. None: one tile after another in this process.
+    scheduler : str or None
+        Address of a dask scheduler whose workers fit the tiles, instead.
+    threads_per_tile : int
+        CPU threads that fit one tile. Part of what makes two runs equal, unlike the number of workers.
+    only : tuple of int or None
+        Fit these tiles only, by their number in the plan: a sample, to see what the rest would cost.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    threads_per_tile: int = 1
+    only: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ConfigError(f"There must be at least one worker, not {self.workers}.")
+        if self.workers is not None and self.scheduler is not None:
+            raise ConfigError("Give a number of workers to start here, or a scheduler that has its own, not both.")
+        if self.threads_per_tile < 1:
+            raise ConfigError(f"A tile needs at least one thread, not {self.threads_per_tile}.")
+
+
+def fit_tiles(
+    stack: Stack,
+    config: FitConfig | None = None,
+    *,
+    folder: str | os.PathLike[str],
+    size: TileSize | None = None,
+    options: RunOptions | None = None,
+    prior: Prior | None = None,
+) -> Iterator[TilesUpdate]:
+    """Fit a stack in tiles, each an independent fit; the result is a folder that :func:`load` opens.
+
+    The folder makes the run restartable: with the same stack and settings only unfinished tiles are fitted, and the
+    result has the same bytes as that of an uninterrupted run, whatever the number of workers. The caller stops by
+    closing the generator; tiles finished by then are kept.
+
+    Parameters
+    ----------
+    stack : Stack
+        What to fit. One that lies in a file is read by the workers, tile by tile; its path must lead there from them.
+    config : FitConfig, optional
+        Settings of every tile's fit; its seed is the run's, from which each tile's follows. By default those of the
+        folder, or the preset ``default``.
+    folder : path
+        Made if need be, except for its parents.
+    size : TileSize, optional
+        How to cut. By default as the folder was, or as :class:`TileSize` says.
+    options : RunOptions, optional
+        Who fits them.
+    prior : Prior, optional
+        Shared by all tiles, in place of what ``config.prior`` names.
+
+    Yields
+    ------
+    TilesUpdate
+        About twice a second; the last message has ``finished`` set.
+
+    Raises
+    ------
+    ConfigError
+        The folder holds a run on another stack or with other settings, another run is working on it, or
+        dask.distributed is needed and missing.
+    FitError
+        Some tiles could not be fitted; the others are kept.
+    """
+    options = RunOptions() if options is None else options
+    target = Path(folder)
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"'{target}' is a file; tiles need a folder: give another name.")
+    if not target.parent.is_dir():
+        raise ConfigError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
+    if target.is_dir() and not is_tiled(target) and any(target.iterdir()):
+        raise ConfigError(f"The folder '{target}' holds other things; give the name of a new one.")
+    saved = read_index(target) if is_tiled(target) else None
+    index = _index_of(stack, config, size, options, prior, saved, target)
+    return _Run(stack, index, target, options, prior, resumed=saved is not None).messages()
+
+
+def run_fit_tiles(stack: Stack, config: FitConfig | None = None, **arguments: Any) -> TiledModel:
+    """Fit a stack in tiles to the end and return the model; parameters and errors are those of :func:`fit_tiles`."""
+    model = None
+    for update in fit_tiles(stack, config, **arguments):
+        model = update.model
+    if model is None:
+        raise FitError("The fit of tiles ended without a model.")
+    return model
+
+
+def _index_of(
+    stack: Stack,
+    config: FitConfig | None,
+    size: TileSize | None,
+    options: RunOptions,
+    prior: Prior | None,
+    saved: TileIndex | None,
+    folder: Path,
+) -> TileIndex:
+    """The index to start from: a new one, or that of the folder if it is of the same run."""
+    from napari_emgauss import __version__
+
+    if saved is not None:
+        config = _saved_config(saved, folder) if config is None else config
+        size = saved.plan.size if size is None else size
+    config = preset("default") if config is None else config
+    plan = cut(stack.shape, stack.z_nm, TileSize() if size is None else size)
+    identity = {
+        "fit": config.to_dict(),
+        "threads_per_tile": options.threads_per_tile,
+        "shared_prior": None if prior is None else prior.name,
+        "stack_id": stack_id(stack),
+    }
+    if saved is None:
+        provenance = {
+            "source": stack.source,
+            "name": stack.name,
+            "stack": stack.metadata,
+            **identity,
+            "napari_emgauss": __version__,
+        }
+        return TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, provenance)
+    if saved.provenance.get("stack_id") != identity["stack_id"]:
+        raise ConfigError(
+            f"'{folder}' holds tiles of another stack ({saved.provenance.get('name')}), or the stack has changed; "
+            "give another folder."
+        )
+    before = {**saved.provenance.get("fit", {}), **saved.plan.to_dict()["size"]}
+    after = {**config.to_dict(), **plan.to_dict()["size"]}
+    for name in ("threads_per_tile", "shared_prior"):
+        before[name], after[name] = saved.provenance.get(name), identity[name]
+    # Where a tile is fitted does not say what it is.
+    differing = [name for name in after if before.get(name) != after[name] and name != "device"]
+    if differing:
+        told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
+        raise ConfigError(f"'{folder}' was begun with other settings ({told}); use the same, or give another folder.")
+    return saved
+
+
+def _saved_config(saved: TileIndex, folder: Path) -> FitConfig:
+    try:
+        return FitConfig.from_dict(saved.provenance["fit"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise ModelFileError(f"The settings in '{folder}' cannot be used by this napari-emgauss: {error}") from error
+
+
+def stack_id(stack: Stack) -> str:
+    """A short text that changes with the stack: of its geometry, and of its first, middle and last slice."""
+    normalisation = stack.normalisation
+    geometry = [
+        *stack.shape,
+        *stack.z_nm.tolist(),
+        *stack.pixel_size_nm,
+        normalisation.low,
+        normalisation.high,
+        normalisation.dtype,
+    ]
+    check = zlib.crc32(json.dumps(geometry).encode())
+    for k in sorted({0, stack.shape[0] // 2, stack.shape[0] - 1}):
+        check = zlib.crc32(np.ascontiguousarray(stack.slices[k]).tobytes(), check)
+    return f"{check:08x}"
+
+
+@dataclass
+class _Run:
+    stack: Stack
+    index: TileIndex
+    folder: Path
+    options: RunOptions
+    prior: Prior | None
+    resumed: bool
+    _running: dict[str, TileProgress] = field(default_factory=dict, init=False)
+    _failed: dict[str, str] = field(default_factory=dict, init=False)
+
+    def messages(self) -> Iterator[TilesUpdate]:
+        self.folder.mkdir(exist_ok=True)
+        with exclusive(self.folder):
+            self._prepare_folder()
+            model = TiledModel(self.folder, device=str(self._config.device), allow_incomplete=True)
+            todo = self._todo()
+            clock = _Clock(len(todo))
+            dashboard: str | None = None
+
+            def update(text: str = "", *, finished: bool = False) -> TilesUpdate:
+                running = tuple(self._running[name] for name in sorted(self._running))
+                return TilesUpdate(
+                    len(self.index.tiles),
+                    len(self.index.plan),
+                    running,
+                    dict(self._failed),
+                    clock.elapsed_s,
+                    0.0 if finished else clock.eta_s(sum(tile.fraction for tile in running)),
+                    text,
+                    dashboard,
+                    model,
+                    finished,
+                )
+
+            if todo:
+                with self._engine(todo) as (events, dashboard):
+                    yield update(self._greeting(len(todo), dashboard))
+                    for event in events:
+                        text = self._take(event, clock, model)
+                        yield update(text)
+            if self._failed:
+                raise FitError(self._about_failures())
+            yield update(f"{len(self.index.tiles)} of {len(self.index.plan)} tiles are finished.", finished=True)
+
+    @property
+    def _config(self) -> FitConfig:
+        return FitConfig.from_dict(self.index.provenance["fit"])
+
+    def _prepare_folder(self) -> None:
+        """Read the index again now that nobody else writes it, and clear away what a killed run left."""
+        if is_tiled(self.folder):
+            now = read_index(self.folder)
+            # A tile whose file is gone or of another length is fitted again.
+            whole = {
+                tile.name: now.tiles[tile.name]
+                for tile in now.plan
+                if tile.name in now.tiles and _has_length(tile_path(self.folder, tile), now.tiles[tile.name].nbytes)
+            }
+            self.index = replace(self.index, tiles=whole)
+        for place in (self.folder, self.folder / TILES_NAME):
+            for part in place.glob(".*.part"):
+                part.unlink(missing_ok=True)
+        write_index(self.folder, self.index)
+
+    def _todo(self) -> list[Tile]:
+        missing = self.index.missing
+        if self.options.only is None:
+            return missing
+        count = len(self.index.plan)
+        if any(not 0 <= number < count for number in self.options.only):
+            raise ConfigError(f"There are tiles 0 to {count - 1}; {list(self.options.only)} asks for others.")
+        names = {self.index.plan.numbered(number).name for number in self.options.only}
+        return [tile for tile in missing if tile.name in names]
+
+    @contextlib.contextmanager
+    def _engine(self, todo: list[Tile]) -> Iterator[tuple[Iterable[Event], str | None]]:
+        tasks = self._tasks(todo)
+        if self.options.workers is None and self.options.scheduler is None:
+            with contextlib.closing(run_serially(tasks)) as events:  # type: ignore[type-var]
+                yield events, None
+            return
+        workers = None if self.options.workers is None else min(self.options.workers, len(todo))
+        with (
+            Cluster(workers, self.options.scheduler, self.options.threads_per_tile) as cluster,
+            contextlib.closing(cluster.run(tasks)) as events,  # type: ignore[type-var]
+        ):
+            yield events, cluster.dashboard
+
+    def _tasks(self, todo: list[Tile]) -> Iterator[TileTask]:
+        for tile in todo:
+            yield tile_task(tile, self.stack, self._config, self.prior, self.options.threads_per_tile)
+
+    def _take(self, event: Event, clock: _Clock, model: TiledModel) -> str:
+        if isinstance(event, TileProgress):
+            before = self._running.get(event.name)
+            self._running[event.name] = event
+            # Progress never falls, unless somebody else began anew.
+            again = before is not None and event.fraction < before.fraction
+            return f"Tile {event.name} is fitted again: its worker was lost." if again else ""
+        if isinstance(event, TileDone):
+            tile, result = event.tile, event.result
+            record = write_tile(self.folder, tile, result.data, result.gaussians)
+            self.index = self.index.with_tile(tile, record)
+            write_index(self.folder, self.index)
+            self._running.pop(tile.name, None)
+            self._log(tile, result)
+            clock.tile_done()
+            model.refresh()
+            return f"Tile {tile.name}: {result.gaussians:,} Gaussians in {result.seconds:.0f} s."
+        if isinstance(event, TileFailed):
+            self._running.pop(event.tile.name, None)
+            self._failed[event.tile.name] = event.reason
+            clock.tile_done()
+            return f"Tile {event.tile.name} could not be fitted: {event.reason}"
+        return ""
+
+    def _log(self, tile: Tile, result: Any) -> None:
+        """Times and memory, apart from the index: they differ between equal runs."""
+        entry = {
+            "tile": tile.name,
+            "shape": list(tile.shape),
+            "gaussians": result.gaussians,
+            "seconds": round(result.seconds, 2),
+            "cpu_seconds": round(result.cpu_seconds, 2),
+            "peak_memory_mb": None if result.peak_memory_mb is None else round(result.peak_memory_mb, 1),
+        }
+        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _greeting(self, todo: int, dashboard: str | None) -> str:
+        plan: TilePlan = self.index.plan
+        kept = len(self.index.tiles)
+        text = f"{len(plan)} tiles ({' x '.join(str(n) for n in plan.grid)}: z, y, x)"
+        if kept:
+            text += f", {kept} of them finished before"
+        if todo != len(plan) - kept:
+            text += f", {todo} to fit now"
+        return f"{text}." + (f" Workers: {dashboard}" if dashboard else "")
+
+    def _about_failures(self) -> str:
+        name, reason = next(iter(self._failed.items()))
+        others = f" and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
+        return (
+            f"Tile {name}{others} could not be fitted ({reason.rstrip('.')}); the others are kept in '{self.folder}', "
+            "and the same run again tries the rest."
+        )
+
+
+class _Clock:
+    """Time since the start, and what is left at the pace so far."""
+
+    def __init__(self, tiles: int) -> None:
+        self._started = time.monotonic()
+        self._tiles, self._done = tiles, 0
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def tile_done(self) -> None:
+        self._done += 1
+
+    def eta_s(self, under_way: float) -> float | None:
+        done = self._done + under_way
+        return None if done < 0.05 else self.elapsed_s / done * max(0.0, self._tiles - done)
+
+
+def _has_length(path: Path, nbytes: int) -> bool:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size == nbytes
+    return False

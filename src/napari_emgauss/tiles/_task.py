@@ -1,0 +1,149 @@
+"""One tile's fit: what it needs, what it tells, what comes back. Runs in this process or in a worker's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from napari_emgauss._errors import FitError
+from napari_emgauss.fit import FitConfig, fit
+from napari_emgauss.priors import Prior
+from napari_emgauss.stack import Stack
+
+from ._plan import Tile
+
+
+@dataclass(frozen=True)
+class TileTask:
+    """What a worker gets.
+
+    Parameters
+    ----------
+    tile : Tile
+        Which one.
+    stack : Stack
+        The tile's part of the volume, in memory or read from its file by whoever fits it.
+    config : FitConfig
+        Settings, with the tile's own seed.
+    prior : Prior or None
+        Shared by the volume; None where the tile has its own, as the settings say.
+    threads : int
+        CPU threads to compute with. Sums come out differently with another number, so it is part of the settings.
+    """
+
+    tile: Tile
+    stack: Stack
+    config: FitConfig
+    prior: Prior | None
+    threads: int
+
+
+@dataclass(frozen=True)
+class TileProgress:
+    """How far a tile is: ``fraction`` in [0, 1] of its iterations; ``stage`` as in a fit's messages."""
+
+    name: str
+    stage: str
+    fraction: float
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """A finished tile.
+
+    Parameters
+    ----------
+    data : bytes
+        Its model file.
+    gaussians : int
+        Number of Gaussians.
+    seconds : float
+        Wall time of the fit.
+    cpu_seconds : float
+        CPU time of the process meanwhile.
+    peak_memory_mb : float or None
+        The most memory that the process held so far, where the system tells.
+    """
+
+    data: bytes
+    gaussians: int
+    seconds: float
+    cpu_seconds: float
+    peak_memory_mb: float | None
+
+
+def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
+    """Fit one tile: tells how far it is, a few times a second, and last of all what came out.
+
+    Raises
+    ------
+    StackError, PriorError, FitError
+        As :func:`~napari_emgauss.fit.fit` does.
+    """
+    started, cpu_started = time.monotonic(), time.process_time()
+    model = None
+    with _threads(task.threads), contextlib.closing(fit(task.stack, task.config, prior=task.prior)) as updates:  # type: ignore[type-var]
+        for update in updates:
+            model = update.model if update.finished else None
+            share = update.iteration / max(1, update.total_iterations)
+            yield TileProgress(task.tile.name, update.stage, share, update.loss)
+    if model is None:
+        raise FitError(f"The fit of tile {task.tile.name} ended without a model.")
+    # Times would make two equal runs differ; they go into the run's log.
+    model.provenance = {
+        "tile": list(task.tile.index),
+        "region": list(task.tile.region),
+        "slices": [task.tile.slices.start, task.tile.slices.stop],
+        "prior": model.provenance.get("prior_name"),
+        "seed": task.config.seed,
+    }
+    with tempfile.TemporaryDirectory(prefix="emgauss-tile-") as folder:
+        path = Path(folder) / "tile.safetensors"
+        model.save(path)
+        data = path.read_bytes()
+    yield TileResult(
+        data,
+        model.gaussian_count,
+        time.monotonic() - started,
+        time.process_time() - cpu_started,
+        peak_memory_mb(),
+    )
+
+
+def tile_task(tile: Tile, stack: Stack, config: FitConfig, prior: Prior | None, threads: int) -> TileTask:
+    """The task of one tile of a volume.
+
+    Grey values go along only where nobody else could read them: a stack in files is sent as the way to them.
+    """
+    part = stack.select(range(tile.slices.start, tile.slices.stop)).crop(tile.region)
+    if not getattr(part.slices, "reads_files", False):
+        part = part.in_memory()
+    return TileTask(tile, part, replace(config, seed=tile.seed(config.seed)), prior, threads)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process held so far, in MB (2**20 bytes); None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if os.uname().sysname == "Darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit / 2**20
