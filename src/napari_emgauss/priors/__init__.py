@@ -15,6 +15,8 @@ _PUBLIC = {
     "Prior": "_protocol",
     "PriorProgress": "_protocol",
     "PseudoLabel": "_protocol",
+    "SelfPrior": "_self",
+    "SelfPriorConfig": "_self",
     "blur_slices": "_interpolation",
     "interpolate_cubic": "_interpolation",
     "interpolate_ensemble": "_flow",

@@ -30,6 +30,17 @@ CLASSICAL_NAMES = tuple(_FACTORIES)
 """Priors that learn nothing, in the order tables show them."""
 
 
+def _self_prior(effort: str = "default", **settings: Any) -> Prior:
+    from napari_emgauss.priors._self import EFFORTS, SelfPrior, SelfPriorConfig
+
+    if effort not in EFFORTS:
+        raise ConfigError(f"Unknown effort '{effort}' of the prior 'self'; choose one of {', '.join(EFFORTS)}.")
+    return SelfPrior(SelfPriorConfig(**{**EFFORTS[effort], **settings}))
+
+
+_FACTORIES["self"] = _self_prior
+
+
 def prior_names() -> tuple[str, ...]:
     """Names `get_prior` knows, classical ones first."""
     return tuple(_FACTORIES)
@@ -43,8 +54,8 @@ def get_prior(name: str, **options: Any) -> Prior:
     name : str
         One of `prior_names`.
     **options
-        Settings of that prior: ``blur_sigma_pixels`` (blurred ones) and ``method`` (``tvl1`` or ``dis``; those with
-        flow).
+        Settings of that prior: ``blur_sigma_pixels`` (blurred ones), ``method`` (``tvl1`` or ``dis``; those with
+        flow), ``effort`` (``fast``, ``default`` or ``best``) and the fields of `SelfPriorConfig` (``self``).
 
     Raises
     ------

@@ -1,0 +1,266 @@
+"""The self-supervised prior: a network trained on the stack's own slices, applied to the planes that contain z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import BackendError, ConfigError, PriorError
+from napari_emgauss.priors._interpolation import blur_slices, locate_gap
+from napari_emgauss.priors._protocol import Observation, PriorProgress, PseudoLabel
+
+Effort = Literal["fast", "default", "best"]
+
+
+@dataclass(frozen=True)
+class SelfPriorConfig:
+    """Effort of the self-supervised prior. Work is counted in steps, not seconds, so that a seed fixes the result.
+
+    Parameters
+    ----------
+    iterations : int
+        Training steps.
+    channels : tuple of int
+        Width of the network, see `NetworkConfig`.
+    rotations_deg : tuple of float
+        Families of planes used, see `PlaneDirections`.
+    mirrored : bool
+        Average mirrored planes.
+    final_blur_pixels : float
+        In-plane Gaussian blur of the fused slices: what noise is left there is finer than any structure.
+    device : str
+        ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
+    """
+
+    iterations: int = 2400
+    channels: tuple[int, ...] = (48, 64, 96)
+    rotations_deg: tuple[float, ...] = (0.0, 45.0)
+    mirrored: bool = True
+    final_blur_pixels: float = 0.5
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.iterations}.")
+        if not self.channels or min(self.channels) < 1:
+            raise ConfigError("The prior 'self' needs at least one channel at every width.")
+        if not self.rotations_deg:
+            raise ConfigError("The prior 'self' needs at least one direction of planes; 0 stands for xz and yz.")
+        if not self.final_blur_pixels >= 0:
+            raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {self.final_blur_pixels}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"Unknown device '{self.device}'; choose one of auto, cpu, cuda.")
+
+
+EFFORTS: dict[str, dict[str, Any]] = {
+    "fast": {"iterations": 350, "rotations_deg": (0.0,), "mirrored": False},
+    "default": {},
+    "best": {"iterations": 9000, "channels": (64, 96, 128)},
+}
+"""What an effort changes in `SelfPriorConfig`."""
+
+_MOST_NODES = 31
+_TURNED_VOXELS = 100_000_000
+"""Above this many in-between voxels only xz and yz planes are used, unmirrored: time and memory grow with them."""
+
+
+@dataclass(frozen=True)
+class SelfPrior:
+    """Prior that trains a compact network on the stack to restore dropped rows, and applies it along z.
+
+    Parameters
+    ----------
+    config : SelfPriorConfig
+        Its effort.
+    name : str
+        How settings call it.
+    """
+
+    config: SelfPriorConfig = SelfPriorConfig()
+    name: str = "self"
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> VolumeInterpolator:
+        """Train on the stack and predict all in-between slices; see `Prior.prepare`.
+
+        Raises
+        ------
+        PriorError
+            If the slices are too small or too few to learn from.
+        BackendError
+            If ``cuda`` is asked for and there is none.
+        """
+        import torch
+
+        from napari_emgauss.priors._network import NetworkConfig
+        from napari_emgauss.priors._planes import PlaneDirections, predict_between
+        from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, log_gaps, train_network
+
+        if len(observation.images) < 2:
+            raise PriorError("The prior 'self' needs at least two slices.")
+        config = self.config
+        device = torch.device(_choose_device(config.device))
+        pixel_nm = min(observation.pixel_size_nm)
+        images = _square_pixels(observation.images, observation.pixel_size_nm)
+        level, spread = float(images.mean()), float(images.std())
+        if spread == 0:
+            raise PriorError("All slices are of one grey, so there is nothing to learn; choose the prior 'linear'.")
+        standardised = (images - np.float32(level)) / np.float32(spread)
+        gaps_px = np.diff(observation.z_nm) / pixel_nm
+        gaps_px = gaps_px * max(1.0, 2.0 / float(np.median(gaps_px)))  # below two pixels no row lies between
+        nodes = int(np.clip(np.rint(np.median(gaps_px)) - 1, 1, _MOST_NODES))
+        in_between = (len(images) - 1) * nodes * images[0].size
+        small = in_between <= _TURNED_VOXELS
+        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
+
+        share = 0.85
+
+        def training_progress(progress: PriorProgress) -> None:
+            if on_progress is not None:
+                on_progress(PriorProgress(share * progress.fraction, progress.loss, progress.text))
+
+        def prediction_progress(fraction: float) -> None:
+            if on_progress is not None:
+                on_progress(PriorProgress(share + (1 - share) * fraction, text="predicting the slices in between"))
+
+        training = TrainingConfig(config.iterations)
+        sampler = RowDropSampler(standardised, gaps_px, nodes, training, seed)
+        network = train_network(
+            sampler,
+            NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1)),
+            training,
+            seed=seed,
+            device=device,
+            on_progress=training_progress,
+        )
+        fused = predict_between(
+            network,
+            standardised,
+            log_gaps(gaps_px),
+            directions,
+            device=device,
+            on_progress=prediction_progress,
+        )
+        floor = _noise_floor(fused.variance)
+        for gap in range(len(fused.mean)):
+            smooth = fused.mean[gap]
+            if config.final_blur_pixels > 0:
+                smooth = blur_slices(smooth, config.final_blur_pixels)
+            fused.mean[gap] = smooth * np.float32(spread) + np.float32(level)
+            fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
+        record = {"prior": self.name, "nodes": nodes, "seed": seed, **asdict(config), "device": device.type}
+        return VolumeInterpolator(
+            observation.images, observation.z_nm, fused.mean, fused.variance, _json_record(record), fused.folder
+        )
+
+
+class VolumeInterpolator:
+    """Looks up slices in a volume computed beforehand: straight lines between its in-between slices.
+
+    Parameters
+    ----------
+    images, z_nm : ndarray
+        Observed slices ``(K, H, W)`` and their depths (nm).
+    between : ndarray
+        ``(K-1, nodes, h, w)`` slices in the unit range at even positions in each gap; ``(h, w)`` may differ from
+        ``(H, W)`` where pixels were made square.
+    confidence : ndarray
+        Same shape, in [0, 1].
+    record : dict
+        JSON-compatible account of how the volume came about.
+    keep : object
+        Held as long as the volume is needed (a temporary folder).
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.float32],
+        z_nm: NDArray[np.float64],
+        between: NDArray[np.float32],
+        confidence: NDArray[np.float32],
+        record: dict[str, Any],
+        keep: object = None,
+    ) -> None:
+        self._images = images
+        self._z_nm = z_nm
+        self._between = between
+        self._confidence = confidence
+        self.record = record
+        self._keep = keep
+
+    def at(self, z_nm: float) -> PseudoLabel:
+        """Slice and confidence at a depth; see `Interpolator.at`."""
+        gap, position = locate_gap(self._z_nm, z_nm)
+        nodes = self._between.shape[1]
+        place = position * (nodes + 1)
+        lower = min(int(place + 1e-9), nodes)
+        part = np.float32(max(0.0, place - lower))
+        image, confidence = self._node(gap, lower)
+        if part > 1e-6:
+            next_image, next_confidence = self._node(gap, lower + 1)
+            image = (1 - part) * image + part * next_image
+            confidence = (1 - part) * confidence + part * next_confidence
+        return PseudoLabel(
+            np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(confidence, dtype=np.float32)
+        )
+
+    def _node(self, gap: int, node: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Slice and confidence at node 0 (observed) ... nodes + 1 (observed) of a gap."""
+        nodes = self._between.shape[1]
+        if node in (0, nodes + 1):
+            image = self._images[gap + (1 if node else 0)]
+            return image, np.ones(image.shape, np.float32)
+        shape = self._images.shape[1:]
+        return _resampled(self._between[gap, node - 1], shape), _resampled(self._confidence[gap, node - 1], shape)
+
+
+def _json_record(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with tuples as lists, as JSON has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _noise_floor(variance: NDArray[np.float32]) -> float:
+    """Low end of the expected squared error: what noise alone makes, where the prior is at its surest."""
+    sample = variance.reshape(-1)[:: max(1, variance.size // 200_000)]
+    return float(np.quantile(sample, 0.1))
+
+
+def _square_pixels(images: NDArray[np.float32], pixel_size_nm: tuple[float, float]) -> NDArray[np.float32]:
+    """Slices resampled so that pixels are square (the finer of y and x); as they are where they nearly are."""
+    finest = min(pixel_size_nm)
+    if max(pixel_size_nm) / finest < 1.02:
+        return images
+    sizes = zip(images.shape[1:], pixel_size_nm, strict=True)
+    shape = tuple(max(1, round(size * pixel / finest)) for size, pixel in sizes)
+    return np.stack([_resampled(image, shape) for image in images])
+
+
+def _resampled(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """``image`` on a grid of ``shape`` over the same area (cubic)."""
+    if image.shape == tuple(shape):
+        return image
+    from skimage.transform import resize
+
+    return np.asarray(resize(image, shape, order=3, mode="reflect", anti_aliasing=None), dtype=np.float32)
+
+
+def _choose_device(wanted: str) -> str:
+    """``cpu`` or ``cuda``."""
+    import torch
+
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise BackendError("No CUDA device is available for the prior 'self'; choose device 'auto' or 'cpu'.")
+    return "cpu"

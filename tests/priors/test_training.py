@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_emgauss._errors import PriorError
+from napari_emgauss.priors import PriorProgress
+from napari_emgauss.priors._network import NetworkConfig
+from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, _rows_between, log_gaps, train_network
+
+
+def ramp(slices: int = 4, height: int = 40, width: int = 33) -> np.ndarray:
+    """Slices whose grey is the row number plus a thousand times the column: patches tell where they are from."""
+    image = np.arange(height)[:, None] + 1000 * np.arange(width)[None]
+    return np.broadcast_to(image, (slices, height, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("gaps", [[5.0, 5.0, 5.0], [4.4, 4.4, 4.4], [5.0, 11.0, 4.0]])
+def test_sampler_hides_exactly_the_rows_between(gaps: list[float]) -> None:
+    sampler = RowDropSampler(ramp(), np.array(gaps), 4, TrainingConfig(1, batch=16, rows=4, columns=8), seed=1)
+    for _ in range(4):
+        rows, log_gap, between = sampler.draw()
+        assert rows.shape == (16, 4, 8)
+        assert log_gap.shape == (16, 3)
+        assert between.shape == (16, 4, 3, 8)
+        for node in range(4):  # grey is a straight line in every direction, so the truth is linear interpolation
+            expected = rows[:, :-1] + (rows[:, 1:] - rows[:, :-1]) * (node + 1) / 5
+            inner = slice(1, -1) if gaps != [5.0, 5.0, 5.0] else slice(None)  # the cubic needs a pixel beyond the ends
+            torch.testing.assert_close(between[:, node, inner], expected[:, inner], rtol=1e-5, atol=0.1)
+
+
+def test_sampler_tells_uneven_gaps_and_ignores_rounding() -> None:
+    np.testing.assert_allclose(
+        log_gaps(np.array([8.0, 8.5, 16.0, 4.0])), np.log([1, 1, 16 / 8.25, 4 / 8.25]), rtol=1e-6
+    )
+    sampler = RowDropSampler(ramp(), np.array([4.0, 9.0, 4.0]), 3, TrainingConfig(1, batch=8, rows=4, columns=8), 0)
+    _, log_gap, _ = sampler.draw()
+    np.testing.assert_allclose(np.unique(log_gap.numpy()), [0, np.log(9 / 4)], rtol=1e-6)
+
+
+def test_rows_between_are_cubic_at_fractions() -> None:
+    patch = (np.arange(12.0)[:, None] ** 2 * np.ones(3)).astype(np.float32)
+    out = _rows_between(patch, np.array([3, 6]), 1)  # mid-gap at row 4.5
+    np.testing.assert_allclose(out, 4.5**2, rtol=1e-5)
+
+
+def test_slices_smaller_than_the_gap_are_refused() -> None:
+    with pytest.raises(PriorError, match=r"smaller than the gap.*linear\+blur"):
+        RowDropSampler(ramp(height=9), np.array([10.0, 10.0]), 9, TrainingConfig(1), 0)
+
+
+def test_training_is_reproducible_reports_and_can_be_stopped() -> None:
+    images = np.random.default_rng(0).standard_normal((4, 40, 36)).astype(np.float32)
+    network_config = NetworkConfig(3, channels=(4, 4), blocks=(1, 1))
+    config = TrainingConfig(20, batch=4, rows=4, columns=16)
+
+    def run(seed: int, on_progress=None) -> np.ndarray:
+        sampler = RowDropSampler(images, np.full(3, 4.0), 3, config, seed)
+        network = train_network(
+            sampler, network_config, config, seed=seed, device=torch.device("cpu"), on_progress=on_progress
+        )
+        return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).numpy()
+
+    told: list[PriorProgress] = []
+    first = run(3, told.append)
+    np.testing.assert_array_equal(first, run(3))
+    assert not np.array_equal(first, run(4))
+    assert [progress.fraction for progress in told] == [0.5, 1.0]
+    assert told[-1].loss is not None
+
+    def stop(progress: PriorProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(3, stop)
