@@ -160,12 +160,12 @@ def _gsplat() -> list[Finding]:
 def _renderer() -> list[Finding]:
     from napari_emgauss.render import available_backends, choose_backend
 
-    choice = choose_backend("auto")
-    names = ", ".join(str(name) for name in available_backends())
-    return [
-        Finding("renderers", "ok", names),
-        Finding("auto takes", "ok", f"{choice.backend} on {choice.device}: {choice.reason}"),
+    findings = [
+        Finding(f"renderer {status.name}", "ok" if status.available else "note", status.reason)
+        for status in available_backends()
     ]
+    choice = choose_backend("auto")
+    return [*findings, Finding("auto takes", "ok", f"{choice.backend} on {choice.device} ({choice.reason})")]
 
 
 def _formats() -> list[Finding]:

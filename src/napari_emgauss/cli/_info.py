@@ -43,7 +43,7 @@ def run_info_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(_plain(facts), indent=1))
         return 0
-    _print_columns([[f"{key}:", _text(value)] for key, value in _flat(facts).items()])
+    _print_columns([[f"{key}:", _text(value)] for key, value in _flat(_short(facts)).items()])
     return 0
 
 
@@ -100,6 +100,18 @@ def _stack_facts(arguments: argparse.Namespace) -> dict[str, Any]:
         "grey range": [stack.normalisation.low, stack.normalisation.high],
         **stack.metadata,
     }
+
+
+def _short(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts with only those fit settings that someone chose; --json has them all."""
+    provenance = facts.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("fit"), dict):
+        return facts
+    from napari_emgauss.fit import FitConfig
+
+    usual = FitConfig().to_dict()
+    chosen = {key: value for key, value in provenance["fit"].items() if usual.get(key) != value}
+    return {**facts, "provenance": {**provenance, "fit": chosen}}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

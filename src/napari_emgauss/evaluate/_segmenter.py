@@ -86,6 +86,5 @@ def image_feature_maps(image: NDArray[np.float32]) -> NDArray[np.float32]:
         np.ascontiguousarray(image, dtype=np.float32),
         sigma_min=SMALLEST_SIGMA,
         sigma_max=LARGEST_SIGMA,
-        num_workers=1,
     )
     return maps
