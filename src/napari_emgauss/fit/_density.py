@@ -39,7 +39,7 @@ class GradientRecord:
 
 @torch.no_grad()
 def brightest_opacity(cloud: GaussianCloud, depths: list[float]) -> Tensor:
-    """Largest opacity of each Gaussian over ``depths``: one that is transparent in the canonical image may still appear."""
+    """Largest opacity of each Gaussian over ``depths``: one that is transparent canonically may still appear."""
     best = torch.sigmoid(cloud.opacity_logits).clone()
     if cloud.config.dynamic_opacity:
         for depth in depths:

@@ -58,8 +58,8 @@ def fit(
     Yields
     ------
     FitUpdate
-        About five times a second. ``model`` is one object throughout, which changes as the fit goes on; the last message
-        has ``finished`` set.
+        About five times a second. ``model`` is one object throughout, which changes as the fit goes on; the last
+        message has ``finished`` set.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def fit(
     if saved is not None:
         if config is not None and config != saved.config:
             raise ConfigError(
-                f"{os.fspath(resume)!r} was made with other settings ({_differences(config, saved.config)}); "
+                f"The checkpoint {resume} was made with other settings ({_differences(config, saved.config)}); "
                 "resume it with its own, or start anew."
             )
         config = saved.config

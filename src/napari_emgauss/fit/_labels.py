@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def label_depths(z_nm: NDArray[np.float64], pixel_nm: float, per_gap: int | None
         Depths in every gap.
     """
     depths, distances, nearest = [], [], []
-    for low, high in zip(z_nm[:-1], z_nm[1:], strict=True):
+    for low, high in pairwise(z_nm):
         steps = per_gap + 1 if per_gap is not None else int(np.clip(round((high - low) / pixel_nm), 2, _MOST_PER_GAP))
         shares = np.arange(1, steps) / steps
         away = np.abs(shares - 0.5)

@@ -111,7 +111,7 @@ class Trainer:
                 f"The fit diverged in iteration {now + 1} ({stage}): the loss is no longer a number; "
                 "try another seed, or lower learning rates."
             )
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._record_gradients()
         extent = float(max(self.student.size))
         self._optimiser.set_learning_rates(self.schedule.learning_rates(now, extent))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def depth_windows(slice_t: NDArray[np.float64], window_slices: int | None) -> li
     borders = np.unique(np.rint(np.linspace(0, count - 1, pieces + 1)).astype(int))
     middle = (slice_t[1:] + slice_t[:-1]) / 2
     windows = []
-    for low, high in zip(borders[:-1], borders[1:], strict=True):
+    for low, high in pairwise(borders):
         fade_in = None if low == 0 else (float(middle[low - 1]), float(middle[low]))
         fade_out = None if high == count - 1 else (float(middle[high - 1]), float(middle[high]))
         windows.append(DepthWindow(max(0, int(low) - 1), min(count - 1, int(high) + 1), fade_in, fade_out))
