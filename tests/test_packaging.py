@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -118,3 +122,30 @@ def test_the_manifest_is_valid() -> None:
     manifest = PluginManifest.from_file(ROOT / "src" / "napari_emgauss" / "napari.yaml")
     manifest.validate_imports()
     assert manifest.name == "napari-emgauss"
+
+
+# Used where the user has them, never required: the code says what to install, or does without.
+OPTIONAL = {"cv2", "gsplat", "sam2", "triton", "napari"}
+
+
+def imported_libraries(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"napari_emgauss"}
+
+
+def test_every_imported_library_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    users = ("formats", "evaluate", "distributed")
+    texts = project["dependencies"] + [text for extra in users for text in project["optional-dependencies"][extra]]
+    declared = {re.match(r"[A-Za-z0-9._-]+", text)[0].lower() for text in texts}
+    distributions = packages_distributions()
+    for library in sorted(imported_libraries(ROOT / "src") - OPTIONAL):
+        names = {name.lower() for name in distributions.get(library, [library])}
+        # llvmlite comes with numba, in the one version that fits it.
+        assert names & declared or library == "llvmlite", f"{library} is imported, but pyproject.toml does not name it"
