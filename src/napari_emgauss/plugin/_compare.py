@@ -1,0 +1,112 @@
+"""Layers to compare with: linear interpolation of the same part, and the difference from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_emgauss._errors import StackError
+
+from ._continuous_layer import LayerRecord, layer_data_tuple, record_of
+from ._layer_input import layer_data
+from ._linear_model import DifferenceModel, LinearModel
+
+DIFFERENCE_COLOURMAP = "PiYG"
+
+
+def source_candidates(viewer: Any, layer: Any) -> list[Any]:
+    """Stacks in the viewer that ``layer`` may have been fitted to, the likeliest first."""
+    from napari.layers import Image
+
+    record = record_of(layer)
+    if record is None:
+        return []
+    first, region = fitted_part(record)
+    fitting = [
+        other
+        for other in viewer.layers
+        if isinstance(other, Image) and record_of(other) is None and _holds(other, record, first, region)
+    ]
+    name = str(record.model.provenance.get("name", layer.name.removesuffix(" EMGauss")))
+    return sorted(fitting, key=lambda other: other.name != name)
+
+
+def fitted_part(record: LayerRecord) -> tuple[int, tuple[int, int, int, int]]:
+    """First slice and rectangle ``(y0, y1, x0, x1)`` in the stack that was fitted; all of it where it is not told."""
+    told = stack_metadata(record)
+    _, height, width = record.model.shape
+    y0, y1, x0, x1 = told.get("region") or (0, height, 0, width)
+    return int(told.get("first_slice", 0)), (int(y0), int(y1), int(x0), int(x1))
+
+
+def stack_metadata(record: LayerRecord) -> dict[str, Any]:
+    """What the model's provenance says of its stack."""
+    told = record.model.provenance.get("stack")
+    return told if isinstance(told, dict) else {}
+
+
+def add_linear(viewer: Any, layer: Any, source: Any) -> Any:
+    """Add a layer with linear interpolation of ``source`` beside ``layer``.
+
+    Raises
+    ------
+    StackError
+        ``source`` is not the stack that ``layer`` was fitted to.
+    """
+    record = _checked(layer, source)
+    name = f"{layer.name.removesuffix(' EMGauss')} linear"
+    return _add(viewer, layer, record, "linear", _linear(record, source), name, _look(layer))
+
+
+def add_difference(viewer: Any, layer: Any, source: Any) -> Any:
+    """Add a layer with ``layer`` minus linear interpolation of ``source``.
+
+    Raises
+    ------
+    StackError
+        As for :func:`add_linear`.
+    """
+    record = _checked(layer, source)
+    model = DifferenceModel(record.model, _linear(record, source))
+    low, high = layer.contrast_limits
+    reach = 0.25 * float(high - low)
+    look = {"contrast_limits": (-reach, reach), "colormap": DIFFERENCE_COLOURMAP}
+    return _add(viewer, layer, record, "difference", model, f"{layer.name} − linear", look)
+
+
+def _checked(layer: Any, source: Any) -> LayerRecord:
+    record = record_of(layer)
+    if record is None:
+        raise StackError("Choose an EMGauss layer first.")
+    if source is None:
+        raise StackError("Open the stack that was fitted, then choose it here.")
+    first, region = fitted_part(record)
+    if not _holds(source, record, first, region):
+        raise StackError(f"“{source.name}” is not the stack that “{layer.name}” was fitted to: their sizes differ.")
+    return record
+
+
+def _holds(source: Any, record: LayerRecord, first: int, region: tuple[int, int, int, int]) -> bool:
+    shape = tuple(int(n) for n in layer_data(source).shape)
+    if len(shape) != 3 or getattr(source, "rgb", False):
+        return False
+    depth, height, width = record.model.shape
+    y0, y1, x0, x1 = region
+    inside = first + depth <= shape[0] and y1 <= shape[1] and x1 <= shape[2]
+    return inside and (y1 - y0, x1 - x0) == (height, width)
+
+
+def _linear(record: LayerRecord, source: Any) -> LinearModel:
+    first, region = fitted_part(record)
+    return LinearModel(layer_data(source), first, region, record.model.z_nm, record.model.pixel_size_nm)
+
+
+def _look(layer: Any) -> dict[str, Any]:
+    return {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
+
+
+def _add(viewer: Any, layer: Any, record: LayerRecord, kind: Any, model: Any, name: str, look: dict[str, Any]) -> Any:
+    ours = LayerRecord(kind, model, record.placement, record.shift, record.shown_step_nm)
+    data, keywords, _ = layer_data_tuple(ours, name, **look)
+    added = viewer.add_image(data, **keywords)
+    ours.z_step_nm = record.z_step_nm
+    return added

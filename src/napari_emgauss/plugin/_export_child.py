@@ -1,0 +1,84 @@
+"""Writing an isotropic volume in its own process. Runs in a child; knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._job import answer_job
+from ._process import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_emgauss.stack import Normalisation
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write where.
+
+    Parameters
+    ----------
+    model_path : str
+        The model file.
+    target : str
+        File, or folder for OME-Zarr, to write.
+    spacing_nm : float
+        Distance between slices.
+    z_range_nm : tuple of float or None
+        First and last depth; None for all.
+    format : str or None
+        As in :func:`napari_emgauss.volume.export`; None goes by the name.
+    dtype : str or None
+        NumPy name of the grey values' type; None for the source's.
+    overwrite : bool
+        Replace what is there.
+    device : str
+        Where to render.
+    """
+
+    model_path: str
+    target: str
+    spacing_nm: float
+    z_range_nm: tuple[float, float] | None = None
+    format: str | None = None
+    dtype: str | None = None
+    overwrite: bool = False
+    device: str = "auto"
+
+
+def export_in_child(channel: Channel, request: ExportRequest) -> None:
+    """Target of the export's process; answers with the path that was written."""
+
+    def work(on_progress: Callable[[float | None, str], None]) -> str:
+        from napari_emgauss.render import load
+        from napari_emgauss.volume import export
+
+        model = load(request.model_path, device=request.device)
+        if request.dtype is not None:
+            model.normalisation = with_dtype(model.normalisation, request.dtype)
+        written = export(
+            model,
+            request.target,
+            spacing_nm=request.spacing_nm,
+            z_range_nm=request.z_range_nm,
+            format=request.format,
+            overwrite=request.overwrite,
+            on_progress=on_progress,
+        )
+        return str(written)
+
+    answer_job(channel, work)
+
+
+def with_dtype(normalisation: Normalisation, dtype: str) -> Normalisation:
+    """Grey values in another type: the same values where that type holds them, else stretched over its range."""
+    wanted, source = np.dtype(dtype), np.dtype(normalisation.dtype)
+    fits = wanted.kind == "f" or (source.kind in "iu" and np.can_cast(source, wanted))
+    if fits:
+        return dataclasses.replace(normalisation, dtype=wanted.name)
+    return dataclasses.replace(normalisation, low=0.0, high=float(np.iinfo(wanted).max), dtype=wanted.name)

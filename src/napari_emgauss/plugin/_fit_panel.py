@@ -1,0 +1,116 @@
+"""Buttons, state and loss of a fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from ._fit_state import FitStatus
+from ._form import Note
+from ._loss_plot import LossPlot
+from ._session import FitSession
+from ._theme import theme_colours
+
+
+class FitPanel(QWidget):
+    """Shows one session; the buttons act on it."""
+
+    fit_clicked = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._session: FitSession | None = None
+        self.fit_button = QPushButton("Fit EMGauss")
+        self.fit_button.setToolTip("Fit the stack; a continuous-z layer appears after a few seconds and improves.")
+        self.fit_button.setMinimumHeight(32)
+        font = self.fit_button.font()
+        font.setBold(True)
+        self.fit_button.setFont(font)
+        self.pause_button = QPushButton("Pause")
+        self.pause_button.setToolTip("Let the fit wait, or go on.")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("End the fit and keep the result so far.")
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(8)
+        self.status = Note()
+        self.plot = LossPlot(viewer)
+
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.fit_button, 3)
+        buttons.addWidget(self.pause_button, 1)
+        buttons.addWidget(self.stop_button, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(5)
+        column.addLayout(buttons)
+        column.addWidget(self.status)
+        column.addWidget(self.bar)
+        column.addWidget(self.plot, 1)
+        self.fit_button.clicked.connect(self.fit_clicked)
+        self.pause_button.clicked.connect(self._pause_or_resume)
+        self.stop_button.clicked.connect(self._stop)
+        self.show_state()
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening; the widget is about to go."""
+        self.set_session(None)
+        self.plot.disconnect_viewer()
+
+    def set_session(self, session: FitSession | None) -> None:
+        """Show another session."""
+        if self._session is not None:
+            self._session.progressed.disconnect(self.show_state)
+        self._session = session
+        if session is not None:
+            session.progressed.connect(self.show_state)
+        self.show_state()
+
+    def tell_error(self, sentence: str) -> None:
+        """Show why a fit was not even begun."""
+        self.status.tell(sentence, theme_colours(self._viewer).error)
+
+    def tell_problem(self, sentence: str) -> None:
+        """Show what is in the way of a fit, or nothing."""
+        self.status.tell(sentence, theme_colours(self._viewer).warning)
+
+    def show_state(self) -> None:
+        """Show the session as it is now."""
+        status = FitStatus.IDLE if self._session is None else self._session.state.status
+        self.fit_button.setEnabled(not status.active)
+        self.pause_button.setVisible(status.active)
+        self.stop_button.setVisible(status.active)
+        self.pause_button.setEnabled(status in (FitStatus.RUNNING, FitStatus.PAUSED))
+        self.pause_button.setText("Resume" if status is FitStatus.PAUSED else "Pause")
+        self.stop_button.setEnabled(status is not FitStatus.STOPPING)
+        self.bar.setVisible(status.active)
+        self.plot.setVisible(self._session is not None)
+        if self._session is None:
+            self.status.tell("")
+            return
+        state = self._session.state
+        colour = theme_colours(self._viewer).error if status is FitStatus.FAILED else ""
+        self.status.tell(state.sentence(), colour)
+        fraction = state.fraction
+        if fraction is None:
+            self.bar.setRange(0, 0)
+        else:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * fraction))
+        self.plot.show_curve(self._session.curve)
+
+    def _pause_or_resume(self) -> None:
+        if self._session is None:
+            return
+        if self._session.state.status is FitStatus.PAUSED:
+            self._session.resume()
+        else:
+            self._session.pause()
+
+    def _stop(self) -> None:
+        if self._session is not None:
+            self._session.stop()

@@ -1,0 +1,120 @@
+"""Work in a child process that ends with one answer: the score of a stack, an export. Knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ._process import Channel, ChildFailedError, ChildProcess
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is: ``fraction`` in [0, 1], None while unknown, and a line of text."""
+
+    fraction: float | None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class JobDone:
+    """The answer of a job."""
+
+    result: Any
+
+
+class JobCancelledError(ChildFailedError):
+    """The user cancelled; not a failure."""
+
+
+class Cancelled(BaseException):
+    """Raised inside a child's progress call, so that the work cleans up behind itself on its way out.
+
+    No ``except Exception`` on that way may swallow it, hence the base.
+    """
+
+
+@dataclass(frozen=True)
+class _CancelledMessage:
+    pass
+
+
+def answer_job(channel: Channel, work: Callable[[Callable[[float | None, str], None]], Any]) -> None:
+    """In the child: run ``work(on_progress)`` and send its answer, or that it was cancelled."""
+
+    def on_progress(fraction: float | None, text: str = "") -> None:
+        if channel.stop_wanted:
+            raise Cancelled
+        channel.tell_progress(JobProgress(fraction, text))
+
+    try:
+        result = work(on_progress)
+    except Cancelled:
+        channel.tell(_CancelledMessage())
+    else:
+        channel.tell(JobDone(result))
+
+
+class Job:
+    """A job seen from the window.
+
+    Parameters
+    ----------
+    target : callable
+        ``target(channel, *args)``, which calls :func:`answer_job`.
+    args : tuple
+        Small.
+    name : str
+        For messages.
+    patience_s : float
+        How long a cancelled job may take to clean up before it is ended.
+    """
+
+    def __init__(
+        self, target: Callable[..., None], args: tuple[Any, ...], *, name: str, patience_s: float = 10.0
+    ) -> None:
+        self._child = ChildProcess(target, args, name=name)
+        self._patience_s = patience_s
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs."""
+        return self._child.alive
+
+    def cancel(self) -> None:
+        """Ask for an end; returns at once."""
+        self._child.stop()
+
+    def abandon(self) -> None:
+        """End the child at once; returns immediately."""
+        self._child.close_soon()
+
+    def messages(self) -> Iterator[JobProgress | JobDone | None]:
+        """Start and pass messages on, in a worker thread; the last one is :class:`JobDone`.
+
+        Raises
+        ------
+        JobCancelledError
+            The job was cancelled.
+        ChildFailedError
+            The job failed.
+        """
+        try:
+            if not self._child.start():
+                raise JobCancelledError("Cancelled.")
+            deadline = float("inf")
+            while True:
+                message = self._child.poll()
+                if isinstance(message, _CancelledMessage):
+                    raise JobCancelledError("Cancelled.")
+                yield message
+                if isinstance(message, JobDone):
+                    return
+                if self._child.stop_asked:
+                    deadline = min(deadline, time.monotonic() + self._patience_s)
+                if time.monotonic() > deadline:
+                    raise JobCancelledError("Cancelled; the work did not answer and was ended.")
+        finally:
+            self._child.close(wait_s=1.0)

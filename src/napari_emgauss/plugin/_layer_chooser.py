@@ -1,0 +1,92 @@
+"""A combo box of the layers that pass a test; stays up to date by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QWidget
+
+
+class LayerChooser(QComboBox):
+    """Choose one of the viewer's layers.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers.
+    accepts : callable
+        Which layers are offered.
+    empty_text : str
+        Shown when there is none.
+    """
+
+    layer_changed = Signal(object)
+    """The chosen layer, or None."""
+
+    def __init__(
+        self, viewer: Any, accepts: Callable[[Any], bool], empty_text: str, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._accepts = viewer, accepts
+        self._layers: list[Any] = []
+        self._told: Any = None
+        self.setPlaceholderText(empty_text)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.currentIndexChanged.connect(self._tell)
+        self._events = (viewer.layers.events.inserted, viewer.layers.events.removed, viewer.layers.events.reordered)
+        for event in self._events:
+            event.connect(self.reset_choices)
+        self.reset_choices()
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    @layer.setter
+    def layer(self, layer: Any) -> None:
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+    def layers(self) -> list[Any]:
+        """All layers on offer."""
+        return list(self._layers)
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening; the widget is about to go."""
+        for event in self._events:
+            event.disconnect(self.reset_choices)
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Look at the viewer's layers again; keeps the choice where it can."""
+        chosen = self.layer
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+        self.blockSignals(True)
+        self.clear()
+        # Top of napari's list first, as people see it.
+        self._layers = [layer for layer in reversed(self._viewer.layers) if self._accepts(layer)]
+        for layer in self._layers:
+            self.addItem(layer.name)
+            layer.events.name.connect(self._rename)
+        if chosen in self._layers:
+            self.setCurrentIndex(self._layers.index(chosen))
+        elif self._layers:
+            self.setCurrentIndex(0)
+        self.blockSignals(False)
+        self._tell()
+
+    def _rename(self, event: Any = None) -> None:
+        for index, layer in enumerate(self._layers):
+            self.setItemText(index, layer.name)
+
+    def _tell(self, index: int = -1) -> None:
+        if self.layer is not self._told:
+            self._told = self.layer
+            self.layer_changed.emit(self.layer)

@@ -1,0 +1,222 @@
+"""The third tab: is it better than linear interpolation on this stack?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QHeaderView,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+)
+
+from napari_emgauss._errors import EmgaussError
+
+from ._fit_tab import FitTab
+from ._form import Note, Page, heading
+from ._job import Job, JobProgress
+from ._job_worker import RunningJob
+from ._layer_input import FitRequest, copy_slices, layer_data
+from ._score_child import score_in_child
+from ._score_plot import ScorePlot
+from ._theme import theme_colours
+
+COLUMNS = (("method", "Method"), ("psnr", "PSNR"), ("ssim", "SSIM"), ("fsim", "FSIM"), ("gain", "vs linear"))
+METHODS = ("linear", "linear+blur", "flow+blur", "ensemble", "emgauss")
+FEWEST_SLICES = 5
+
+EXPLANATION = (
+    "Every second slice is hidden and reconstructed from the others, by EMGauss with the settings of the first tab "
+    "and by classical methods."
+)
+
+
+class QualityTab(Page):
+    """Runs the hold-out score of the stack chosen in the first tab."""
+
+    def __init__(self, viewer: Any, fit_tab: FitTab) -> None:
+        super().__init__()
+        self._viewer, self._fit_tab = viewer, fit_tab
+        self._job: RunningJob | None = None
+        self.result: dict[str, Any] | None = None
+        self.score_button = QPushButton("Score this stack")
+        self.score_button.setToolTip("Takes about as long as a fit; napari stays usable.")
+        self.cancel_button = QPushButton("Cancel")
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setMaximumHeight(8)
+        self.status, self.verdict, self.caution = Note(), Note(), Note()
+        font = self.verdict.font()
+        font.setBold(True)
+        self.verdict.setFont(font)
+        self.table = _new_table()
+        self.plot = ScorePlot(viewer)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.score_button, 2)
+        buttons.addWidget(self.cancel_button, 1)
+        self.column.addWidget(heading("How good is it on my data?"))
+        self.column.addWidget(Note(EXPLANATION))
+        self.column.addLayout(buttons)
+        for widget in (self.bar, self.status, self.verdict, self.table, self.plot, self.caution):
+            self.column.addWidget(widget)
+        self.column.addStretch(1)
+        self.score_button.clicked.connect(self.start)
+        self.cancel_button.clicked.connect(self.cancel)
+        self._show_running(False)
+        self.table.hide()
+        self.plot.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether a score is being computed."""
+        return self._job is not None and self._job.running
+
+    def disconnect_viewer(self) -> None:
+        """End a running score and stop listening; the widget is about to go."""
+        if self._job is not None:
+            self._job.abandon()
+        self.plot.disconnect_viewer()
+
+    def start(self) -> None:
+        """Score the stack of the first tab, or say why that cannot be."""
+        try:
+            request = self._fit_tab.request()
+        except EmgaussError as error:
+            self._fail(str(error))
+            return
+        if request.shape[0] < FEWEST_SLICES:
+            self._fail(
+                f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {FEWEST_SLICES}, "
+                "for every second one is hidden."
+            )
+            return
+        values = layer_data(self._fit_tab.stack.layer)
+        self.result = None
+        self.table.hide()
+        self.plot.hide()
+        self.verdict.tell("")
+        self.caution.tell("")
+        self._show_running(True)
+        self._job = RunningJob(
+            lambda: _make_job(values, request),
+            f"EMGauss score: {request.name}",
+            on_progress=self._show_progress,
+            on_done=self.show_result,
+            on_cancelled=lambda: self._end("Cancelled."),
+            on_failed=self._fail,
+        )
+
+    def cancel(self) -> None:
+        """Stop the score."""
+        if self._job is not None:
+            self.cancel_button.setEnabled(False)
+            self.status.tell("Stopping…")
+            self._job.cancel()
+
+    def show_result(self, result: dict[str, Any]) -> None:
+        """Table, plot and verdict of ``ScoreResult.as_dict()``."""
+        self.result = result
+        self._end("")
+        rows = score_rows(result)
+        self.table.setRowCount(len(rows))
+        for row, cells in enumerate(rows):
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                if cells[0] == _title(result["best"]):
+                    font = item.font()
+                    font.setBold(True)
+                    item.setFont(font)
+                self.table.setItem(row, column, item)
+        self.table.resizeRowsToContents()
+        height = self.table.horizontalHeader().height() + sum(self.table.rowHeight(r) for r in range(len(rows))) + 4
+        self.table.setFixedHeight(height)
+        self.table.show()
+        self.plot.show_result(result)
+        self.plot.show()
+        self.verdict.tell(str(result["verdict"]))
+        self.caution.tell(str(result["caution"]), theme_colours(self._viewer).muted_text)
+
+    def _show_progress(self, progress: JobProgress) -> None:
+        if progress.fraction is not None:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * progress.fraction))
+        self.status.tell(progress.text)
+
+    def _show_running(self, running: bool) -> None:
+        self.score_button.setEnabled(not running)
+        self.cancel_button.setEnabled(running)
+        self.cancel_button.setVisible(running)
+        self.bar.setVisible(running)
+        if running:
+            self.bar.setRange(0, 0)
+            self.status.tell("Starting…")
+
+    def _end(self, text: str) -> None:
+        self._show_running(False)
+        self.status.tell(text)
+
+    def _fail(self, sentence: str) -> None:
+        self._show_running(False)
+        self.status.tell(sentence, theme_colours(self._viewer).error)
+
+
+def score_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Cells of the table, one row a method."""
+    methods = result["methods"]
+    linear = _number(methods.get("linear", {}).get("psnr"))
+    rows = []
+    for name, scores in methods.items():
+        psnr = _number(scores.get("psnr"))
+        gain = "" if psnr is None or linear is None or name == "linear" else f"{psnr - linear:+.2f} dB"
+        rows.append(
+            [
+                _title(name),
+                _cell(psnr, ".2f"),
+                _cell(_number(scores.get("ssim")), ".3f"),
+                _cell(_number(scores.get("fsim")), ".3f"),
+                gain,
+            ]
+        )
+    return rows
+
+
+def _make_job(values: Any, request: FitRequest) -> Job:
+    data = copy_slices(values, request, lambda: False)
+    return Job(score_in_child, (request, data, METHODS), name="score")
+
+
+def _new_table() -> QTableWidget:
+    table = QTableWidget(0, len(COLUMNS))
+    table.setHorizontalHeaderLabels([title for _, title in COLUMNS])
+    table.verticalHeader().hide()
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+    header = table.horizontalHeader()
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return table
+
+
+def _title(name: str) -> str:
+    return "EMGauss" if name == "emgauss" else name
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,71 @@
+"""Opening model files. For our own files only: a reader that claims ``*.tif`` makes napari ask at every TIFF."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LONGEST_HEADER = 100 << 20
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[Any, ...]]] | None:
+    """For npe2: the reader of EMGauss models; None for other safetensors files."""
+    paths = [path] if isinstance(path, str) else list(path)
+    return read_models if paths and all(is_model_file(one) for one in paths) else None
+
+
+def is_model_file(path: str) -> bool:
+    """Whether a file is one of ours, by its header: eight bytes of length, then JSON with our key."""
+    if not str(path).endswith(".safetensors"):
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 2 <= length <= LONGEST_HEADER:
+                return False
+            header = json.loads(file.read(length))
+        return "emgauss" in header.get("__metadata__", {})
+    except (OSError, struct.error, ValueError, AttributeError):
+        return False
+
+
+def read_models(path: str | list[str]) -> list[tuple[Any, ...]]:
+    """Continuous-z layers of model files.
+
+    Raises
+    ------
+    EmgaussError
+        A file is damaged, or written by a newer version.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    return [_read_model(Path(one)) for one in paths]
+
+
+def _read_model(path: Path) -> tuple[Any, ...]:
+    from ._background import wait_responsively
+    from ._compare import fitted_part
+    from ._continuous_layer import LayerRecord, layer_data_tuple
+    from ._geometry import placement_in_nm
+    from ._remote_model import RemoteModel
+    from ._render_service import render_service
+
+    def load() -> RemoteModel:
+        model = RemoteModel.open(render_service(), path)
+        model.render(float(model.z_nm[0]))  # the window's first look must find a compiled renderer
+        return model
+
+    model = wait_responsively(load)
+    record = LayerRecord("continuous", model, placement_in_nm(model.z_nm, model.pixel_size_nm))
+    _, (y0, _, x0, _) = fitted_part(record)
+    record.placement = placement_in_nm(model.z_nm, model.pixel_size_nm, (y0, x0))
+    name = path.name.removesuffix(".safetensors").removesuffix(".emgauss")
+    return layer_data_tuple(record, name, contrast_limits=contrast_limits(model))
+
+
+def contrast_limits(model: Any) -> tuple[float, float]:
+    """Black and white of the fitted stack."""
+    low, high = model.info.limits
+    return float(low), float(high)

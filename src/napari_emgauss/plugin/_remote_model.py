@@ -1,0 +1,192 @@
+"""A fitted model as the window sees it: the pixels come from the rendering process. Knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._render_child import ModelInfo
+from ._render_service import Region, RenderService
+
+_Box = tuple[tuple[float, ...], Region | None, tuple[int, int] | None]
+
+BOXES_REMEMBERED = 3
+"""Boxes that are rendered ahead for a new state: the slice on screen, its thumbnail, and one more."""
+
+
+@dataclass(frozen=True)
+class PreparedState:
+    """A newer state of the model, loaded and with what is on screen rendered already."""
+
+    path: Path
+    info: ModelInfo
+    images: dict[_Box, NDArray[Any]]
+
+
+class RemoteModel:
+    """What :class:`~napari_emgauss.volume.LazyVolume` needs of a model, answered by the rendering process.
+
+    A fit replaces the state again and again: :meth:`prepare` in a worker thread, then :meth:`commit` in the window's,
+    which only swaps and so never makes the window wait.
+
+    Parameters
+    ----------
+    service : RenderService
+        Who renders.
+    path : Path
+        The model file.
+    info : ModelInfo
+        What the file holds.
+    temporary : bool
+        Remove the file when it is no longer needed.
+    """
+
+    def __init__(self, service: RenderService, path: Path, info: ModelInfo, *, temporary: bool = False) -> None:
+        self._service, self._path, self.info, self._temporary = service, Path(path), info, temporary
+        self.version = 1
+        self._ahead: dict[_Box, NDArray[Any]] = {}
+        self._recent: OrderedDict[_Box, None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._watch(self._path)
+
+    @classmethod
+    def open(cls, service: RenderService, path: str | Path, *, temporary: bool = False) -> RemoteModel:
+        """Load a model file in the rendering process; takes seconds when that has to start."""
+        return cls(service, Path(path), service.describe(str(path)), temporary=temporary)
+
+    @property
+    def path(self) -> Path:
+        """The file of the present state."""
+        return self._path
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns of the fitted stack."""
+        return self.info.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the fitted stack, and of what is rendered."""
+        return np.dtype(self.info.dtype)
+
+    @property
+    def z_nm(self) -> NDArray[np.float64]:
+        """Depth of every fitted slice, nm."""
+        return np.asarray(self.info.z_nm, dtype=np.float64)
+
+    @property
+    def pixel_size_nm(self) -> tuple[float, float]:
+        """In-plane pixel size ``(y, x)``, nm."""
+        return self.info.pixel_size_nm
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the model comes from."""
+        return self.info.provenance
+
+    def render(
+        self,
+        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
+        *,
+        region: Region | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Slices in the source's dtype; the same contract as ``EmgaussModel.render``."""
+        single = np.ndim(z_nm) == 0
+        depths = tuple(float(z) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64)))
+        where = None if region is None else (float(region[0]), float(region[1]), float(region[2]), float(region[3]))
+        box: _Box = (depths, where, None if shape is None else (int(shape[0]), int(shape[1])))
+        with self._lock:
+            self._recent[box] = None
+            self._recent.move_to_end(box)
+            while len(self._recent) > BOXES_REMEMBERED:
+                self._recent.popitem(last=False)
+            image, path = self._ahead.get(box), self._path
+        if image is None:
+            image = self._render_at(path, box)
+        return image[0] if single else image
+
+    def prepare(self, path: str | Path) -> PreparedState:
+        """Load a newer state and render what is on screen; for a worker thread."""
+        info = self._service.describe(str(path))
+        with self._lock:
+            boxes = list(self._recent)
+        images = {box: self._service.render(str(path), *box) for box in boxes if _pixels(box, info) <= 4_000_000}
+        return PreparedState(Path(path), info, images)
+
+    def commit(self, state: PreparedState) -> None:
+        """Make a prepared state the present one; quick."""
+        with self._lock:
+            old, self._path, self.info = self._path, state.path, state.info
+            self._ahead = state.images
+            self.version += 1
+        if self._finalizer.detach() is not None:
+            self._watch(state.path)
+        threading.Thread(target=_forget, args=(self._service, [old], self._temporary), daemon=True).start()
+
+    def save(self, path: str | Path) -> Path:
+        """Copy the model file to ``path`` (whole or not at all)."""
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        try:
+            shutil.copyfile(self._path, partial)
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+        return target
+
+    def release(self) -> None:
+        """Free what the renderer holds of this model, and its temporary file."""
+        self._finalizer()
+
+    def _watch(self, path: Path) -> None:
+        """Free ``path`` when the last layer lets go of the model; at exit the processes and the folder go as wholes."""
+        self._finalizer = weakref.finalize(self, _forget, self._service, [path], self._temporary)
+        self._finalizer.atexit = False
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RemoteModel:
+        # Layer > Duplicate copies data and metadata deeply; two layers may well share one model.
+        return self
+
+    def _render_at(self, path: Path, box: _Box) -> NDArray[Any]:
+        try:
+            return self._service.render(str(path), *box)
+        except Exception:
+            # The fit may have replaced the state, and removed its file, since we looked.
+            with self._lock:
+                present = self._path
+            if present == path:
+                raise
+            return self._service.render(str(present), *box)
+
+
+def _pixels(box: _Box, info: ModelInfo) -> int:
+    depths, _, shape = box
+    height, width = shape if shape is not None else info.shape[1:]
+    return len(depths) * height * width
+
+
+def _forget(service: RenderService, paths: list[Path], temporary: bool) -> None:
+    """Drop models from the renderer in the background, and remove their files where they are ours."""
+
+    def forget() -> None:
+        for path in paths:
+            service.drop(str(path))
+            if temporary:
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    if threading.current_thread() is threading.main_thread():
+        threading.Thread(target=forget, daemon=True).start()
+    else:
+        forget()

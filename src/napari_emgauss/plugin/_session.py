@@ -1,0 +1,244 @@
+"""One fit in napari, from the click to the layer: worker in front, process behind, state for the widgets.
+
+No widget here, and no layer: who shows what is decided by who listens.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from napari.qt.threading import GeneratorWorker, create_worker
+from psygnal import Signal
+
+from napari_emgauss._errors import EmgaussError
+
+from ._fit_child import FitMessage
+from ._fit_process import FitProcess
+from ._fit_state import FitState, FitStatus, LossCurve
+from ._process import ChildFailedError
+from ._remote_model import PreparedState, RemoteModel
+from ._render_service import RenderService
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+News = tuple[FitMessage, "PreparedState | RemoteModel | None"]
+
+_RUNNING: weakref.WeakSet[FitSession] = weakref.WeakSet()
+
+
+class FitBusyError(EmgaussError, RuntimeError):
+    """Another fit runs in this napari."""
+
+
+class FitSession:
+    """One fit.
+
+    Parameters
+    ----------
+    process : FitProcess
+        The fit itself.
+    service : RenderService
+        Who renders its previews.
+
+    Attributes
+    ----------
+    state : FitState
+        Evented.
+    curve : LossCurve
+        Grows with every message.
+    model : RemoteModel or None
+        The present state, as soon as there is one to show.
+    """
+
+    progressed = Signal()
+    """A message arrived; state and curve are up to date."""
+    model_appeared = Signal(RemoteModel)
+    """The first state to show."""
+    model_changed = Signal(RemoteModel)
+    """A newer state of the same model."""
+    ended = Signal()
+    """Finished, stopped or failed."""
+
+    def __init__(self, process: FitProcess, service: RenderService) -> None:
+        self.process, self._service = process, service
+        self.state, self.curve = FitState(), LossCurve()
+        self.model: RemoteModel | None = None
+        self._worker: Any = None
+        self.previews_wanted: Callable[[], bool] = lambda: True
+
+    @property
+    def name(self) -> str:
+        """Of the layer that is fitted."""
+        return self.process.request.name
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises
+        ------
+        FitBusyError
+            One fit at a time: two would take each other's cores and memory.
+        """
+        for other in list(_RUNNING):
+            if other.state.status.active:
+                raise FitBusyError(f"“{other.name}” is being fitted: stop it, or wait until it is done.")
+        _RUNNING.add(self)
+        self.state.status = FitStatus.PREPARING
+        process = self.process
+
+        class FitWorker(GeneratorWorker):
+            """``quit()`` ends the child at once.
+
+            The plain worker drops its generator without closing it, so the generator's ``finally`` would not run;
+            and when the window closes, its signals come after the end of the event loop, to nobody.
+            """
+
+            def quit(self) -> None:
+                process.abandon()
+                super().quit()
+
+        worker = create_worker(
+            self._news,
+            _start_thread=False,
+            _progress={"desc": f"EMGauss: {self.name}"},
+            _worker_class=FitWorker,
+            _ignore_errors=True,
+        )
+        worker.yielded.connect(self._on_news)
+        worker.errored.connect(self._on_error)
+        worker.aborted.connect(self._on_aborted)
+        worker.finished.connect(self._on_worker_finished)
+        self._worker = worker
+        worker.start()
+
+    def pause(self) -> None:
+        """Let the fit wait."""
+        if self.state.status is FitStatus.RUNNING:
+            self.process.pause()
+            self.state.status = FitStatus.PAUSED
+            self.progressed.emit()
+
+    def resume(self) -> None:
+        """Let the fit go on."""
+        if self.state.status is FitStatus.PAUSED:
+            self.process.resume()
+            self.state.status = FitStatus.RUNNING
+            self.progressed.emit()
+
+    def stop(self) -> None:
+        """End the fit and keep what is there."""
+        if self.state.status.active and self.state.status is not FitStatus.STOPPING:
+            self.state.status = FitStatus.STOPPING
+            self.process.stop()
+            self.progressed.emit()
+
+    def abandon(self) -> None:
+        """End the fit at once and drop its result: the viewer closes."""
+        if self.state.status.active:
+            self.state.status = FitStatus.STOPPED
+        if self._worker is not None:
+            self._worker.quit()
+        else:
+            self.process.abandon()
+
+    # in the worker's thread
+
+    def _news(self) -> Iterator[News | None]:
+        """Messages of the fit, previews loaded and rendered: the window only has to swap."""
+        for message in self.process.messages():
+            if message is None:
+                yield None
+                continue
+            shown = None
+            final = message.kind in ("finished", "stopped")
+            if message.model_path and (final or self.previews_wanted()):
+                if self.model is None:
+                    shown = RemoteModel.open(self._service, message.model_path, temporary=True)
+                    # The window's first look at the model must find a compiled renderer.
+                    shown.render(float(shown.z_nm[0]))
+                else:
+                    shown = self.model.prepare(message.model_path)
+            if message.kind == "preview":
+                self.process.preview_shown()
+            yield message, shown
+
+    # in the window's thread
+
+    def _on_news(self, news: News | None) -> None:
+        if news is None or self.state.status in (FitStatus.FAILED, FitStatus.FINISHED, FitStatus.STOPPED):
+            return
+        message, shown = news
+        self._take_over(message)
+        if isinstance(shown, RemoteModel):
+            self.model = shown
+            self.model_appeared.emit(shown)
+        elif shown is not None and self.model is not None:
+            self.model.commit(shown)
+            self.model_changed.emit(self.model)
+        if message.kind in ("finished", "stopped"):
+            self.state.status = FitStatus.FINISHED if message.kind == "finished" else FitStatus.STOPPED
+            LOGGER.info("Fit of %s: %s", self.name, self.state.sentence())
+            self.progressed.emit()
+            self.ended.emit()
+        else:
+            self.progressed.emit()
+        # Last, because napari's bar runs the event loop: the next message may be delivered inside this call.
+        self._move_bar(message)
+
+    def _take_over(self, message: FitMessage) -> None:
+        state = self.state
+        if message.kind == "device":
+            state.device = message.text
+            LOGGER.info("Fit of %s on %s", self.name, message.text)
+            return
+        if state.status is FitStatus.PREPARING:
+            state.status = FitStatus.RUNNING
+        if message.stage and message.stage != state.stage:
+            LOGGER.info("Fit of %s: stage %s", self.name, message.stage)
+        for field in ("stage", "iteration", "total_iterations", "gaussians", "elapsed_s", "eta_s", "text"):
+            setattr(state, field, getattr(message, field))
+        if message.stage:
+            at = message.elapsed_s if message.stage == "prior" else float(message.iteration)
+            self.curve.add(message.stage, at, message.loss)
+
+    def _move_bar(self, message: FitMessage) -> None:
+        bar = self._worker.pbar
+        if not message.total_iterations or not message.iteration:
+            return
+        if not bar.total:
+            bar.total = message.total_iterations
+        if message.iteration > bar.n:
+            bar.update(message.iteration - bar.n)
+
+    def _on_error(self, error: Exception) -> None:
+        details = error.details if isinstance(error, ChildFailedError) else ""
+        LOGGER.error("Fit of %s failed: %s\n%s", self.name, error, details)
+        if isinstance(error, EmgaussError):
+            sentence = str(error)
+        else:
+            LOGGER.error("Traceback", exc_info=error)
+            sentence = f"The fit failed ({type(error).__name__}: {error}); the log has the details."
+        if self.model is not None:
+            sentence += " The last preview is kept."
+        self.state.error = sentence
+        self.state.status = FitStatus.FAILED
+        self.progressed.emit()
+        self.ended.emit()
+
+    def _on_aborted(self) -> None:
+        if self.state.status.active:
+            self.state.status = FitStatus.STOPPED
+            self.progressed.emit()
+            self.ended.emit()
+
+    def _on_worker_finished(self) -> None:
+        _RUNNING.discard(self)
+        self._worker = None
+
+
+def running_sessions() -> list[FitSession]:
+    """Fits that run in this napari."""
+    return [session for session in _RUNNING if session.state.status.active]

@@ -1,0 +1,105 @@
+"""Saving an image layer as OME-TIFF with its voxel size, which napari's own writer drops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_emgauss._errors import ExportError
+
+
+def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """For npe2: write one image layer; ``data`` may be lazy, and is a list of levels where the layer is multiscale.
+
+    Raises
+    ------
+    ExportError
+        Not a grey volume, or the file cannot be written. Nothing is left behind.
+    """
+    from ._background import wait_responsively
+    from ._continuous_layer import KEY, LayerRecord
+
+    record = meta.get("metadata", {}).get(KEY)
+    if isinstance(record, LayerRecord) and record.kind == "continuous":
+        return [_write_model(path, record)]
+    levels = data[0] if meta.get("multiscale") else data
+    shape = tuple(int(n) for n in levels.shape)
+    if len(shape) != 3 or meta.get("rgb"):
+        raise ExportError(f"Only grey volumes (z, y, x) can be saved as OME-TIFF, not an image of shape {shape}.")
+    wait_responsively(lambda: write_volume(Path(path), levels, meta))
+    return [path]
+
+
+def _write_model(path: str, record: Any) -> str:
+    """The slices of a continuous layer are written where they are rendered, in a child process."""
+    from ._background import wait_responsively
+    from ._export_child import ExportRequest, export_in_child
+    from ._job import Job, JobDone
+    from ._preferences import preferences
+
+    request = ExportRequest(
+        str(record.model.path),
+        path,
+        spacing_nm=record.shown_step_nm,
+        format="ome-tiff",
+        overwrite=True,  # napari has asked
+        device=preferences().device,
+    )
+
+    def run() -> str:
+        for message in Job(export_in_child, (request,), name="export").messages():
+            if isinstance(message, JobDone):
+                return str(message.result)
+        raise ExportError(f"{path} was not written.")
+
+    return wait_responsively(run)
+
+
+def write_volume(path: Path, values: Any, meta: dict[str, Any]) -> None:
+    """Write ``(z, y, x)`` values slice by slice, under a temporary name that is renamed at the end.
+
+    Raises
+    ------
+    ExportError
+        The file cannot be written.
+    """
+    import tifffile
+
+    sizes = ome_sizes(meta)
+    shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
+    if dtype == bool:
+        dtype = np.dtype(np.uint8)
+    partial = path.with_name(f".{path.name}.part")
+    slices = (np.ascontiguousarray(np.asarray(values[k]), dtype=dtype) for k in range(shape[0]))
+    big = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > 2**32 - 2**25
+    try:
+        with tifffile.TiffWriter(partial, bigtiff=big, ome=True) as file:
+            file.write(slices, shape=shape, dtype=dtype, photometric="minisblack", metadata={"axes": "ZYX", **sizes})
+        partial.replace(path)
+    except OSError as error:
+        raise ExportError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def ome_sizes(meta: dict[str, Any]) -> dict[str, Any]:
+    """Physical sizes for the OME header from a layer's scale and units.
+
+    Pixels without a unit are written as they are when a scale was set (OME would call them µm, so they are called nm as
+    everywhere in the plugin), and left out when it was not: unknown is unknown.
+    """
+    scale = [float(s) for s in meta.get("scale", (1, 1, 1))[-3:]]
+    units = list(meta.get("units", ("pixel",) * 3))[-3:]
+    lengths = [getattr(unit, "dimensionality", None) == {"[length]": 1} for unit in units]
+    if not all(lengths):
+        if np.allclose(scale, 1):
+            return {}
+        units = ["nm"] * 3
+    else:
+        units = [f"{unit:~}" for unit in units]
+    sizes: dict[str, Any] = {}
+    for axis, size, unit in zip("ZYX", scale, units, strict=True):
+        sizes[f"PhysicalSize{axis}"], sizes[f"PhysicalSize{axis}Unit"] = size, unit
+    return sizes
