@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
+    "AutoPrior": "_auto",
+    "AutoPriorConfig": "_auto",
     "Interpolator": "_protocol",
     "Observation": "_protocol",
     "Prior": "_protocol",

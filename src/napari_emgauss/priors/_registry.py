@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.priors._classical import FlowPrior, PixelwisePrior
 from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors._protocol import Prior
+
+if TYPE_CHECKING:
+    from napari_emgauss.priors._self import SelfPrior
 
 _FACTORIES: dict[str, Callable[..., Prior]] = {
     "nearest": lambda: PixelwisePrior("nearest", "nearest"),
@@ -30,7 +34,7 @@ CLASSICAL_NAMES = tuple(_FACTORIES)
 """Priors that learn nothing, in the order tables show them."""
 
 
-def _self_prior(effort: str = "default", **settings: Any) -> Prior:
+def _self_prior(effort: str = "default", **settings: Any) -> SelfPrior:
     from napari_emgauss.priors._self import EFFORTS, SelfPrior, SelfPriorConfig
 
     if effort not in EFFORTS:
@@ -38,7 +42,17 @@ def _self_prior(effort: str = "default", **settings: Any) -> Prior:
     return SelfPrior(SelfPriorConfig(**{**EFFORTS[effort], **settings}))
 
 
+def _auto_prior(effort: str = "default", **settings: Any) -> Prior:
+    from napari_emgauss.priors._auto import AutoPrior, AutoPriorConfig
+
+    own = {field.name for field in fields(AutoPriorConfig)} - {"learned"}
+    learned = _self_prior(effort, **{key: value for key, value in settings.items() if key not in own})
+    chosen = {key: value for key, value in settings.items() if key in own}
+    return AutoPrior(AutoPriorConfig(learned=learned.config, **chosen))
+
+
 _FACTORIES["self"] = _self_prior
+_FACTORIES["auto"] = _auto_prior
 
 
 def prior_names() -> tuple[str, ...]:
@@ -55,7 +69,8 @@ def get_prior(name: str, **options: Any) -> Prior:
         One of `prior_names`.
     **options
         Settings of that prior: ``blur_sigma_pixels`` (blurred ones), ``method`` (``tvl1`` or ``dis``; those with
-        flow), ``effort`` (``fast``, ``default`` or ``best``) and the fields of `SelfPriorConfig` (``self``).
+        flow), ``effort`` (``fast``, ``default`` or ``best``) and the fields of `SelfPriorConfig` (``self``
+        and ``auto``), and those of `AutoPriorConfig` (``auto``).
 
     Raises
     ------

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, get_prior
+from napari_emgauss.priors._auto import (
+    AutoPriorConfig,
+    WeightedInterpolator,
+    _central_piece,
+    _mixing_weight,
+    choose_prior,
+)
+from napari_emgauss.priors._self import SelfPriorConfig
+
+LEARNED = SelfPriorConfig(iterations=60, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
+
+
+def textured(sigma_z: float, slices: int = 9, step: int = 2) -> Observation:
+    """Slices ``step`` pixels apart of a texture as coarse along z as ``sigma_z`` says (2.2 is isotropic)."""
+    noise = np.random.default_rng(0).standard_normal(((slices - 1) * step + 1, 40, 46))
+    volume = gaussian_filter(noise, (sigma_z, 2.2, 2.2), mode="wrap")
+    volume = (0.5 + 0.15 * volume / volume.std()).astype(np.float32)
+    return Observation(np.ascontiguousarray(volume[::step]), 4.0 * step * np.arange(slices), (4.0, 4.0))
+
+
+def test_isotropic_tissue_gets_the_self_supervised_prior() -> None:
+    choice = choose_prior(textured(2.2), AutoPriorConfig(LEARNED))
+    assert choice.weights["self"] > 0.5
+    assert choice.hidden_slices == 4
+    assert choice.scores["self"]["psnr"] > choice.scores["linear"]["psnr"]
+    assert "4 hidden slices" in choice.note
+
+
+def test_fibres_along_z_fall_back_to_a_classical_prior() -> None:
+    observation = textured(60.0, step=8)
+    told: list[PriorProgress] = []
+    interpolator = get_prior("auto", iterations=40, channels=(12, 16), device="cpu").prepare(
+        observation, on_progress=told.append
+    )
+    assert "self" not in interpolator.record["weights"]
+    assert interpolator.record["scores"]["self"]["psnr"] < interpolator.record["scores"]["linear"]["psnr"]
+    json.dumps(interpolator.record)
+    middle = interpolator.at(12.0 * 4)
+    assert np.abs(middle.image - (observation.images[1] + observation.images[2]) / 2).max() < 0.05
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_short_and_small_stacks_are_answered() -> None:
+    whole = textured(2.2, slices=3)
+    two = Observation(whole.images[:2], whole.z_nm[:2], whole.pixel_size_nm)
+    assert choose_prior(two, AutoPriorConfig(LEARNED)).weights == {"linear+blur": 1.0}
+    small = Observation(whole.images[:, :9, :10], whole.z_nm * 10, whole.pixel_size_nm)
+    choice = choose_prior(small, AutoPriorConfig(LEARNED))
+    assert "self" not in choice.weights
+    assert "cannot be used" in choice.note
+
+
+def test_trial_takes_the_middle_of_big_stacks() -> None:
+    observation = textured(2.2)
+    piece = _central_piece(observation, AutoPriorConfig(LEARNED, trial_pixels=20, trial_slices=5))
+    np.testing.assert_array_equal(piece.images, observation.images[2:7, 10:30, 13:33])
+    np.testing.assert_array_equal(piece.z_nm, observation.z_nm[2:7])
+
+
+def test_mixing_weight_is_the_least_squares_optimum() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.random((2, 3, 12, 13), dtype=np.float32)
+    assert _mixing_weight(first, second, 0.3 * first + 0.7 * second) == pytest.approx(0.3, abs=1e-6)
+    assert _mixing_weight(first, second, 2 * first - second) == 1
+    assert _mixing_weight(first, first, second) == 1
+
+
+def test_weighted_mean_of_interpolators() -> None:
+    class Constant:
+        def __init__(self, grey: float, confidence: float | None) -> None:
+            self.label = PseudoLabel(
+                np.full((2, 3), grey, np.float32),
+                None if confidence is None else np.full((2, 3), confidence, np.float32),
+            )
+
+        def at(self, z_nm: float) -> PseudoLabel:
+            return self.label
+
+    label = WeightedInterpolator([(0.25, Constant(0.8, 0.4)), (0.75, Constant(0.4, None))], {}).at(0.0)
+    np.testing.assert_allclose(label.image, 0.5, rtol=1e-6)
+    assert label.confidence is not None
+    np.testing.assert_allclose(label.confidence, 0.85, rtol=1e-6)
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="without_below <= alone_above"):
+        get_prior("auto", without_below=0.9)
+    with pytest.raises(ConfigError, match="at least 3 slices"):
+        get_prior("auto", trial_slices=1)
+    with pytest.raises(ConfigError, match="does not take these options"):
+        get_prior("auto", colour="blue")
