@@ -42,9 +42,9 @@ def test_fibres_along_z_fall_back_to_a_classical_prior() -> None:
     interpolator = get_prior("auto", iterations=40, channels=(12, 16), device="cpu").prepare(
         observation, on_progress=told.append
     )
-    assert "self" not in interpolator.record["weights"]
-    assert interpolator.record["scores"]["self"]["psnr"] < interpolator.record["scores"]["linear"]["psnr"]
-    json.dumps(interpolator.record)
+    assert "self" not in interpolator.report["weights"]
+    assert interpolator.report["scores"]["self"]["psnr"] < interpolator.report["scores"]["linear"]["psnr"]
+    json.dumps(interpolator.report)
     middle = interpolator.at(12.0 * 4)
     assert np.abs(middle.image - (observation.images[1] + observation.images[2]) / 2).max() < 0.05
     fractions = [progress.fraction for progress in told]

@@ -43,7 +43,7 @@ def test_learns_more_than_linear_from_the_stack_alone() -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == pytest.approx(1)
     assert any(progress.loss is not None for progress in told)
-    json.dumps(trained.record)
+    json.dumps(trained.report)
 
 
 def test_uneven_gaps_any_depth_and_oblong_pixels_are_answered() -> None:

@@ -104,7 +104,7 @@ class AutoPrior:
     ) -> WeightedInterpolator:
         """Choose, then prepare what was chosen; see `Prior.prepare`.
 
-        ``record`` of the result holds the scores and the choice as JSON-compatible values.
+        ``report`` of the result holds the scores and the choice as JSON-compatible values.
         """
         trial_share = 0.2
 
@@ -128,25 +128,25 @@ class AutoPrior:
             prior = SelfPrior(self.config.learned) if name == "self" else _classical(name)
             parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part_progress)))
             done += part_share
-        record = {
+        report = {
             "prior": self.name,
             "weights": choice.weights,
             "hidden_slices": choice.hidden_slices,
             "scores": choice.scores,
             "note": choice.note,
-            "parts": {name: getattr(interpolator, "record", {"prior": name}) for name, _, interpolator in parts},
+            "parts": {name: getattr(interpolator, "report", {"prior": name}) for name, _, interpolator in parts},
         }
         if on_progress is not None:
             on_progress(PriorProgress(1.0, text=choice.note))
-        return WeightedInterpolator([(weight, interpolator) for _, weight, interpolator in parts], record)
+        return WeightedInterpolator([(weight, interpolator) for _, weight, interpolator in parts], report)
 
 
 class WeightedInterpolator:
-    """Weighted mean of interpolators; ``record`` tells how the weights came about."""
+    """Weighted mean of interpolators; ``report`` tells how the weights came about."""
 
-    def __init__(self, parts: list[tuple[float, Interpolator]], record: dict[str, Any]) -> None:
+    def __init__(self, parts: list[tuple[float, Interpolator]], report: dict[str, Any]) -> None:
         self._parts = parts
-        self.record = record
+        self.report = report
 
     def at(self, z_nm: float) -> PseudoLabel:
         """Weighted mean of the slices and of the confidences; see `Interpolator.at`."""

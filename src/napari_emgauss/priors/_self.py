@@ -157,9 +157,9 @@ class SelfPrior:
                 smooth = blur_slices(smooth, config.final_blur_pixels)
             fused.mean[gap] = smooth * np.float32(spread) + np.float32(level)
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
-        record = {"prior": self.name, "nodes": nodes, "seed": seed, **asdict(config), "device": device.type}
+        report = {"prior": self.name, "nodes": nodes, "seed": seed, **asdict(config), "device": device.type}
         return VolumeInterpolator(
-            observation.images, observation.z_nm, fused.mean, fused.variance, _json_record(record), fused.folder
+            observation.images, observation.z_nm, fused.mean, fused.variance, _json_values(report), fused.folder
         )
 
 
@@ -175,7 +175,7 @@ class VolumeInterpolator:
         ``(H, W)`` where pixels were made square.
     confidence : ndarray
         Same shape, in [0, 1].
-    record : dict
+    report : dict
         JSON-compatible account of how the volume came about.
     keep : object
         Held as long as the volume is needed (a temporary folder).
@@ -187,14 +187,14 @@ class VolumeInterpolator:
         z_nm: NDArray[np.float64],
         between: NDArray[np.float32],
         confidence: NDArray[np.float32],
-        record: dict[str, Any],
+        report: dict[str, Any],
         keep: object = None,
     ) -> None:
         self._images = images
         self._z_nm = z_nm
         self._between = between
         self._confidence = confidence
-        self.record = record
+        self.report = report
         self._keep = keep
 
     def at(self, z_nm: float) -> PseudoLabel:
@@ -223,7 +223,7 @@ class VolumeInterpolator:
         return _resampled(self._between[gap, node - 1], shape), _resampled(self._confidence[gap, node - 1], shape)
 
 
-def _json_record(values: dict[str, Any]) -> dict[str, Any]:
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
     """The values with tuples as lists, as JSON has them."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
