@@ -30,9 +30,20 @@ _BAND_DEPTHS = 8
 class VolumeModel(Protocol):
     """What a volume needs of a fitted model. ``render`` may be called from several threads."""
 
-    z_nm: NDArray[np.float64]
-    pixel_size_nm: tuple[float, float]
-    version: int
+    @property
+    def z_nm(self) -> NDArray[np.float64]:
+        """Depths of the observed slices, nm."""
+        ...
+
+    @property
+    def pixel_size_nm(self) -> tuple[float, float]:
+        """In-plane pixel size ``(y, x)``, nm."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Changes whenever the parameters do."""
+        ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
