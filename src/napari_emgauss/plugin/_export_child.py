@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,6 @@ class ExportRequest:
 
     Parameters
     ----------
-    model_path : str
-        The model file.
     target : str
         File, or folder for OME-Zarr, to write.
     spacing_nm : float
@@ -41,7 +40,6 @@ class ExportRequest:
         Where to render.
     """
 
-    model_path: str
     target: str
     spacing_nm: float
     z_range_nm: tuple[float, float] | None = None
@@ -51,14 +49,17 @@ class ExportRequest:
     device: str = "auto"
 
 
-def export_in_child(channel: Channel, request: ExportRequest) -> None:
-    """Target of the export's process; answers with the path that was written."""
+def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -> None:
+    """Target of the export's process; answers with the path that was written and removes the file ``model_path``."""
 
     def work(on_progress: Callable[[float | None, str], None]) -> str:
         from napari_emgauss.render import load
         from napari_emgauss.volume import export
 
-        model = load(request.model_path, device=request.device)
+        try:
+            model = load(model_path, device=request.device)
+        finally:
+            Path(model_path).unlink(missing_ok=True)
         if request.dtype is not None:
             model.normalisation = with_dtype(model.normalisation, request.dtype)
         written = export(

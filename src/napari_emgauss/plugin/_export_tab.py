@@ -32,6 +32,7 @@ from ._job import Job, JobProgress
 from ._job_worker import RunningJob
 from ._layer_chooser import LayerChooser
 from ._preferences import preferences
+from ._remote_model import RemoteModel
 from ._theme import theme_colours
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
@@ -163,7 +164,6 @@ class ExportTab(Page):
             raise EmgaussError("Choose where to write the volume first.")
         self._plan()
         return ExportRequest(
-            model_path=str(record.model.path),
             target=str(self._target()),
             spacing_nm=self.spacing.value(),
             z_range_nm=(self.first.value(), self.last.value()) if self._is_part(record.model.z_nm) else None,
@@ -185,14 +185,15 @@ class ExportTab(Page):
             self._fail(str(error))
             return
         record = record_of(self.chooser.layer)
-        model = None if record is None else record.model
+        if record is None:
+            return
+        model = record.model
         self._show_running(True)
         self._job = RunningJob(
-            lambda: Job(export_in_child, (request,), name="export"),
+            lambda: export_job(model, request),
             f"EMGauss export: {Path(request.target).name}",
             on_progress=self._show_progress,
-            # The model keeps its file alive until the export has read it.
-            on_done=lambda path, model=model: self._on_done(path),
+            on_done=self._on_done,
             on_cancelled=lambda: self._end("Cancelled; nothing was written."),
             on_failed=self._fail,
         )
@@ -331,6 +332,11 @@ class ExportTab(Page):
         self._show_running(False)
         LOGGER.error("Export: %s", sentence)
         self.status.tell(sentence, theme_colours(self._viewer).error)
+
+
+def export_job(model: RemoteModel, request: ExportRequest) -> Job:
+    """A job that writes a copy of the model's present state: a running fit replaces the file."""
+    return Job(export_in_child, (model.scratch_copy(), request), name="export")
 
 
 def available_formats() -> list[str]:

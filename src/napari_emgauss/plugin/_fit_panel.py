@@ -50,7 +50,7 @@ class FitPanel(QWidget):
         column.addLayout(buttons)
         column.addWidget(self.status)
         column.addWidget(self.bar)
-        column.addWidget(self.plot, 1)
+        column.addWidget(self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)
         self.stop_button.clicked.connect(self._stop)

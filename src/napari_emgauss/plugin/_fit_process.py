@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -33,7 +34,7 @@ class FitProcess:
     def __init__(self, request: FitRequest, values: Any, *, target: Target = fit_in_child) -> None:
         self.request, self._values, self._target = request, values, target
         self._child: ChildProcess | None = None
-        self._stopped = self._paused = False
+        self._stopping, self._paused = threading.Event(), False
 
     @property
     def pid(self) -> int | None:
@@ -59,7 +60,7 @@ class FitProcess:
 
     def stop(self) -> None:
         """End the fit soon; what is there arrives as the message ``stopped``."""
-        self._stopped = True
+        self._stopping.set()
         if self._child is not None:
             self._child.stop()
 
@@ -70,7 +71,7 @@ class FitProcess:
 
     def abandon(self) -> None:
         """End the fit at once, nobody waits for its result any more; returns immediately."""
-        self._stopped = True
+        self._stopping.set()
         if self._child is not None:
             self._child.close_soon()
 
@@ -87,9 +88,9 @@ class FitProcess:
         ChildFailedError
             The fit failed.
         """
-        data = copy_slices(self._values, self.request, lambda: self._stopped)
+        data = copy_slices(self._values, self.request, self._stopping.is_set)
         self._values = None
-        if self._stopped:
+        if self._stopping.is_set():
             yield FitMessage("stopped")
             return
         folder = scratch_folder() / f"fit-{next(_NUMBERS)}"
@@ -110,7 +111,7 @@ class FitProcess:
                 yield message
                 if message is not None and message.kind in ("finished", "stopped"):
                     return
-                if self._stopped and deadline is None:
+                if self._stopping.is_set() and deadline is None:
                     deadline = time.monotonic() + STOP_PATIENCE_S
                 if deadline is not None and time.monotonic() > deadline:
                     yield FitMessage("stopped", text="The fit did not answer and was ended.")

@@ -49,8 +49,8 @@ class FitTab(Page):
         self.panel = FitPanel(viewer)
         for part in (self.stack, self.region, rule(), self.method, rule()):
             self.column.addWidget(part)
-        self.column.addWidget(self.panel, 1)
-        self.column.addStretch(0)
+        self.column.addWidget(self.panel)
+        self.column.addStretch(1)
         self.stack.changed.connect(self._on_stack)
         self.region.changed.connect(self._on_part)
         self.panel.fit_clicked.connect(self.start_fit)

@@ -53,7 +53,8 @@ class NanometreBox(QDoubleSpinBox):
         self.setSpecialValueText("?")
         self.setKeyboardTracking(False)
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setMinimumWidth(58)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMinimumWidth(44)
 
     def textFromValue(self, value: float) -> str:
         """Without the zeros at the end."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Layer
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def placement_on(source: Layer, origin: tuple[int, int, int], z_nm: Sequence[flo
 
 
 def placement_in_nm(
-    z_nm: Sequence[float], pixel_size_nm: tuple[float, float], origin: Sequence[int] = (0, 0)
+    z_nm: Sequence[float] | NDArray[np.float64], pixel_size_nm: tuple[float, float], origin: tuple[int, int] = (0, 0)
 ) -> Placement:
     """Placement of a model without a source layer: in nm, at its own depths and place in the plane."""
     y_nm, x_nm = pixel_size_nm

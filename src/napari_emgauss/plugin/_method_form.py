@@ -55,6 +55,8 @@ class MethodForm(QWidget):
         self.settings = SettingsForm()
         self.advanced = QCollapsible("Advanced settings")
         self.advanced.setDuration(0)
+        self.advanced.setCollapsedIcon("▸")
+        self.advanced.setExpandedIcon("▾")
         self.advanced.layout().setContentsMargins(0, 0, 0, 0)
         self.advanced.addWidget(self.settings)
 

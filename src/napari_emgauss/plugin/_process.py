@@ -56,7 +56,7 @@ def _hidden_main() -> Iterator[None]:
     """
     with _MAIN_LOCK:
         main = sys.modules["__main__"]
-        saved = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+        saved: dict[str, Any] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
         try:
             vars(main).pop("__file__", None)
             main.__spec__ = None

@@ -1,4 +1,4 @@
-"""The third tab: is it better than linear interpolation on this stack?"""
+"""The third tab: how much better than linear interpolation it is on this very stack."""
 
 from __future__ import annotations
 

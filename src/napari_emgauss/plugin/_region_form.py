@@ -23,7 +23,8 @@ class RegionForm(QWidget):
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._viewer, self._layer = viewer, None
+        self._viewer = viewer
+        self._layer: Any = None
         self.kind = QComboBox()
         for kind in RegionKind:
             self.kind.addItem(kind.value, kind)
@@ -49,10 +50,10 @@ class RegionForm(QWidget):
         slices.addWidget(self.first, 1)
         slices.addWidget(QLabel("to"))
         slices.addWidget(self.last, 1)
-        slices.addWidget(self.size, 2)
         form = form_layout()
         form.addRow("Region", region)
         form.addRow("Slices", slices)
+        form.addRow("Voxels", self.size)
         form.addRow(self.note)
         self.setLayout(form)
         self.kind.currentIndexChanged.connect(self._on_change)
@@ -72,7 +73,7 @@ class RegionForm(QWidget):
         if layer is self._layer:
             return
         self._layer = layer
-        shape = layer_data(layer).shape if layer is not None else ()
+        shape: tuple[int, ...] = () if layer is None else tuple(layer_data(layer).shape)
         last = int(shape[0]) - 1 if len(shape) == 3 else 0
         for box, value in ((self.first, 0), (self.last, last)):
             box.blockSignals(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import threading
+import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ._render_child import ModelInfo
 from ._render_service import Region, RenderService
+from ._scratch import scratch_folder
 
 _Box = tuple[tuple[float, ...], Region | None, tuple[int, int] | None]
 
@@ -144,6 +146,10 @@ class RemoteModel:
         finally:
             partial.unlink(missing_ok=True)
         return target
+
+    def scratch_copy(self) -> str:
+        """A copy of the file of the present state, for work that takes longer than that state lasts."""
+        return str(self.save(scratch_folder() / f"copy-{uuid.uuid4().hex}.emgauss.safetensors"))
 
     def release(self) -> None:
         """Free what the renderer holds of this model, and its temporary file."""

@@ -1,4 +1,4 @@
-"""The process that holds fitted models and renders slices for the window. Runs in a child; knows neither Qt nor napari."""
+"""The process that holds fitted models and renders slices for the window. Knows neither Qt nor napari."""
 
 from __future__ import annotations
 

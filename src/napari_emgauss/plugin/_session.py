@@ -152,7 +152,7 @@ class FitSession:
             if message is None:
                 yield None
                 continue
-            shown = None
+            shown: PreparedState | RemoteModel | None = None
             final = message.kind in ("finished", "stopped")
             if message.model_path and (final or self.previews_wanted()):
                 if self.model is None:

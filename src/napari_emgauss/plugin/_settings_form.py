@@ -156,7 +156,7 @@ def _value(widget: QWidget) -> Any:
     if isinstance(widget, QSpinBox):
         return None if widget.property("optional") and widget.value() < 0 else widget.value()
     # What the box shows: 1.6e-6 must not come back as 1.60000000001e-6.
-    return float(f"{widget.value():.6g}")  # type: ignore[attr-defined]
+    return float(f"{widget.value():.6g}")
 
 
 def _set_value(widget: QWidget, value: Any) -> None:
@@ -169,7 +169,7 @@ def _set_value(widget: QWidget, value: Any) -> None:
     elif isinstance(widget, QLineEdit):
         widget.setText(str(value))
     else:
-        widget.setValue(-1 if value is None else value)  # type: ignore[attr-defined]
+        widget.setValue(-1 if value is None else value)
 
 
 def _on_change(widget: QWidget, slot: Any) -> None:
@@ -180,4 +180,4 @@ def _on_change(widget: QWidget, slot: Any) -> None:
     elif isinstance(widget, QLineEdit):
         widget.editingFinished.connect(slot)
     else:
-        widget.valueChanged.connect(slot)  # type: ignore[attr-defined]
+        widget.valueChanged.connect(slot)

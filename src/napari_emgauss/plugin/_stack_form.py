@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from ._background import in_background
 from ._form import NanometreBox, Note, form_layout
@@ -52,6 +52,7 @@ class StackForm(QWidget):
         tips = ("Distance between slices, nm.", "Height of a pixel, nm.", "Width of a pixel, nm.")
         for box, tip in zip((self.z, self.y, self.x), tips, strict=True):
             box.setToolTip(f"{tip} Typing here sets the layer's scale, too.")
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
             box.valueChanged.connect(self._typed)
         self.note = Note()
 

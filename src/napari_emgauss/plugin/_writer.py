@@ -40,7 +40,6 @@ def _write_model(path: str, record: Any) -> str:
     from ._preferences import preferences
 
     request = ExportRequest(
-        str(record.model.path),
         path,
         spacing_nm=record.shown_step_nm,
         format="ome-tiff",
@@ -49,7 +48,8 @@ def _write_model(path: str, record: Any) -> str:
     )
 
     def run() -> str:
-        for message in Job(export_in_child, (request,), name="export").messages():
+        job = Job(export_in_child, (record.model.scratch_copy(), request), name="export")
+        for message in job.messages():
             if isinstance(message, JobDone):
                 return str(message.result)
         raise ExportError(f"{path} was not written.")
@@ -69,7 +69,7 @@ def write_volume(path: Path, values: Any, meta: dict[str, Any]) -> None:
 
     sizes = ome_sizes(meta)
     shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
-    if dtype == bool:
+    if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
     partial = path.with_name(f".{path.name}.part")
     slices = (np.ascontiguousarray(np.asarray(values[k]), dtype=dtype) for k in range(shape[0]))
