@@ -21,6 +21,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
 
     from napari_emgauss.evaluate import evaluate, evaluate_masks, read_volume, write_figure
 
+    config = fit_config(arguments)
     voxel_size = None if arguments.voxel_size is None else tuple(arguments.voxel_size)
     volume = read_volume(arguments.volume, voxel_size_nm=voxel_size)
     common: dict[str, Any] = {
@@ -28,7 +29,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
         "crop": None if arguments.crop is None else tuple(arguments.crop),
         "axis": arguments.axis,
         "sampling": arguments.sampling,
-        "config": fit_config(arguments),
+        "config": config,
     }
     result: Any
     with _progress(quiet=arguments.quiet) as show:
@@ -52,9 +53,10 @@ def run_score_command(arguments: argparse.Namespace) -> int:
     json_path = None if arguments.json is None else new_file(arguments.json, force=arguments.force)
     from napari_emgauss.evaluate import score
 
+    config = fit_config(arguments)
     stack = stack_from(arguments, arguments.stack)
     with _progress(quiet=arguments.quiet) as show:
-        result = score(stack, methods=arguments.methods, config=fit_config(arguments), on_progress=show)
+        result = score(stack, methods=arguments.methods, config=config, on_progress=show)
     print(result.table())
     print()
     print(result.verdict())

@@ -25,10 +25,10 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
     checkpoint = output.with_name(f"{stem(output)}.checkpoint.safetensors")
     resume = _resume_from(arguments.resume, checkpoint)
 
-    stack = stack_from(arguments, arguments.stack)
     # A bare --resume goes on with the checkpoint's own settings; given ones must agree with them, which fit checks.
     own = resume is not None and arguments.prior is None and not has_fit_options(arguments)
     config = None if own else fit_config(arguments, prior=arguments.prior)
+    stack = stack_from(arguments, arguments.stack)
     depth, height, width = stack.shape
     say(
         f"{stack.name}: {depth} slices of {height} × {width}, pixel {stack.pixel_size_nm[0]:g} × "

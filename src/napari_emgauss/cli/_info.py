@@ -6,11 +6,15 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_emgauss.cli._inputs import known_name, new_file, say, stack_from
+
+if TYPE_CHECKING:
+    from napari_emgauss.stack import Stack
 
 
 def run_presets_command(arguments: argparse.Namespace) -> int:
@@ -39,7 +43,7 @@ def run_presets_command(arguments: argparse.Namespace) -> int:
 def run_info_command(arguments: argparse.Namespace) -> int:
     """What a model file or a stack says of itself."""
     path = Path(arguments.path)
-    facts = _model_facts(path) if path.suffix.lower() == ".safetensors" else _stack_facts(arguments)
+    facts = _model_facts(path) if _is_model(path) else _stack_facts(arguments)
     if arguments.json:
         print(json.dumps(_plain(facts), indent=1))
         return 0
@@ -49,8 +53,8 @@ def run_info_command(arguments: argparse.Namespace) -> int:
 
 def run_sample_command(arguments: argparse.Namespace) -> int:
     """Write the generated phantom, and its truth if asked for."""
-    from napari_emgauss.cli._volume_files import write_volume
     from napari_emgauss.stack import sample_stack, sample_truth
+    from napari_emgauss.volume import export
 
     targets = [(arguments.output, sample_stack)]
     if arguments.truth is not None:
@@ -58,16 +62,44 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
     paths = [new_file(name, force=arguments.force) for name, _ in targets]
     for path, (_, make) in zip(paths, targets, strict=True):
         sample = make()
-        step = float(np.median(np.diff(sample.z_nm)))
-        voxel_size = (step, *sample.pixel_size_nm)
-        write_volume(path, np.asarray(sample.slices), voxel_size)
-        size, voxel = (" × ".join(f"{v:g}" for v in values) for values in (sample.shape, voxel_size))
+        step_nm = float(np.median(np.diff(sample.z_nm)))
+        export(_StackAsModel(sample), path, spacing_nm=step_nm, overwrite=arguments.force)
+        size, voxel = (
+            " × ".join(f"{v:g}" for v in values) for values in (sample.shape, (step_nm, *sample.pixel_size_nm))
+        )
         say(f"Wrote '{path}': {size}, voxel {voxel} nm.")
     return 0
 
 
+class _StackAsModel:
+    """A stack where an export expects a model: its slices, at their own depths only."""
+
+    version = 0
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self.z_nm = stack.z_nm
+        self.pixel_size_nm = stack.pixel_size_nm
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self._stack.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._stack.normalisation.dtype)
+
+    def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> NDArray[Any]:
+        nearest = np.abs(self.z_nm[None, :] - np.asarray(z_nm, dtype=float)[:, None]).argmin(axis=1)
+        return np.stack([np.asarray(self._stack.slices[int(k)]) for k in nearest])
+
+
+def _is_model(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors" or (path / "index.json").is_file()  # a tiled model is a folder
+
+
 def _model_facts(path: Path) -> dict[str, Any]:
-    from napari_emgauss.render import load
+    from napari_emgauss.tiles import load
 
     model = load(path, device="cpu")
     z_nm = np.asarray(model.z_nm)
@@ -79,7 +111,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "slice distance (nm)": float(np.median(np.diff(z_nm))),
         "pixel size (y, x; nm)": list(model.pixel_size_nm),
         "dtype": str(model.dtype),
-        "parameters": sum(int(p.numel()) for p in model.parameters()),
+        "gaussians": model.gaussian_count,
         "provenance": model.provenance,
     }
 

@@ -95,7 +95,7 @@ def device_line(device: str) -> str:
     from napari_emgauss.render import choose_backend
 
     choice = choose_backend(device)
-    return f"Renders with {choice.backend} on {choice.device}: {choice.reason}"
+    return f"Renders with {choice.backend} on {choice.device} ({choice.reason})"
 
 
 def known_name(name: str, names: tuple[str, ...], what: str) -> str:

@@ -18,7 +18,7 @@ def run_render_command(arguments: argparse.Namespace) -> int:
     """Render one slice, or several as a stack, in the source's dtype."""
     output = new_file(arguments.output, force=arguments.force)
     _refuse_unknown_suffix(output)
-    from napari_emgauss.render import load
+    from napari_emgauss.tiles import load
 
     model = load(arguments.model, device=arguments.device)
     depths = [float(z) for z in arguments.z]
@@ -41,10 +41,10 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     output = new_file(arguments.output, force=arguments.force)
     from tqdm import tqdm
 
-    from napari_emgauss.render import load
+    from napari_emgauss.tiles import load
     from napari_emgauss.volume import export
 
-    model = load(arguments.model, device=arguments.device)
+    model: Any = load(arguments.model, device=arguments.device)
     bar = tqdm(
         total=1.0,
         disable=arguments.quiet,
@@ -53,7 +53,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     )
     with bar:
 
-        def show(fraction: float, *_text: object) -> None:
+        def show(fraction: float, _text: str) -> None:
             bar.update(fraction - bar.n)
 
         written = export(
@@ -65,7 +65,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
             overwrite=arguments.force,
             on_progress=show,
         )
-    say(f"Wrote '{written or output}'.")
+    say(f"Wrote '{written}'.")
     return 0
 
 
