@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._array import stack_from_array
     from ._phantom import PhantomConfig, sample_stack, sample_truth
-    from ._read import read_stack, read_voxel_size
+    from ._read import read_stack, read_voxel_size, readable_suffixes
     from ._slices import LazySlices
     from ._stack import Normalisation, SliceSource, Stack
     from ._voxel_size import VoxelSize, to_nm
+    from ._z_positions import read_z_positions, z_from_thickness
 
 _HOMES = {
     "LazySlices": "_slices",
@@ -22,10 +23,13 @@ _HOMES = {
     "VoxelSize": "_voxel_size",
     "read_stack": "_read",
     "read_voxel_size": "_read",
+    "read_z_positions": "_z_positions",
+    "readable_suffixes": "_read",
     "sample_stack": "_phantom",
     "sample_truth": "_phantom",
     "stack_from_array": "_array",
     "to_nm": "_voxel_size",
+    "z_from_thickness": "_z_positions",
 }
 
 __all__ = [
@@ -37,10 +41,13 @@ __all__ = [
     "VoxelSize",
     "read_stack",
     "read_voxel_size",
+    "read_z_positions",
+    "readable_suffixes",
     "sample_stack",
     "sample_truth",
     "stack_from_array",
     "to_nm",
+    "z_from_thickness",
 ]
 
 

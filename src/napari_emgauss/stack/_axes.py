@@ -11,6 +11,8 @@ from napari_emgauss._errors import StackError
 # Axes that may hold the slices, best first: depth; a file's unnamed page order; time, which ImageJ writes when a
 # stack was saved as frames.
 _DEPTH_AXES = "ZIQRT"
+# Beyond this a file is broken rather than deep.
+MAX_SLICES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,29 @@ def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, t
             raise StackError(f"No axis of this file (axes {axes}, shape {shape}) holds slices along z.")
     if depth not in "ZIQ":
         note = f"the file calls its slices {'times' if depth == 'T' else 'channels'}; they are read as depths"
-    picked: list[int | slice] = []
-    for letter, size in zip(leading, counts, strict=True):
-        wanted = {"C": channel, "T": time}.get(letter)
-        if letter == depth:
-            picked.append(slice(None))
-            continue
-        if size > 1 and wanted is None:
-            what, option = {"C": ("channels", "channel"), "T": ("time points", "time")}.get(letter, ("images", ""))
-            how = f"choose one with {option}=0 to {option}={size - 1}" if option else "save one of them alone"
-            raise StackError(f"The file holds {size} {what} of a stack: {how}.")
-        wanted = wanted or 0
-        if not 0 <= wanted < size:
-            raise StackError(
-                f"There is no {'channel' if letter == 'C' else 'time point'} {wanted}: the file has {size}."
-            )
-        picked.append(wanted)
-    pages = np.arange(int(np.prod(counts))).reshape(counts)[tuple(picked)]
+    first, stride = 0, 1
+    for position in range(len(leading)):
+        first *= counts[position]
+        stride *= counts[position] if position > leading.index(depth) else 1
+        first += _chosen(leading[position], counts[position], depth, channel, time)
+    slices = counts[leading.index(depth)]
+    if slices > MAX_SLICES:
+        raise StackError(f"The file claims {slices} slices: that is more than can be read, or it is damaged.")
+    pages = first + stride * np.arange(slices)
     return AxisChoice(pages, sizes[-2], sizes[-1], note)
+
+
+def _chosen(letter: str, size: int, depth: str, channel: int | None, time: int | None) -> int:
+    """Where on one of the other axes the stack lies."""
+    if letter == depth:
+        return 0
+    wanted = {"C": channel, "T": time}.get(letter)
+    if size > 1 and wanted is None:
+        what, option = {"C": ("channels", "channel"), "T": ("time points", "time")}.get(letter, ("images", ""))
+        how = f"choose one with {option}=0 to {option}={size - 1}" if option else "save one of them alone"
+        raise StackError(f"The file holds {size} {what} of a stack: {how}.")
+    wanted = wanted or 0
+    if not 0 <= wanted < size:
+        what = "channel" if letter == "C" else "time point"
+        raise StackError(f"There is no {what} {wanted}: the file has {size}.")
+    return wanted

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError
 
+from ._axes import MAX_SLICES
 from ._stack import Normalisation, SliceSource
 
 MIN_SLICES = 3
 MIN_PIXELS = 4
+# Beyond this a file is broken rather than large: 46,000 x 46,000 pixels of 16 bit.
+MAX_SLICE_BYTES = 4 << 30
 # Up to here a stack is read whole when it is opened, to tell of any bad slice at once; above, a sample of its slices.
 CHECK_ALL_BYTES = 256 << 20
 SAMPLED_SLICES = 16
+WINDOW = 4096
 # Grey values beyond these percentiles are specks and dirt; they are kept, but do not set the range.
 ROBUST_PERCENTILES = (0.1, 99.9)
 
@@ -40,6 +44,12 @@ def check_shape(shape: tuple[int, ...], dtype: Any) -> None:
         raise StackError(f"The stack is {what}: grey values must be whole or floating-point numbers.")
     if 0 in shape:
         raise StackError(f"The stack is empty: its shape is {shape}.")
+    slice_bytes = shape[1] * shape[2] * dtype.itemsize
+    if slice_bytes > MAX_SLICE_BYTES or shape[0] > MAX_SLICES:
+        raise StackError(
+            f"The stack claims {shape[0]} slices of {shape[1]} x {shape[2]} pixels, "
+            f"{slice_bytes / 1e9:,.1f} GB each: that is more than can be read, or the file is damaged."
+        )
     if shape[0] < MIN_SLICES:
         raise StackError(
             f"A stack needs at least {MIN_SLICES} slices to fill the gaps between them; it has {shape[0]}."
@@ -75,6 +85,15 @@ def check_slice(values: NDArray[Any], index: int) -> None:
         raise StackError(f"Slice {index} is {what}: leave it out with skip={index}, or --skip {index}.")
 
 
+def _window(slices: SliceSource) -> tuple[slice, slice] | None:
+    """The middle of slices that are too large to be read whole only to look at them."""
+    height, width = (int(n) for n in slices.shape[1:])
+    if height * width * np.dtype(slices.dtype).itemsize <= CHECK_ALL_BYTES:
+        return None
+    top, left = max(0, (height - WINDOW) // 2), max(0, (width - WINDOW) // 2)
+    return slice(top, top + WINDOW), slice(left, left + WINDOW)
+
+
 def check_and_normalise(slices: SliceSource, indices: Sequence[int], *, check: bool = True) -> Normalisation:
     """Look at slices once: check them, and find the limits of their grey values.
 
@@ -97,11 +116,12 @@ def check_and_normalise(slices: SliceSource, indices: Sequence[int], *, check: b
     byte_wide = dtype.kind in "iu" and dtype.itemsize == 1
     wanted = {chosen[int(i)] for i in np.linspace(0, len(chosen) - 1, min(len(chosen), SAMPLED_SLICES)).round()}
     samples: list[NDArray[Any]] = []
+    window = _window(slices)
     for k in chosen:
         if not (check or (k in wanted and not byte_wide)):
             continue
-        values = np.asarray(slices[k])
-        if check:
+        values = np.asarray(slices[k] if window is None else slices[k, *window])
+        if check and window is None:
             check_slice(values, k)
         if k in wanted and not byte_wide:
             stride = max(1, round((values.size / 65536) ** 0.5))

@@ -22,6 +22,16 @@ _OPENERS = {
     ".tiff": ("_tiff", "open_tiff"),
     ".btf": ("_tiff", "open_tiff"),
     ".lsm": ("_tiff", "open_tiff"),
+    ".mrc": ("_mrc", "open_mrc"),
+    ".rec": ("_mrc", "open_mrc"),
+    ".st": ("_mrc", "open_mrc"),
+    ".map": ("_mrc", "open_mrc"),
+    ".h5": ("_hdf5", "open_hdf5"),
+    ".hdf5": ("_hdf5", "open_hdf5"),
+    ".hdf": ("_hdf5", "open_hdf5"),
+    ".zarr": ("_zarr", "open_zarr"),
+    ".n5": ("_zarr", "open_zarr"),
+    ".npy": ("_npy", "open_npy"),
 }
 
 
@@ -51,7 +61,8 @@ def read_stack(
     Parameters
     ----------
     path : str or Path
-        TIFF, OME-TIFF or ImageJ TIFF.
+        TIFF, OME-TIFF, ImageJ TIFF, LSM; a folder of images, or a pattern such as ``slices/em_*.png``; MRC; HDF5; Zarr
+        and OME-Zarr 0.4 and 0.5; NumPy ``.npy``.
     voxel_size_nm : sequence of float, optional
         ``(z, y, x)`` in nm; overrides what the file says.
     z_positions_nm : array-like, optional
@@ -59,7 +70,7 @@ def read_stack(
     skip : str or sequence of int
         Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. They keep their place: depths do not close up.
     dataset : str or int, optional
-        Which image, where the file holds several.
+        Which image, where the file holds several: path within HDF5 and Zarr, level of an OME-Zarr, number in a TIFF.
     channel, time : int, optional
         Which channel and time point, where the file holds several.
     normalisation : Normalisation, optional
@@ -137,7 +148,12 @@ def opener_of(path: Path) -> tuple[str, str]:
         It is missing, or of no known format.
     """
     if not path.exists():
+        if set("*?[") & set(path.name) and path.parent.is_dir():
+            return "_folder", "open_pattern"
         raise StackFileError(f"There is no file {path}.")
+    if path.is_dir():
+        is_zarr = any((path / file).exists() for file in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+        return ("_zarr", "open_zarr") if is_zarr or path.suffix.lower() == ".n5" else ("_folder", "open_folder")
     name = path.name.lower()
     endings = [ending for ending in _OPENERS if name.endswith(ending)]
     if endings:

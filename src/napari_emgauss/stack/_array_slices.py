@@ -1,0 +1,117 @@
+"""Slices of an array in a file: memory map, HDF5 or Zarr, read block by block where the file is stored in blocks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import StackFileError
+
+from ._axes import choose_axes
+from ._slices import LazySlices
+from ._source import Selection
+
+# A block of slices that comes with the one asked for is kept if it is no larger than this.
+_BLOCK_BYTES = 256 << 20
+
+
+class ArraySlices(LazySlices):
+    """Slices of an n-dimensional array in a file, of which the last two axes are rows and columns.
+
+    Files are stored in blocks of several slices; the block of the last slice read is kept, or reading slice after slice
+    would decompress each block as often as it has slices.
+
+    Parameters
+    ----------
+    opener : callable
+        Opens the array: called once here, and again in another process.
+    arguments : tuple
+        For ``opener``.
+    selection : Selection
+        Which channel and time, where there are several.
+    axes : str
+        One letter an axis, see :func:`choose_axes`.
+    name : str
+        Of the file, for messages.
+    """
+
+    def __init__(
+        self, opener: Callable[..., Any], arguments: tuple[Any, ...], selection: Selection, axes: str, name: str
+    ) -> None:
+        self._arguments = (opener, arguments, selection, axes, name)
+        self._name = name
+        self._array = opener(*arguments)
+        shape = tuple(int(n) for n in self._array.shape)
+        choice = choose_axes(axes, shape, selection.channel, selection.time)
+        self.note = choice.note
+        self._places = np.unravel_index(choice.pages, shape[:-2]) if len(shape) > 2 else ()
+        super().__init__((len(choice.pages), choice.height, choice.width), self._array.dtype)
+        chunks = getattr(self._array, "chunks", None)
+        # Only along the axis that holds the slices is a block of use.
+        moving = [axis for axis, index in enumerate(self._places) if len(index) > 1 and index[0] != index[1]]
+        depth = int(chunks[moving[0]]) if chunks and moving else 1
+        plane_bytes = choice.height * choice.width * self._dtype.itemsize
+        self._depth_axis = moving[0] if moving else 0
+        self._block = depth if depth * plane_bytes <= _BLOCK_BYTES else 1
+        self._kept: tuple[Any, NDArray[Any]] | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        return ArraySlices, self._arguments
+
+    def close(self) -> None:
+        """Close the file, where there is one to close."""
+        file = getattr(getattr(self, "_array", None), "file", None)
+        if file is not None and hasattr(file, "close"):
+            file.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
+        place = tuple(int(axis[index]) for axis in self._places)
+        # Not every kind of array knows negative steps: forwards from the file, then as asked.
+        forward = [_forward(part, size) for part, size in zip((rows, columns), self._shape[1:], strict=True)]
+        window = tuple(part for part, _ in forward)
+        try:
+            plane = self._from_block(place, window) if self._block > 1 else np.asarray(self._array[*place, *window])
+        except Exception as error:  # storage and codecs raise errors of many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise StackFileError(f"Slice {index} of {self._name} cannot be read: {reason}") from error
+        plane = plane[:: forward[0][1], :: forward[1][1]]
+        return np.asarray(plane, dtype=self._dtype)
+
+    def _from_block(self, place: tuple[int, ...], window: tuple[slice, ...]) -> NDArray[Any]:
+        axis = self._depth_axis
+        first = place[axis] // self._block * self._block
+        key = (*place[:axis], first, *place[axis + 1 :], *((part.start, part.stop, part.step) for part in window))
+        with self._lock:
+            if self._kept is None or self._kept[0] != key:
+                self._kept = None  # two blocks at once would be twice the memory
+                block = slice(first, min(first + self._block, self._array.shape[axis]))
+                values = np.asarray(self._array[(*place[:axis], block, *place[axis + 1 :], *window)])
+                self._kept = (key, values)
+            return np.array(self._kept[1][place[axis] - first])
+
+
+def _forward(part: slice, size: int) -> tuple[slice, int]:
+    positions = range(*part.indices(size))
+    if not positions:
+        return slice(0, 0, 1), 1
+    low, high = min(positions), max(positions)
+    return slice(low, high + 1, abs(positions.step)), 1 if positions.step > 0 else -1
+
+
+def guess_axes(shape: tuple[int, ...]) -> str:
+    """Axis letters for an array that has none: the last three are slices, rows, columns; channels, then time before.
+
+    An array that ends in an axis of 3 or 4 is taken for an RGB image.
+    """
+    if len(shape) == 4 and shape[-1] in (3, 4):
+        return "ZYXS"
+    known = "TCZYX"
+    return known[-len(shape) :] if len(shape) <= 5 else "Q" * (len(shape) - 5) + known
