@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._budget import parse_memory, plan_tiles
+    from ._estimate import Estimate, estimate
     from ._model import TiledModel, load
     from ._plan import Tile, TilePlan, TileSize, cut
     from ._run import RunOptions, fit_tiles, run_fit_tiles
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ._update import TilesUpdate
 
 _HOMES = {
+    "Estimate": "_estimate",
     "RunOptions": "_run",
     "Tile": "_plan",
     "TilePlan": "_plan",
@@ -21,12 +24,16 @@ _HOMES = {
     "TiledModel": "_model",
     "TilesUpdate": "_update",
     "cut": "_plan",
+    "estimate": "_estimate",
     "fit_tiles": "_run",
     "load": "_model",
+    "parse_memory": "_budget",
+    "plan_tiles": "_budget",
     "run_fit_tiles": "_run",
 }
 
 __all__ = [
+    "Estimate",
     "RunOptions",
     "Tile",
     "TilePlan",
@@ -35,8 +42,11 @@ __all__ = [
     "TiledModel",
     "TilesUpdate",
     "cut",
+    "estimate",
     "fit_tiles",
     "load",
+    "parse_memory",
+    "plan_tiles",
     "run_fit_tiles",
 ]
 

@@ -20,6 +20,7 @@ from ._task import TileProgress, TileResult, TileTask, fit_tile
 
 _REPORT_INTERVAL_S = 0.5
 _QUEUED_PER_THREAD = 2
+_CONNECT_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,13 @@ class Cluster:
     """
 
     def __init__(self, workers: int | None, scheduler: str | None, threads: int) -> None:
-        if find_spec("distributed") is None:
+        try:
+            import dask
+            from distributed import Client, LocalCluster
+        except ImportError as error:
             raise ConfigError(
                 "Workers and schedulers need dask.distributed: pip install 'napari-emgauss[distributed]'."
-            )
-        import dask
-        from distributed import Client, LocalCluster
+            ) from error
 
         self._exit = contextlib.ExitStack()
         # A tile's slices travel in its task, not beside it: what lies beside is lost with the worker that held it.
@@ -98,7 +100,9 @@ class Cluster:
                     )
                 )
                 scheduler = str(self._cluster.scheduler_address)
-            self._client: Any = self._exit.enter_context(Client(scheduler, timeout="15s", set_as_default=False))
+            self._client: Any = self._exit.enter_context(
+                Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+            )
         except BaseException as error:
             self._exit.close()
             if isinstance(error, (OSError, ValueError)):

@@ -35,7 +35,7 @@ class TileSize:
 
     pixels: int = 512
     halo_pixels: int = 16
-    window_slices: int = 32
+    window_slices: int = 24
     overlap_slices: int = 3
 
     def __post_init__(self) -> None:

@@ -1,0 +1,220 @@
+"""What a fit of tiles will take, before it starts: memory, disk and time.
+
+The constants were measured by ``python benchmarks/tiles.py calibrate`` (its result names the machine). Memory follows
+from the sizes of what a fit holds and is much the same everywhere; time is told for that machine unless the speed of
+this one is measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss.fit import FitConfig
+
+from ._plan import TilePlan
+
+BASE_BYTES = 420 * 10**6
+"""A Python process with torch, numba and the compiled kernels."""
+COORDINATOR_BYTES = 450 * 10**6
+"""The process that hands out tiles and writes them, beside the workers."""
+MODEL_COPIES = 6.0
+"""Student, teacher, the model to look at, gradients, and two moments of Adam."""
+BYTES_PER_VOXEL = 14.0
+"""Slices as float32 and in the source's type, and what a prior keeps of them."""
+BYTES_PER_PIXEL = 400.0
+"""Of one slice: images of a loss and its gradient, flow between two slices."""
+
+SECONDS_PER_ITERATION = 6e-3
+SECONDS_PER_ITERATION_AND_PIXEL = 1.0e-7
+SECONDS_PER_ITERATION_AND_GAUSSIAN = 1.0e-6
+SECONDS_PER_LABEL_PIXEL = 1.0e-6
+"""Of an iteration on one core, and of a pseudo-label: what the prior takes for each of its pixels."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a plan will take.
+
+    Parameters
+    ----------
+    tiles : int
+        Number of tiles.
+    grid : tuple of int
+        Of these along z, y, x.
+    tile_shape : tuple of int
+        Slices, rows and columns of the largest, with halo and overlap.
+    overhead : float
+        Voxels fitted over voxels of the volume.
+    memory_bytes : int
+        Peak of all processes on this machine together.
+    tile_memory_bytes : int
+        Of it the process that fits one tile.
+    disk_bytes : int
+        The finished folder, at most.
+    isotropic_bytes : int
+        The isotropic volume that it renders, uncompressed.
+    tile_seconds : float
+        Fit of the largest tile.
+    seconds : float
+        The whole run.
+    """
+
+    tiles: int
+    grid: tuple[int, int, int]
+    tile_shape: tuple[int, int, int]
+    overhead: float
+    memory_bytes: int
+    tile_memory_bytes: int
+    disk_bytes: int
+    isotropic_bytes: int
+    tile_seconds: float
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**vars(self), "grid": list(self.grid), "tile_shape": list(self.tile_shape)}
+
+
+def estimate(
+    plan: TilePlan,
+    z_nm: NDArray[np.float64] | Sequence[float],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+    *,
+    dtype: str = "uint8",
+    workers: int = 1,
+    slowness: float = 1.0,
+) -> Estimate:
+    """What fitting the tiles of a plan takes.
+
+    Parameters
+    ----------
+    plan : TilePlan
+    z_nm, pixel_size_nm
+        Of the volume.
+    config : FitConfig
+        Settings of every tile's fit.
+    dtype : str
+        Of the source's grey values, and so of the isotropic volume.
+    workers : int
+        Tiles fitted at once, each on cores of its own.
+    slowness : float
+        Time that this machine takes over that of the machine that the constants are from; :func:`measure_slowness`.
+    """
+    z = np.asarray(z_nm, dtype=np.float64)
+    _, height, width = plan.shape
+    seconds = disk = 0.0
+    # Tiles of one size cost the same; there are few sizes.
+    for window in plan.slices:
+        for (rows, columns), count in _sizes(plan).items():
+            shape = (len(window), rows, columns)
+            seconds += count * tile_seconds(shape, z[window.start : window.stop], pixel_size_nm, config)
+            disk += count * model_bytes(shape, config)
+    largest = plan.largest
+    inside = z[largest.slices.start : largest.slices.stop]
+    memory = tile_memory_bytes(largest.shape, inside, pixel_size_nm, config)
+    spacing = float(np.mean(pixel_size_nm))
+    isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
+    at_once = max(1, min(workers, len(plan)))
+    # Workers finish in rounds; the last round may leave some idle.
+    rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
+    return Estimate(
+        len(plan),
+        plan.grid,
+        largest.shape,
+        plan.overhead,
+        memory * at_once + (COORDINATOR_BYTES if workers > 1 else 0),
+        memory,
+        round(disk),
+        int(isotropic),
+        slowness * tile_seconds(largest.shape, inside, pixel_size_nm, config),
+        slowness * seconds / at_once * rounds,
+    )
+
+
+def tile_memory_bytes(
+    shape: tuple[int, int, int],
+    z_nm: NDArray[np.float64] | Sequence[float],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+) -> int:
+    """Peak of a process that fits a tile of ``shape`` (K, H, W), bytes."""
+    slices, rows, columns = shape
+    labels = 2 * rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
+    labels = min(labels, config.label_memory_mb * 2**20)
+    return round(
+        BASE_BYTES
+        + MODEL_COPIES * model_bytes(shape, config)
+        + BYTES_PER_VOXEL * slices * rows * columns
+        + BYTES_PER_PIXEL * rows * columns
+        + labels
+    )
+
+
+def tile_seconds(
+    shape: tuple[int, int, int], z_nm: NDArray[np.float64], pixel_size_nm: tuple[float, float], config: FitConfig
+) -> float:
+    """Time of a tile's fit on one core of the machine that the constants are from."""
+    from napari_emgauss.fit._schedule import Schedule
+
+    _, rows, columns = shape
+    drawn = config.depths_per_iteration
+    one = (
+        SECONDS_PER_ITERATION
+        + SECONDS_PER_ITERATION_AND_PIXEL * rows * columns * drawn
+        + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(rows, columns, config) * drawn
+    )
+    labels = label_count(z_nm, pixel_size_nm, config) * rows * columns
+    return Schedule(config).total * one + SECONDS_PER_LABEL_PIXEL * labels
+
+
+def gaussians(rows: int, columns: int, config: FitConfig) -> int:
+    """Most Gaussians in one cloud of a tile."""
+    start = max(16, min(config.max_gaussians, round(rows * columns / config.pixels_per_gaussian)))
+    return min(config.max_gaussians, round(start * config.growth))
+
+
+def model_bytes(shape: tuple[int, int, int], config: FitConfig) -> int:
+    """Parameters of a tile's model at most, bytes: also the size of its file."""
+    return _model_bytes(shape, gaussians(shape[1], shape[2], config), config)
+
+
+@cache
+def _model_bytes(shape: tuple[int, int, int], count: int, config: FitConfig) -> int:
+    import torch
+
+    from napari_emgauss.model import GaussianModel
+
+    # On the device "meta" tensors have a shape and no content.
+    with torch.device("meta"):
+        model = GaussianModel(config.model_config(), np.linspace(0.0, 1.0, shape[0]), shape[1:], count)
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def label_count(
+    z_nm: NDArray[np.float64] | Sequence[float], pixel_size_nm: tuple[float, float], config: FitConfig
+) -> int:
+    """Pseudo-labels that a prior makes for a tile."""
+    from napari_emgauss.fit._labels import label_depths
+
+    if config.prior == "ema" or not config.teacher_student:
+        return 0
+    depths = label_depths(np.asarray(z_nm, dtype=np.float64), float(np.mean(pixel_size_nm)), config.labels_per_gap)
+    return len(depths.z_nm)
+
+
+def _sizes(plan: TilePlan) -> dict[tuple[int, int], int]:
+    """How many rectangles of each size there are in one depth window."""
+    found: dict[tuple[int, int], int] = {}
+    for rows in plan.rows:
+        for columns in plan.columns:
+            key = (len(rows), len(columns))
+            found[key] = found.get(key, 0) + 1
+    return found

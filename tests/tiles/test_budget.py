@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from napari_emgauss import ConfigError, FitConfig, run_fit, stack_from_array
+from napari_emgauss.tiles import TileSize, cut, estimate, parse_memory, plan_tiles
+from napari_emgauss.tiles._estimate import label_count, model_bytes, tile_memory_bytes, tile_seconds
+
+Z_NM = np.arange(40) * 40.0
+SHAPE = (40, 1500, 1100)
+PIXEL_NM = (8.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("8GB", 8 * 10**9),
+        ("500 mb", 500 * 10**6),
+        ("1.5GiB", 3 * 2**29),
+        ("2g", 2 * 10**9),
+        ("4096", 4096),
+        ("1T", 10**12),
+    ],
+)
+def test_amounts_of_memory(text: str, count: int) -> None:
+    assert parse_memory(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "8 GBB", "-1GB", "0", "eight"])
+def test_what_is_no_amount_of_memory(text: str) -> None:
+    with pytest.raises(ConfigError, match="no amount of memory"):
+        parse_memory(text)
+
+
+def test_without_a_budget_tiles_have_the_preferred_size(quick_config: FitConfig) -> None:
+    plan = plan_tiles(SHAPE, Z_NM, PIXEL_NM, quick_config)
+    assert plan.size == TileSize()
+    assert plan.grid == (2, 3, 3)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("megabytes", [600, 1000, 4000])
+def test_a_plan_keeps_within_its_budget(quick_config: FitConfig, megabytes: int, workers: int) -> None:
+    config = replace(quick_config, field="spline", pixels_per_gaussian=4.0)
+    if megabytes < 2500 and workers == 4:
+        with pytest.raises(ConfigError, match=f"{megabytes / 1000:.3g} GB is too little for 4 workers"):
+            plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, memory_bytes=megabytes * 10**6, workers=workers)
+        return
+    plan = plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, memory_bytes=megabytes * 10**6, workers=workers)
+    told = estimate(plan, Z_NM, PIXEL_NM, config, workers=workers)
+    assert told.memory_bytes <= megabytes * 10**6
+    roomier = estimate(plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, workers=workers), Z_NM, PIXEL_NM, config)
+    assert told.tiles >= roomier.tiles
+
+
+def test_there_are_tiles_for_all_workers(quick_config: FitConfig) -> None:
+    assert len(plan_tiles((9, 500, 300), Z_NM[:9], PIXEL_NM, quick_config)) == 1
+    assert len(plan_tiles((9, 500, 300), Z_NM[:9], PIXEL_NM, quick_config, workers=4)) >= 4
+
+
+def test_an_estimate_by_hand(quick_config: FitConfig) -> None:
+    config = replace(quick_config, pixels_per_gaussian=8.0, growth=1.0, field="spline", knots_per_gap=1)
+    plan = cut((7, 140, 70), Z_NM[:7], TileSize(70, 8, 4, 2))
+    told = estimate(plan, Z_NM[:7], PIXEL_NM, config, dtype="uint16", workers=2)
+    assert (told.tiles, told.grid, told.tile_shape) == (6, (3, 2, 1), (4, 78, 70))
+    assert told.overhead == pytest.approx((4 + 3 + 4) / 7 * (78 + 78) / 140)
+    # Float32: x, y, two scales, rotation, opacity, grey; 5 deltas at each of the window's slices.
+    count = round(78 * 70 / 8)
+    per_window = [4 * count * (7 + 5 * slices) for slices in (4, 3, 4)]
+    assert told.disk_bytes == 2 * sum(per_window)
+    assert told.isotropic_bytes == 31 * 140 * 70 * 2  # 240 nm in steps of 8
+    alone = estimate(plan, Z_NM[:7], PIXEL_NM, config)
+    assert told.seconds == pytest.approx(alone.seconds / 2)
+    assert estimate(plan, Z_NM[:7], PIXEL_NM, config, slowness=3).seconds == pytest.approx(3 * alone.seconds)
+    assert alone.memory_bytes == alone.tile_memory_bytes == told.tile_memory_bytes < told.memory_bytes / 2
+
+
+@pytest.mark.parametrize("field", ["spline", "grid", "mlp"])
+def test_the_size_of_a_model_is_that_of_its_file(quick_config: FitConfig, field: str, tmp_path: object) -> None:
+    config = replace(quick_config, field=field, growth=1.0, pixels_per_gaussian=10.0, mlp_width=16)
+    grey = np.random.default_rng(0).integers(0, 255, (4, 50, 40), dtype=np.uint8)
+    model = run_fit(stack_from_array(grey, (40, 8, 8)), config)
+    assert model_bytes((4, 50, 40), config) == sum(parameter.nbytes for parameter in model.parameters())
+
+
+def test_labels_are_counted_as_the_fit_asks_for_them(quick_config: FitConfig) -> None:
+    assert label_count([0.0, 40.0, 80.0], PIXEL_NM, quick_config) == 8  # at every pixel size inside a gap
+    assert label_count([0.0, 40.0, 80.0], PIXEL_NM, replace(quick_config, prior="ema")) == 0
+
+
+def test_larger_tiles_and_longer_fits_take_more(quick_config: FitConfig) -> None:
+    small, large = (8, 128, 128), (8, 256, 256)
+    memory = [tile_memory_bytes(shape, Z_NM, PIXEL_NM, quick_config) for shape in (small, large)]
+    assert memory[0] < memory[1]
+    seconds = [tile_seconds(shape, Z_NM[:8], PIXEL_NM, quick_config) for shape in (small, large)]
+    longer = tile_seconds(small, Z_NM[:8], PIXEL_NM, replace(quick_config, iterations_scale=2.0))
+    assert seconds[0] < seconds[1] and seconds[0] < longer
