@@ -7,25 +7,63 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from qtpy.QtCore import QCoreApplication, QEventLoop, QThread
-from superqt.utils import create_worker
+from qtpy.compat import isalive
+from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, Qt, QThread, Signal
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 Result = TypeVar("Result")
 
 
+class _Courier(QObject):
+    """Carries calls into the window's thread; lives as long as the application."""
+
+    sent = Signal(object)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+
+    def _deliver(self, call: Callable[[], Any]) -> None:
+        call()
+
+
+def _courier() -> _Courier:
+    app = QCoreApplication.instance()
+    found = app.findChild(_Courier)
+    return found if found is not None else _Courier(app)
+
+
 def in_background(
+    owner: QObject,
     work: Callable[[], Result],
     on_result: Callable[[Result], Any],
     on_error: Callable[[Exception], Any] | None = None,
-) -> Any:
-    """Run ``work()`` in a thread, then ``on_result(answer)`` or ``on_error(exception)`` in the window's."""
-    # Errors go to on_error; without it they are only logged, as nobody asked for this work.
-    worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-    worker.returned.connect(on_result)
-    worker.errored.connect(on_error or (lambda error: LOGGER.warning("%s", error)))
-    worker.start()
-    return worker
+) -> None:
+    """Run ``work()`` in a thread, then ``on_result(answer)`` or ``on_error(exception)`` in the window's.
+
+    Nothing is delivered when ``owner`` has gone by then; and nothing waits for the work when napari closes, so it must
+    be work that may be cut short.
+    """
+    courier = _courier()
+
+    def deliver(call: Callable[[], Any]) -> None:
+        try:
+            courier.sent.emit(lambda: call() if isalive(owner) else None)
+        except RuntimeError:
+            return  # the application has gone
+
+    def run() -> None:
+        try:
+            answer = work()
+        except Exception as error:
+            failure = error  # the name of an except clause ends with it
+            LOGGER.info("Background work failed: %s", failure)
+            if on_error is not None:
+                deliver(lambda: on_error(failure))
+        else:
+            deliver(lambda: on_result(answer))
+
+    threading.Thread(target=run, name="emgauss-background", daemon=True).start()
 
 
 def wait_responsively(work: Callable[[], Result]) -> Result:

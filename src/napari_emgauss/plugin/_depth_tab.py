@@ -228,7 +228,7 @@ class DepthTab(Page):
             self.save_button.setEnabled(True)
             self.where.tell(f"Saved {where.name}.")
 
-        in_background(lambda: record.model.save(target), saved, failed)
+        in_background(self, lambda: record.model.save(target), saved, failed)
 
 
 def is_continuous(layer: Any) -> bool:

@@ -37,8 +37,9 @@ class EmgaussDock(QWidget):
         session_log()
         self._viewer: Any = napari_viewer
         self._open = True
-        service: RenderService = render_service()
-        self.fit = FitTab(napari_viewer, service)
+        self._service: RenderService = render_service()
+        self._service.add_user(self)
+        self.fit = FitTab(napari_viewer, self._service)
         self.depth = DepthTab(napari_viewer)
         self.quality = QualityTab(napari_viewer, self.fit)
         self.export = ExportTab(napari_viewer)
@@ -67,8 +68,8 @@ class EmgaussDock(QWidget):
         self.fit.layer_added.connect(self._on_layer_added)
         bind_shortcuts(napari_viewer, self.depth.control)
         # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
-        in_background(service.warm_up, lambda info: None)
-        in_background(_import_pyqtgraph, lambda nothing: None)
+        in_background(self, self._service.warm_up, lambda info: None)
+        in_background(self, _import_pyqtgraph, lambda nothing: None)
         self._watch_window()
 
     def reset_choices(self, event: Any = None) -> None:
@@ -90,6 +91,7 @@ class EmgaussDock(QWidget):
         unbind_shortcuts(self._viewer, self.depth.control)
         for tab in (self.fit, self.depth, self.quality, self.export):
             tab.disconnect_viewer()
+        self._service.remove_user(self)
 
     def event(self, event: QEvent | None) -> bool:
         """A widget that is deleted (its dock was closed, or the window) ends its work first."""

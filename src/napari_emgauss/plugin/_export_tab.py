@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_emgauss._errors import EmgaussError
 
+from ._background import in_background
 from ._continuous_layer import record_of
 from ._depth_tab import is_continuous
 from ._export_child import ExportRequest, export_in_child
@@ -310,7 +311,6 @@ class ExportTab(Page):
             self._add_written(path)
 
     def _add_written(self, path: str) -> None:
-        from ._background import in_background
         from ._stack_form import read_for_layer
 
         if FORMATS[self.format.currentText()][0] == "ome-zarr":
@@ -320,9 +320,11 @@ class ExportTab(Page):
         def failed(error: Exception) -> None:
             show_error(f"{Path(path).name} was written, but cannot be opened here: {error}")
 
-        in_background(
-            lambda: read_for_layer(path), lambda opened: self._viewer.add_image(opened[0], **opened[1]), failed
-        )
+        def show(opened: tuple[Any, dict[str, Any]]) -> None:
+            data, keywords = opened
+            self._viewer.add_image(data, **keywords)
+
+        in_background(self, lambda: read_for_layer(path), show, failed)
 
     def _end(self, text: str) -> None:
         self._show_running(False)

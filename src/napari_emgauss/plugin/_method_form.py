@@ -115,7 +115,7 @@ class MethodForm(QWidget):
                 self.device_note.tell(str(error), theme_colours(self._viewer).error)
                 self._show_cost()
 
-        in_background(lambda: self._service.describe_device(device), show, refuse)
+        in_background(self, lambda: self._service.describe_device(device), show, refuse)
 
     def _show_cost(self) -> None:
         if self._shape is None or self.device_info is None:

@@ -83,10 +83,10 @@ class ThemedPlot(QWidget):
         self._plot.setLogMode(y=self._logarithmic)
         item = self._plot.plotItem
         item.hideButtons()
-        # Above the lines, not on them.
+        # Below the axis, not on the lines.
         legend = pyqtgraph.LegendItem(offset=None, colCount=3, labelTextSize="8pt", verSpacing=-6)
         item.legend = legend
-        item.layout.addItem(legend, 0, 1)
+        item.layout.addItem(legend, 4, 1)
         for side, title in self._titles.items():
             axis = item.getAxis(side)
             axis.enableAutoSIPrefix(False)  # 5000 nm, not "5 (x1000)"

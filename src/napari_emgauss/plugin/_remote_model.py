@@ -60,6 +60,7 @@ class RemoteModel:
         self._recent: OrderedDict[_Box, None] = OrderedDict()
         self._lock = threading.Lock()
         self._watch(self._path)
+        service.add_user(self)
 
     @classmethod
     def open(cls, service: RenderService, path: str | Path, *, temporary: bool = False) -> RemoteModel:
@@ -191,6 +192,7 @@ def _forget(service: RenderService, paths: list[Path], temporary: bool) -> None:
             if temporary:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+        service.close_if_idle()
 
     if threading.current_thread() is threading.main_thread():
         threading.Thread(target=forget, daemon=True).start()

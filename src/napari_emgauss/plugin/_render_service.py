@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -81,7 +82,9 @@ class RenderService:
         self._connection: Any = None
         self._warm = threading.Event()
         self._device_info: DeviceInfo | None = None
-        atexit.register(self.close)
+        self._ending = False
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        atexit.register(self._end)
 
     @property
     def pid(self) -> int | None:
@@ -131,6 +134,25 @@ class RenderService:
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def add_user(self, user: Any) -> None:
+        """Keep the process for ``user``: a model, a widget."""
+        self._users.add(user)
+
+    def remove_user(self, user: Any) -> None:
+        """``user`` needs it no more; when nobody does, the process ends and frees its GPU memory."""
+        self._users.discard(user)
+        self.close_if_idle()
+
+    def close_if_idle(self) -> None:
+        """End the process, in the background, when it has no users."""
+        if not self._users and self._process is not None:
+            threading.Thread(target=self.close, name="close-emgauss-render", daemon=True).start()
+
+    def _end(self) -> None:
+        """Napari ends: end the process, and start no other for a thread that still waits."""
+        self._ending = True
+        self.close()
+
     def close(self) -> None:
         """End the process. A later request starts a new one."""
         process, self._process = self._process, None
@@ -139,7 +161,7 @@ class RenderService:
             return
         with contextlib.suppress(OSError):
             self._connection.close()
-        process.join(0.5)
+        process.join(0.3)
         if process.is_alive():
             process.terminate()
             process.join(1)
@@ -161,6 +183,8 @@ class RenderService:
         """One request, one answer. A renderer that died is started again once."""
         with self._turn.take():
             for attempt in (1, 2):
+                if self._ending:
+                    raise ChildFailedError("napari is closing.")
                 if self._process is None or not self._process.is_alive():
                     self._warm.clear()
                     self._start()
@@ -168,6 +192,8 @@ class RenderService:
                     answer = self._exchange(request)
                     break
                 except (EOFError, OSError) as error:
+                    if self._ending:
+                        raise ChildFailedError("napari is closing.") from None
                     LOGGER.warning("The rendering process ended (request %s, attempt %d).", request[0], attempt)
                     self.close()
                     if attempt == 2:

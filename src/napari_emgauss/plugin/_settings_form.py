@@ -8,7 +8,17 @@ import re
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QLineEdit,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ._form import form_layout
 
@@ -85,6 +95,9 @@ class SettingsForm(QWidget):
             widget.setToolTip(f"<qt>{notes.get(item.name, item.name.replace('_', ' '))}</qt>")
             self._fields[item.name] = widget
             _on_change(widget, self._tell)
+            # Narrow, or these fields would decide the width of the whole dock.
+            widget.setMinimumWidth(70)
+            widget.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             self._form.addRow(item.name.replace("_", " "), widget)
             self._form.labelForField(widget).setToolTip(widget.toolTip())
 

@@ -104,7 +104,7 @@ class StackForm(QWidget):
             return
         self.open_button.setEnabled(False)
         self.note.tell(f"Opening {Path(path).name}…")
-        in_background(lambda: read_for_layer(path), self._add_stack, self._open_failed)
+        in_background(self, lambda: read_for_layer(path), self._add_stack, self._open_failed)
 
     def _ask_for_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a stack or a model", "", FILE_FILTER)
@@ -143,7 +143,7 @@ class StackForm(QWidget):
             if layer is self.layer:
                 self._show_size()
 
-        in_background(lambda: read_file_voxel_size(path), apply)
+        in_background(self, lambda: read_file_voxel_size(path), apply)
 
     def _on_layer(self, layer: Any) -> None:
         self._watch(layer)
