@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_emgauss.evaluate import evaluate, score
     from napari_emgauss.fit import FitConfig, FitUpdate, fit, preset, preset_names, run_fit
     from napari_emgauss.priors import get_prior, prior_names
-    from napari_emgauss.render import EmgaussModel, available_backends, choose_backend, load, splat
+    from napari_emgauss.render import EmgaussModel, available_backends, choose_backend, splat
     from napari_emgauss.stack import (
         Normalisation,
         PhantomConfig,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         sample_truth,
         stack_from_array,
     )
+    from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, fit_tiles, load
+    from napari_emgauss.tiles import RunOptions, TiledModel, fit_tiles, load, run_fit_tiles
     from napari_emgauss.volume import LazyVolume, export, isotropic_depths
 
 __all__ = [
@@ -60,9 +62,12 @@ __all__ = [
     "Normalisation",
     "PhantomConfig",
     "PriorError",
+    "RunOptions",
     "Stack",
     "StackError",
     "StackFileError",
+    "TileSize",
+    "TiledModel",
     "VoxelSizeError",
     "__version__",
     "available_backends",
@@ -70,6 +75,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "fit_tiles",
     "get_prior",
     "isotropic_depths",
     "load",
@@ -78,6 +84,7 @@ __all__ = [
     "prior_names",
     "read_stack",
     "run_fit",
+    "run_fit_tiles",
     "sample_stack",
     "sample_truth",
     "score",
@@ -108,9 +115,11 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
         "sample_truth",
         "stack_from_array",
     ),
-    "render": ("EmgaussModel", "available_backends", "choose_backend", "load", "splat"),
+    "render": ("EmgaussModel", "available_backends", "choose_backend", "splat"),
     "priors": ("get_prior", "prior_names"),
     "fit": ("FitConfig", "FitUpdate", "fit", "preset", "preset_names", "run_fit"),
+    "tiles": ("RunOptions", "TileSize", "TiledModel", "fit_tiles", "load"),
+    "tiles": ("RunOptions", "TiledModel", "fit_tiles", "load", "run_fit_tiles"),
     "volume": ("LazyVolume", "export", "isotropic_depths"),
     "evaluate": ("evaluate", "score"),
 }
