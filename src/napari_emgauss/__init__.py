@@ -43,8 +43,7 @@ if TYPE_CHECKING:
         sample_truth,
         stack_from_array,
     )
-    from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, fit_tiles, load
-    from napari_emgauss.tiles import RunOptions, TiledModel, fit_tiles, load, run_fit_tiles
+    from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, fit_tiles, load, run_fit_tiles
     from napari_emgauss.volume import LazyVolume, export, isotropic_depths
 
 __all__ = [
@@ -118,8 +117,7 @@ _ORIGINS: dict[str, tuple[str, ...]] = {
     "render": ("EmgaussModel", "available_backends", "choose_backend", "splat"),
     "priors": ("get_prior", "prior_names"),
     "fit": ("FitConfig", "FitUpdate", "fit", "preset", "preset_names", "run_fit"),
-    "tiles": ("RunOptions", "TileSize", "TiledModel", "fit_tiles", "load"),
-    "tiles": ("RunOptions", "TiledModel", "fit_tiles", "load", "run_fit_tiles"),
+    "tiles": ("RunOptions", "TileSize", "TiledModel", "fit_tiles", "load", "run_fit_tiles"),
     "volume": ("LazyVolume", "export", "isotropic_depths"),
     "evaluate": ("evaluate", "score"),
 }
