@@ -50,13 +50,15 @@ def describe() -> dict[str, Any]:
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
         "versions": _versions(),
+        "commit": _commit(),
     }
 
 
 def result(name: str, rows: list[dict[str, Any]], *, notes: str = "", **extra: Any) -> dict[str, Any]:
     """A benchmark's result in the common form; ``extra`` is kept at the top level."""
-    # argv without the folder of the script: the file names a command, not a place on somebody's disk.
-    command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    # Names without their folders: the file names a command, not a place on somebody's disk.
+    options = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    command = ["python", f"benchmarks/{Path(sys.argv[0]).name}", *options]
     return {
         "benchmark": name,
         "machine": describe(),
@@ -154,6 +156,13 @@ def _memory_gb() -> float | None:
 def _gpu_name() -> str | None:
     text = _output_of("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return text.splitlines()[0].strip() if text else None
+
+
+def _commit() -> str | None:
+    """The commit measured; a plus says that files were changed since."""
+    commit = _output_of("git", "-C", str(HERE), "rev-parse", "--short", "HEAD")
+    changed = _output_of("git", "-C", str(HERE), "status", "--porcelain", "--untracked-files=no", "--", "../src")
+    return f"{commit}+" if commit and changed else commit
 
 
 def _output_of(*command: str) -> str | None:

@@ -39,6 +39,7 @@ def evaluate(
     config: FitConfig | str | None = None,
     reconstructions: Mapping[str, NDArray[Any]] | None = None,
     on_progress: ProgressCallback | None = None,
+    on_result: Callable[[MethodResult], None] | None = None,
 ) -> EvaluationResult:
     """Keep every ``factor``-th slice of an isotropic volume, reconstruct the others and compare with the truth.
 
@@ -67,6 +68,8 @@ def evaluate(
         truth's from the first to the last kept one.
     on_progress : callable, optional
         Gets :class:`EvaluationProgress`; may raise to stop.
+    on_result : callable, optional
+        Gets the result of each method as soon as there is one.
 
     Returns
     -------
@@ -102,6 +105,8 @@ def evaluate(
             peak_gpu_memory_mb=memory.gpu_peak_mb,
             about=about,
         )
+        if on_result is not None:
+            on_result(results[name])
     for name, values in given.items():
         if np.shape(values) != thinned.truth.shape:
             raise ConfigError(
@@ -110,6 +115,8 @@ def evaluate(
             )
         images = thinned.stack.normalisation.to_unit(np.asarray(values))
         results[name] = scorer.score(name, images, _within(shares, name, 0.0, 1.0))
+        if on_result is not None:
+            on_result(results[name])
     shares.finish()
     return EvaluationResult(
         volume=volume.name,

@@ -28,7 +28,10 @@ _EXPECTED_WORK = {"flow": 20.0, "flow+blur": 20.0, "ensemble": 20.0, "self": 300
 
 
 def method_names() -> tuple[str, ...]:
-    """Every method there is: priors that can stand alone, then ``emgauss``."""
+    """Every method there is: priors that can stand alone, then ``emgauss``.
+
+    ``emgauss:PRESET`` is a method, too: a fit with that preset, to compare several.
+    """
     return (*prior_names(), EMGAUSS)
 
 
@@ -44,7 +47,11 @@ def check_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
         return (*CLASSICAL_METHODS, EMGAUSS)
     known = method_names()
     for name in methods:
-        if name not in known:
+        if name.startswith(f"{EMGAUSS}:"):
+            from napari_emgauss.fit import preset
+
+            preset(name.partition(":")[2])  # refuses what does not exist
+        elif name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise ConfigError(f"There is no method '{name}'{hint} Choose from {', '.join(known)}.")
@@ -53,7 +60,7 @@ def check_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
 
 def expected_work(method: str) -> float:
     """Work of a method beside others, for a progress bar."""
-    return _EXPECTED_WORK.get(method, 1.0)
+    return _EXPECTED_WORK.get(method.partition(":")[0], 1.0)
 
 
 def reconstruct(
@@ -85,8 +92,9 @@ def reconstruct(
     about : dict
         What the method says of itself, such as the prior that a fit chose.
     """
-    if method == EMGAUSS:
-        return _fitted(stack, z_nm, config, on_progress)
+    name, _, preset_name = method.partition(":")
+    if name == EMGAUSS:
+        return _fitted(stack, z_nm, _with_preset(config, preset_name), on_progress)
     observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
 
     def tell(progress: PriorProgress) -> None:
@@ -101,11 +109,10 @@ def reconstruct(
 
 
 def _fitted(
-    stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, on_progress: Callable[[float, str], None]
+    stack: Stack, z_nm: NDArray[np.float64], settings: FitConfig, on_progress: Callable[[float, str], None]
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    from napari_emgauss.fit import fit, preset
+    from napari_emgauss.fit import fit
 
-    settings = preset("default") if config is None else config
     last = None
     for update in fit(stack, settings):
         last = update
@@ -126,6 +133,10 @@ def _fitted(
     return images, about
 
 
-def seeded(config: FitConfig, seed: int) -> FitConfig:
-    """The same settings with another seed."""
-    return replace(config, seed=seed)
+def _with_preset(config: FitConfig | None, name: str) -> FitConfig:
+    """The settings of a fit: as given, or a preset's with the seed and device of those given."""
+    from napari_emgauss.fit import preset
+
+    if not name:
+        return preset("default") if config is None else config
+    return preset(name) if config is None else replace(preset(name), seed=config.seed, device=config.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +163,7 @@ def score(
     methods: Sequence[str] | None = None,
     config: FitConfig | str | None = None,
     on_progress: ProgressCallback | None = None,
+    on_result: Callable[[HiddenScores], None] | None = None,
 ) -> ScoreResult:
     """Hide every second slice of a stack, reconstruct it from the others, and score each method.
 
@@ -179,6 +180,8 @@ def score(
         Settings or preset of ``emgauss``; preset ``fast`` by default.
     on_progress : callable, optional
         Gets :class:`EvaluationProgress`; may raise to stop.
+    on_result : callable, optional
+        Gets the scores of each method as soon as there are any.
 
     Returns
     -------
@@ -219,6 +222,8 @@ def score(
         seconds = time.perf_counter() - started
         each = tuple(compare(image, there) for image, there in zip(images, truth, strict=True))
         scores[name] = HiddenScores(name, mean_scores(each), each, seconds, about)
+        if on_result is not None:
+            on_result(scores[name])
     shares.finish()
     return ScoreResult(
         stack=stack.name,
