@@ -19,7 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from napari_emgauss.render._formula import MAX_ALPHA, MIN_ALPHA
+from napari_emgauss.render._formula import EXHAUSTED, MAX_ALPHA, MIN_ALPHA
 from napari_emgauss.render._lanes import COUNT, both, choose, load, spread, steps, store, total
 
 GEOMETRY = 8
@@ -29,8 +29,11 @@ _ZERO = np.float32(0)
 _HALF = np.float32(0.5)
 _ONE = np.float32(1)
 _MAX_ALPHA = np.float32(MAX_ALPHA)
-_EXHAUSTED = np.float32(1e-30)
-"""A pixel that lets less than this through takes no more splats: one step further and float32 could not divide back."""
+_EXHAUSTED = np.float32(EXHAUSTED)
+
+
+uncached: list[str] = []
+"""Kernels that are compiled anew in every process."""
 
 # Fused multiply-add is all that is allowed: infinities and NaN must keep their meaning in comparisons.
 _inlined = numba.njit(nogil=True, fastmath={"contract"})
@@ -41,6 +44,7 @@ def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         return numba.njit(nogil=True, cache=True, fastmath={"contract"})(function)
     except RuntimeError:  # numba found no place for its cache
+        uncached.append(function.__name__)
         return _inlined(function)
 
 

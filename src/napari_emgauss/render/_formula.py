@@ -12,3 +12,6 @@ MAX_ALPHA = 0.99
 
 MIN_ALPHA = 1.0 / 255.0
 """A splat that adds less than this to a pixel is left out there."""
+
+EXHAUSTED = 1e-30
+"""A pixel that lets less than this through takes no more splats: one step further and float32 could not divide back."""

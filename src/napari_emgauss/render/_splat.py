@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from napari_emgauss._errors import BackendError, ConfigError
-from napari_emgauss.render._backends import BackendName, backend_for
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.render._backends import BackendName, backend_for, renderer
 
 Backend = BackendName | Literal["auto"]
 
@@ -90,18 +90,8 @@ def splat(
                 f"{name} is {tensor.dtype} on {tensor.device} but means is {means.dtype} on {means.device}: "
                 "bring them to one dtype and device."
             )
-    name = backend_for(means.device, means.dtype, backend)
-    inputs = (means, conics, opacities, values, (height, width), background)
-    if name == "cpu":
-        from napari_emgauss.render._cpu import splat_cpu
-
-        image = splat_cpu(*inputs)
-    elif name == "reference":
-        from napari_emgauss.render._reference import splat_reference
-
-        image = splat_reference(*inputs)
-    else:
-        raise BackendError(f"There is no renderer called {name!r}.")
+    chosen = backend_for(means.device, means.dtype, backend)
+    image = renderer(chosen)(means, conics, opacities, values, (height, width), background)
     return image[0] if single else image
 
 
