@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._array import stack_from_array
+    from ._damage import SliceReport, find_damage, suggested_skip
     from ._phantom import PhantomConfig, sample_stack, sample_truth
     from ._read import read_stack, read_voxel_size, readable_suffixes
+    from ._skip import parse_slices
     from ._slices import LazySlices
     from ._stack import Normalisation, SliceSource, Stack
     from ._voxel_size import VoxelSize, to_nm
@@ -18,9 +20,12 @@ _HOMES = {
     "LazySlices": "_slices",
     "Normalisation": "_stack",
     "PhantomConfig": "_phantom",
+    "SliceReport": "_damage",
     "SliceSource": "_stack",
     "Stack": "_stack",
     "VoxelSize": "_voxel_size",
+    "find_damage": "_damage",
+    "parse_slices": "_skip",
     "read_stack": "_read",
     "read_voxel_size": "_read",
     "read_z_positions": "_z_positions",
@@ -28,6 +33,7 @@ _HOMES = {
     "sample_stack": "_phantom",
     "sample_truth": "_phantom",
     "stack_from_array": "_array",
+    "suggested_skip": "_damage",
     "to_nm": "_voxel_size",
     "z_from_thickness": "_z_positions",
 }
@@ -36,9 +42,12 @@ __all__ = [
     "LazySlices",
     "Normalisation",
     "PhantomConfig",
+    "SliceReport",
     "SliceSource",
     "Stack",
     "VoxelSize",
+    "find_damage",
+    "parse_slices",
     "read_stack",
     "read_voxel_size",
     "read_z_positions",
@@ -46,6 +55,7 @@ __all__ = [
     "sample_stack",
     "sample_truth",
     "stack_from_array",
+    "suggested_skip",
     "to_nm",
     "z_from_thickness",
 ]

@@ -1,0 +1,90 @@
+"""Damage is found, named and never invented."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from napari_emgauss.stack import find_damage, stack_from_array, suggested_skip
+
+
+def tissue(count: int = 24) -> NDArray[np.float64]:
+    """Smooth random structure that changes slowly along z, with noise."""
+    rng = np.random.default_rng(6)
+    cloud = gaussian_filter(rng.standard_normal((count, 70, 80)), (2.5, 2, 2))
+    cloud = 128 + 35 * cloud / cloud.std() + 4 * rng.standard_normal(cloud.shape)
+    return np.clip(cloud, 5, 250)
+
+
+def reports(values: NDArray[np.float64], dtype: str = "uint8") -> list[tuple[int, str, str]]:
+    stack = stack_from_array(values.astype(dtype), (40, 4, 4), allow_damaged=True)
+    return [(r.index, r.state, r.reasons[0]) for r in find_damage(stack) if r.state != "good"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_good_stack_has_no_reports(dtype: str) -> None:
+    assert reports(tissue(), dtype) == []
+
+
+def test_drift_is_no_damage() -> None:
+    drift = np.linspace(0.8, 1.2, 24)[:, None, None]
+    assert reports(np.clip(tissue() * drift, 0, 255)) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "state", "reason"),
+    [
+        (lambda v, k: np.zeros_like(v[k]), "bad", "is black: 100% of its pixels"),
+        (lambda v, k: np.full_like(v[k], 255), "bad", "is white: 100% of its pixels"),
+        (lambda v, k: np.full_like(v[k], 99), "bad", "is empty: 100% of its pixels"),
+        (lambda v, k: v[k - 1], "bad", "is a copy of slice 9"),
+        (lambda v, k: gaussian_filter(v[k], 4), "bad", "is blurred: "),
+        (lambda v, k: v[k][::-1, ::-1], "bad", "is unlike its neighbours: correlation"),
+        (lambda v, k: np.clip(v[k] * 1.6 + 20, 0, 255), "suspect", "is partly saturated: "),
+        (lambda v, k: v[k] * 0.5, "suspect", "is darker than the others"),
+        (lambda v, k: np.where(np.arange(80) < 50, 0, v[k]), "bad", "is partly empty: 6"),
+    ],
+)
+def test_each_kind_of_damage(damage: object, state: str, reason: str) -> None:
+    values = tissue()
+    values[10] = damage(values, 10)  # type: ignore[operator]
+    found = reports(values)
+    assert [index for index, _, _ in found] == [10]
+    assert found[0][1] == state
+    everything = find_damage(stack_from_array(values.astype("uint8"), (40, 4, 4), allow_damaged=True))[10].reasons
+    assert any(text.startswith(reason) for text in everything), everything
+
+
+def test_nan() -> None:
+    values = tissue()
+    values[10, 3, 4] = np.nan
+    assert reports(values, "float32") == [(10, "bad", "holds NaN or infinite values")]
+
+
+def test_suggestion_lists_the_bad_ones() -> None:
+    values = tissue()
+    values[4], values[15], values[20] = 0, values[14], values[20] * 0.5
+    found = find_damage(stack_from_array(values.astype("uint8"), (40, 4, 4), allow_damaged=True))
+    assert suggested_skip(found) == [4, 15]
+    assert found[20].state == "suspect"
+    assert found[4].z_nm == 160
+
+
+def test_progress_may_stop_it() -> None:
+    told: list[float] = []
+    find_damage(stack_from_array(tissue().astype("uint8"), (40, 4, 4)), on_progress=told.append)
+    assert told[-1] == 1.0
+    assert len(told) == 24
+
+    def stop(part: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_damage(stack_from_array(tissue().astype("uint8"), (40, 4, 4)), on_progress=stop)
+
+
+def test_three_slices_are_enough() -> None:
+    values = tissue()[:3]
+    assert reports(values) == []
