@@ -198,13 +198,8 @@ def _similarity(looks: _Looks) -> NDArray[np.float64]:
 
 
 def _look(stack: Stack, on_progress: Callable[[float], None] | None) -> _Looks:
-    count, height, width = stack.shape
-    looks = _Looks(
-        np.ones(count, bool),
-        *(np.zeros(count) for _ in range(5)),
-        np.full(count - 1, np.nan),
-        np.zeros(count - 1, bool),
-    )
+    count = stack.shape[0]
+    looks = _Looks(count)
     before: tuple[NDArray[np.float32], bytes] | None = None
     for index in range(count):
         values = np.asarray(stack.slices[index])
