@@ -71,6 +71,37 @@ def add_fit(commands: Commands) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     _add_stack_options(parser)
     _add_fit_options(parser)
+    _add_tile_options(parser)
+
+
+def _add_tile_options(parser: argparse.ArgumentParser) -> None:
+    """How to cut a volume into tiles and who fits them: any of these makes MODEL a folder of tiles."""
+    group = parser.add_argument_group(
+        "tiles, for volumes larger than memory", "any of these makes MODEL a folder (default: STACK.emgauss)"
+    )
+    group.add_argument(
+        "--memory", metavar="AMOUNT", help="memory for the whole run, such as 8GB; decides the tiles' size"
+    )
+    group.add_argument("--workers", type=kinds.count, metavar="N", help="processes that fit tiles side by side")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="fit on the dask cluster at tcp://host:port instead")
+    group.add_argument("--tile", type=kinds.count, metavar="PIXELS", help="largest side of a tile, without halo")
+    group.add_argument("--halo", type=kinds.count, metavar="PIXELS", help="how far a tile reaches over its borders")
+    group.add_argument("--window", type=kinds.count, metavar="SLICES", help="most slices in a depth window")
+    group.add_argument("--overlap", type=kinds.count, metavar="SLICES", help="slices that depth windows share")
+
+
+def add_plan(commands: Commands) -> None:
+    """``emgauss plan``."""
+    parser = _command(
+        commands, "plan", "_tiles:run_plan_command", "tell the tiles, memory, disk and time of a fit before it starts"
+    )
+    parser.add_argument("stack", metavar="STACK", help="stack to be fitted")
+    parser.add_argument("--prior", help="what makes the pseudo-labels, as for 'emgauss fit'")
+    parser.add_argument("--measure", action="store_true", help="measure the speed of this machine first (some seconds)")
+    parser.add_argument("--json", action="store_true", help="print plan and estimate as JSON")
+    _add_stack_options(parser)
+    _add_fit_options(parser)
+    _add_tile_options(parser)
 
 
 def add_render(commands: Commands) -> None:
@@ -197,6 +228,7 @@ def add_doctor(commands: Commands) -> None:
 
 ALL: tuple[Callable[[Commands], None], ...] = (
     add_fit,
+    add_plan,
     add_render,
     add_export,
     add_evaluate,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError, FitError
 from napari_emgauss.cli._inputs import device_line, fit_config, has_fit_options, new_file, say, stack_from, stem
+from napari_emgauss.cli._tiles import has_tile_options, run_fit_in_tiles
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitUpdate
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 def run_fit_command(arguments: argparse.Namespace) -> int:
     """Fit, show progress, write the model; on Ctrl-C or a polite kill write a checkpoint and say where."""
+    if has_tile_options(arguments):
+        return run_fit_in_tiles(arguments, _Interruption())
     output = Path(arguments.output or f"{stem(Path(arguments.stack))}.safetensors")
     new_file(output, force=arguments.force)
     checkpoint = output.with_name(f"{stem(output)}.checkpoint.safetensors")

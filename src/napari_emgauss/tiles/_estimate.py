@@ -20,22 +20,23 @@ from napari_emgauss.fit import FitConfig
 
 from ._plan import TilePlan
 
-BASE_BYTES = 420 * 10**6
+BASE_BYTES = 460 * 10**6
 """A Python process with torch, numba and the compiled kernels."""
 COORDINATOR_BYTES = 450 * 10**6
 """The process that hands out tiles and writes them, beside the workers."""
-MODEL_COPIES = 6.0
-"""Student, teacher, the model to look at, gradients, and two moments of Adam."""
-BYTES_PER_VOXEL = 14.0
+MODEL_COPIES = 5.5
+"""Student, teacher, the model to look at, gradients, and two moments of Adam; not all at once."""
+BYTES_PER_VOXEL = 26.0
 """Slices as float32 and in the source's type, and what a prior keeps of them."""
-BYTES_PER_PIXEL = 400.0
+BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
 
-SECONDS_PER_ITERATION = 6e-3
-SECONDS_PER_ITERATION_AND_PIXEL = 1.0e-7
-SECONDS_PER_ITERATION_AND_GAUSSIAN = 1.0e-6
-SECONDS_PER_LABEL_PIXEL = 1.0e-6
-"""Of an iteration on one core, and of a pseudo-label: what the prior takes for each of its pixels."""
+SECONDS_PER_ITERATION = 3.3e-3
+SECONDS_PER_ITERATION_AND_PIXEL = 5.8e-8
+SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.6e-7
+"""Of an iteration on one core."""
+SECONDS_PER_LABEL_PIXEL = 2.1e-6
+"""What a prior with optical flow takes for each pixel of each pseudo-label; the others take less."""
 
 
 @dataclass(frozen=True)
@@ -218,3 +219,46 @@ def _sizes(plan: TilePlan) -> dict[tuple[int, int], int]:
             key = (len(rows), len(columns))
             found[key] = found.get(key, 0) + 1
     return found
+
+
+def measure_slowness() -> float:
+    """Time that this machine takes for a short fit, over what the constants say. Takes some seconds."""
+    import time
+
+    import torch
+
+    from napari_emgauss.fit import fit, preset
+    from napari_emgauss.stack import stack_from_array
+
+    side, iterations = 128, 60
+    y, x = np.mgrid[:side, :side]
+    grey = np.stack([128 + 90 * np.sin((x + 3 * k) / 5) * np.cos((y - k) / 7) for k in range(4)]).astype(np.uint8)
+    stack = stack_from_array(grey, (64.0, 8.0, 8.0))
+    config = preset(
+        "default",
+        prior="nearest",
+        device="cpu",
+        warm_up_iterations=0,
+        joint_iterations=10,
+        teacher_student_iterations=iterations,
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        first: tuple[float, int] | None = None
+        last = (0.0, 0)
+        for update in fit(stack, config):
+            last = (time.perf_counter(), update.iteration)
+            # The first iterations compile.
+            first = last if first is None and update.iteration >= 5 else first
+    finally:
+        torch.set_num_threads(threads)
+    begun = last if first is None else first
+    one = (last[0] - begun[0]) / max(1, last[1] - begun[1])
+    told = (
+        tile_seconds((4, side, side), stack.z_nm, stack.pixel_size_nm, config)
+        - SECONDS_PER_LABEL_PIXEL * label_count(stack.z_nm, stack.pixel_size_nm, config) * side * side
+    )
+    from napari_emgauss.fit._schedule import Schedule
+
+    return one / (told / Schedule(config).total)

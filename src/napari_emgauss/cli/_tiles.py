@@ -1,0 +1,193 @@
+"""``emgauss plan``, and ``emgauss fit`` of volumes larger than memory or one process: tiles."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.cli._inputs import fit_config, has_fit_options, say, stack_from, stem
+
+if TYPE_CHECKING:
+    from napari_emgauss.fit import FitConfig
+    from napari_emgauss.stack import Stack
+    from napari_emgauss.tiles import Estimate, TileSize, TilesUpdate
+
+_TILE_OPTIONS = ("memory", "workers", "scheduler", "tile", "halo", "window", "overlap")
+
+
+def has_tile_options(arguments: argparse.Namespace) -> bool:
+    """Whether the command line asks for tiles."""
+    return any(getattr(arguments, name, None) is not None for name in _TILE_OPTIONS)
+
+
+def run_plan_command(arguments: argparse.Namespace) -> int:
+    """Tell what a fit in tiles will take, before anything starts."""
+    from napari_emgauss.tiles import cut, estimate
+
+    stack = stack_from(arguments, arguments.stack)
+    config = fit_config(arguments, prior=arguments.prior)
+    workers = arguments.workers or 1
+    plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
+    slowness = 1.0
+    if arguments.measure:
+        from napari_emgauss.tiles._estimate import measure_slowness
+
+        say("Measuring the speed of this machine ...")
+        slowness = measure_slowness()
+    told = estimate(
+        plan,
+        stack.z_nm,
+        stack.pixel_size_nm,
+        config,
+        dtype=stack.normalisation.dtype,
+        workers=workers,
+        slowness=slowness,
+    )
+    if arguments.json:
+        print(json.dumps({"estimate": told.to_dict(), "workers": workers, "plan": plan.to_dict()}, indent=1))
+        return 0
+    for name, value in _rows(stack, told, workers, measured=arguments.measure):
+        print(f"{name:<18}{value}")
+    return 0
+
+
+def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
+    """Fit tile by tile into a folder, going on where an earlier run stopped.
+
+    ``interruption`` is entered for the time of the fit; its ``asked`` stops it, and its ``exit_code`` is then returned.
+    """
+    from napari_emgauss.tiles import RunOptions, fit_tiles
+    from napari_emgauss.tiles._index import is_tiled
+
+    folder = Path(arguments.output or f"{stem(Path(arguments.stack))}.emgauss")
+    if arguments.force:
+        _clear(folder)
+    going_on = is_tiled(folder)
+    path = Path(arguments.stack)
+    # Workers elsewhere do not start in the folder that this command was given in.
+    stack = stack_from(arguments, str(path.resolve() if arguments.scheduler is not None else path))
+    # A bare command goes on with the folder's own settings; given ones must agree with them.
+    own = going_on and arguments.prior is None and not has_fit_options(arguments)
+    config = None if own else fit_config(arguments, prior=arguments.prior)
+    sized = any(getattr(arguments, name) is not None for name in ("memory", "tile", "halo", "window", "overlap"))
+    if going_on and not sized:
+        size = None
+    else:
+        size = tile_size(arguments, stack, fit_config(arguments, prior=arguments.prior) if config is None else config)
+    options = RunOptions(workers=arguments.workers, scheduler=arguments.scheduler)
+    updates = fit_tiles(stack, config, folder=folder, size=size, options=options)
+    last: TilesUpdate | None = None
+    with interruption, _progress(quiet=arguments.quiet) as show, contextlib.closing(updates):  # type: ignore[type-var]
+        for update in updates:
+            last = update
+            show(update)
+            if interruption.asked and not update.finished:
+                break
+    if last is None or not last.finished:
+        done = 0 if last is None else last.tiles_done
+        say(f"\nInterrupted: {done} tiles are finished in '{folder}'. The same command goes on with the others.")
+        return int(interruption.exit_code)
+    say(
+        f"Wrote '{folder}' ({last.tiles_total} tiles, {last.model.gaussian_count:,} Gaussians, {last.elapsed_s:.0f} s)."
+    )
+    return 0
+
+
+def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) -> TileSize:
+    """The size of tiles that the command line asks for, within its memory."""
+    from dataclasses import replace
+
+    from napari_emgauss.tiles import TileSize, parse_memory
+    from napari_emgauss.tiles._budget import size_within
+
+    names = {"tile": "pixels", "halo": "halo_pixels", "window": "window_slices", "overlap": "overlap_slices"}
+    given = {key: getattr(arguments, name) for name, key in names.items() if getattr(arguments, name) is not None}
+    memory = None if arguments.memory is None else parse_memory(arguments.memory)
+    if arguments.tile is not None and memory is None:
+        return TileSize(**given)
+    return size_within(
+        stack.shape,
+        stack.z_nm,
+        stack.pixel_size_nm,
+        config,
+        memory_bytes=memory,
+        workers=arguments.workers or 1,
+        preferred=replace(TileSize(), **given),
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier run, unless somebody works on it."""
+    from napari_emgauss.tiles._index import is_tiled
+    from napari_emgauss.tiles._lock import exclusive
+
+    if not folder.exists():
+        return
+    if not is_tiled(folder):
+        raise ConfigError(f"'{folder}' is no folder of tiles; delete it yourself, or give another name.")
+    with exclusive(folder):
+        (folder / "index.json").unlink()
+    shutil.rmtree(folder)
+
+
+def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list[tuple[str, str]]:
+    depth, height, width = stack.shape
+    grid = " × ".join(str(n) for n in told.grid)
+    tile = " × ".join(str(n) for n in told.tile_shape)
+    where = (
+        "on this machine, as measured now" if measured else "on the machine of the benchmarks; --measure asks this one"
+    )
+    return [
+        ("stack", f"{depth} × {height} × {width} ({stack.normalisation.dtype})"),
+        ("tiles", f"{told.tiles} ({grid} along z, y, x), the largest {tile}"),
+        ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than there are"),
+        ("memory", f"{_bytes(told.memory_bytes)} ({_bytes(told.tile_memory_bytes)} for a tile, {workers} at once)"),
+        ("disk", f"{_bytes(told.disk_bytes)} for the model, {_bytes(told.isotropic_bytes)} for the isotropic volume"),
+        ("time", f"{_duration(told.seconds)} ({_duration(told.tile_seconds)} for a tile) {where}"),
+    ]
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e8 else f"{count / 1e6:.3g} MB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
+    """A bar on stderr for all tiles together, and a line for each that is finished."""
+    from tqdm import tqdm
+
+    on_terminal = sys.stderr.isatty()
+    bar = tqdm(
+        total=1.0,
+        disable=quiet,
+        ncols=None if on_terminal else 100,
+        dynamic_ncols=on_terminal,
+        mininterval=0.1 if on_terminal else 10,
+        desc="tiles",
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix}",
+    )
+
+    def show(update: TilesUpdate) -> None:
+        if update.text and not quiet and not update.finished:
+            bar.write(update.text, file=sys.stderr)
+        left = "" if update.eta_s is None else f", {_duration(update.eta_s)} left"
+        now = ", ".join(f"{tile.name} {tile.stage} {tile.fraction:.0%}" for tile in update.running[:2])
+        more = f" and {len(update.running) - 2} more" if len(update.running) > 2 else ""
+        bar.set_postfix_str(f"{update.tiles_done}/{update.tiles_total} {now}{more}{left}", refresh=False)
+        bar.update(update.fraction - bar.n)
+
+    with bar:
+        yield show

@@ -1,0 +1,101 @@
+"""``emgauss plan`` and ``emgauss fit`` in tiles, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_emgauss import Stack, TiledModel, load
+from napari_emgauss.cli import main
+
+QUICK = [
+    *("--prior", "linear", "--seed", "3", "--device", "cpu", "--quiet"),
+    *("--set", "warm_up_iterations=2", "--set", "joint_iterations=2", "--set", "teacher_student_iterations=3"),
+    *("--set", "pixels_per_gaussian=40.0"),
+]
+
+
+@pytest.fixture
+def file(small_stack: Stack, tmp_path: Path) -> str:
+    path = tmp_path / "waves.tif"
+    tifffile.imwrite(path, np.asarray(small_stack.slices), photometric="minisblack")
+    return str(path)
+
+
+VOXELS = ["--voxel-size", "40", "8", "8"]
+TILES = ["--tile", "70", "--halo", "8", "--window", "4", "--overlap", "2"]
+
+
+def test_plan_tells_tiles_memory_disk_and_time(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, *VOXELS, *TILES]) == 0
+    text = capsys.readouterr().out
+    assert "7 × 140 × 70 (uint8)" in text
+    assert "6 (3 × 2 × 1 along z, y, x), the largest 4 × 78 × 70" in text
+    assert [line.split()[0] for line in text.splitlines()] == ["stack", "tiles", "overlap", "memory", "disk", "time"]
+
+
+def test_plan_as_json_is_a_plan(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from napari_emgauss.tiles import TilePlan
+
+    assert main(["plan", file, *VOXELS, *TILES, "--workers", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(TilePlan.from_dict(told["plan"])) == told["estimate"]["tiles"] == 6
+    assert told["workers"] == 2
+
+
+def test_plan_with_too_little_memory_says_so(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", file, *VOXELS, "--memory", "100MB"]) == 2
+    assert "0.1 GB is too little for 1 worker: " in capsys.readouterr().err
+
+
+def test_plan_can_measure_the_machine(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_emgauss.tiles._estimate.SECONDS_PER_LABEL_PIXEL", 0.0)
+    assert main(["plan", file, *VOXELS, *TILES, "--measure"]) == 0
+    assert "as measured now" in capsys.readouterr().out
+
+
+def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(
+    file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK]) == 0
+    assert "Wrote 'waves.emgauss' (6 tiles" in capsys.readouterr().err
+    model = load("waves.emgauss")
+    assert isinstance(model, TiledModel)
+    assert model.provenance["fit"]["seed"] == 3
+    written = (tmp_path / "waves.emgauss" / "index.json").read_bytes()
+    (tmp_path / "waves.emgauss" / "tiles" / "z0001_y0001_x0000.safetensors").unlink()
+    # Without a word about how to fit or cut, the folder's own ways are taken.
+    assert main(["fit", file, *VOXELS, "--workers", "1", "-o", "waves.emgauss", "--quiet"]) == 0
+    assert (tmp_path / "waves.emgauss" / "index.json").read_bytes() == written
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4"]) == 2
+    assert "begun with other settings (seed 3, not 4)" in capsys.readouterr().err
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4", "--force"]) == 0
+    assert load("waves.emgauss").provenance["fit"]["seed"] == 4
+
+
+def test_force_removes_nothing_but_tiles(file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.txt").write_text("years of work")
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK, "-o", str(tmp_path / "papers"), "--force"]) == 2
+    assert "no folder of tiles" in capsys.readouterr().err
+    assert (tmp_path / "papers" / "thesis.txt").exists()
+
+
+def test_a_folder_of_tiles_is_rendered_and_told_of_like_any_model(
+    file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "model")
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK, "-o", folder]) == 0
+    assert main(["render", folder, "--z", "100", "-o", str(tmp_path / "slice.tif"), "--device", "cpu"]) == 0
+    assert np.array_equal(tifffile.imread(tmp_path / "slice.tif"), load(folder, device="cpu").render(100.0))
+    assert main(["export", folder, "-o", str(tmp_path / "volume.ome.tif"), "--device", "cpu", "--quiet"]) == 0
+    assert tifffile.imread(tmp_path / "volume.ome.tif").shape == (31, 140, 70)
+    assert main(["info", folder]) == 0
+    assert "EMGauss model" in capsys.readouterr().out
