@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
 Message = TypeVar("Message")
@@ -45,7 +45,7 @@ class Background(Generic[Message, Result]):
         finally:
             self._done.set()
 
-    def messages(self, interval_s: float) -> Iterator[Message | None]:
+    def messages(self, interval_s: float) -> Generator[Message | None, None, None]:
         """The newest message at least every ``interval_s``, or None where nothing was said.
 
         Closing this iterator stops the work at its next report and waits for that.

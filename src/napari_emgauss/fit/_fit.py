@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -139,8 +140,9 @@ class _Fit:
             labels = self._saved_labels()
             if labels is None:
                 work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
-                for message in work.messages(_REPORT_INTERVAL_S):
-                    yield self._prior_update(message, shown)
+                with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
+                    for message in messages:
+                        yield self._prior_update(message, shown)
                 labels, provenance["prior"] = work.result
                 prior_s = time.monotonic() - self._started
                 provenance["prior_s"] = round(prior_s, 2)
