@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._alignment import AlignmentReport, check_alignment, remove_jitter
     from ._array import stack_from_array
     from ._damage import SliceReport, find_damage, suggested_skip
     from ._phantom import PhantomConfig, sample_stack, sample_truth
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ._z_positions import read_z_positions, z_from_thickness
 
 _HOMES = {
+    "AlignmentReport": "_alignment",
     "LazySlices": "_slices",
     "Normalisation": "_stack",
     "PhantomConfig": "_phantom",
@@ -24,12 +26,14 @@ _HOMES = {
     "SliceSource": "_stack",
     "Stack": "_stack",
     "VoxelSize": "_voxel_size",
+    "check_alignment": "_alignment",
     "find_damage": "_damage",
     "parse_slices": "_skip",
     "read_stack": "_read",
     "read_voxel_size": "_read",
     "read_z_positions": "_z_positions",
     "readable_suffixes": "_read",
+    "remove_jitter": "_alignment",
     "sample_stack": "_phantom",
     "sample_truth": "_phantom",
     "stack_from_array": "_array",
@@ -39,6 +43,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AlignmentReport",
     "LazySlices",
     "Normalisation",
     "PhantomConfig",
@@ -46,12 +51,14 @@ __all__ = [
     "SliceSource",
     "Stack",
     "VoxelSize",
+    "check_alignment",
     "find_damage",
     "parse_slices",
     "read_stack",
     "read_voxel_size",
     "read_z_positions",
     "readable_suffixes",
+    "remove_jitter",
     "sample_stack",
     "sample_truth",
     "stack_from_array",
