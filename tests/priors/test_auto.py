@@ -12,8 +12,9 @@ from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
     _central_piece,
-    _mixing_weight,
+    _self_weight,
     choose_prior,
+    merit,
 )
 from napari_emgauss.priors._self import SelfPriorConfig
 
@@ -69,12 +70,20 @@ def test_trial_takes_the_middle_of_big_stacks() -> None:
     np.testing.assert_array_equal(piece.z_nm, observation.z_nm[2:7])
 
 
-def test_mixing_weight_is_the_least_squares_optimum() -> None:
+def test_mixtures_are_used_only_where_they_are_clearly_better() -> None:
     random = np.random.default_rng(0)
-    first, second = random.random((2, 3, 12, 13), dtype=np.float32)
-    assert _mixing_weight(first, second, 0.3 * first + 0.7 * second) == pytest.approx(0.3, abs=1e-6)
-    assert _mixing_weight(first, second, 2 * first - second) == 1
-    assert _mixing_weight(first, first, second) == 1
+    truth, noise, other = random.random((3, 2, 12, 13), dtype=np.float32)
+    bad, worse = truth + 0.2 * noise - 0.1, truth + 0.22 * other - 0.11  # independent errors: a mean halves them
+    assert _self_weight(bad, worse, truth, 0.05) in (0.4, 0.6)
+    assert _self_weight(bad, worse, truth, 100.0) == 1
+    assert _self_weight(worse, bad, truth, 100.0) == 0
+    assert _self_weight(truth, bad, truth, 0.05) == 1
+    assert _self_weight(bad, truth, truth, 0.05) == 0
+
+
+def test_merit_counts_psnr_and_ssim() -> None:
+    assert merit({"psnr": 25.0, "ssim": 0.5}) == 33
+    assert merit({"psnr": 25.0}) == 25
 
 
 def test_weighted_mean_of_interpolators() -> None:
@@ -95,8 +104,8 @@ def test_weighted_mean_of_interpolators() -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="without_below <= alone_above"):
-        get_prior("auto", without_below=0.9)
+    with pytest.raises(ConfigError, match="0 or more"):
+        get_prior("auto", mixing_margin=-1.0)
     with pytest.raises(ConfigError, match="at least 3 slices"):
         get_prior("auto", trial_slices=1)
     with pytest.raises(ConfigError, match="does not take these options"):

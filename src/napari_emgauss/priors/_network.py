@@ -97,6 +97,15 @@ class GapNetwork(nn.Module):
         """Columns are padded to a multiple of this."""
         return int(2 ** (len(self.config.channels) - 1))
 
+    def inner_and_outer_parameters(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Weights of the convolutions inside, and all else (first and last layer, biases)."""
+        inner: list[nn.Parameter] = []
+        outer: list[nn.Parameter] = []
+        for name, parameter in self.named_parameters():
+            inside = parameter.ndim == 4 and not name.startswith(("enter.", "leave."))
+            (inner if inside else outer).append(parameter)
+        return inner, outer
+
     def forward(self, rows: Tensor, log_gap: Tensor) -> tuple[Tensor, Tensor]:
         """Restore the rows between observed rows.
 

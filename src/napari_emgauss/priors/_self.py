@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import BackendError, ConfigError, PriorError
 from napari_emgauss.priors._interpolation import blur_slices, locate_gap
 from napari_emgauss.priors._protocol import Observation, PriorProgress, PseudoLabel
+
+if TYPE_CHECKING:
+    from napari_emgauss.priors._network import GapNetwork
 
 Effort = Literal["fast", "default", "best"]
 
@@ -64,6 +67,7 @@ EFFORTS: dict[str, dict[str, Any]] = {
 """What an effort changes in `SelfPriorConfig`."""
 
 _MOST_NODES = 31
+_TRAINING_SHARE = 0.85
 _TURNED_VOXELS = 100_000_000
 """Above this many in-between voxels only xz and yz planes are used, unmirrored: time and memory grow with them."""
 
@@ -99,39 +103,39 @@ class SelfPrior:
         BackendError
             If ``cuda`` is asked for and there is none.
         """
+        learned = self.learn(observation, seed=seed, on_progress=_part_of(on_progress, 0.0, _TRAINING_SHARE))
+        return learned.prepare(observation, seed=seed, on_progress=_part_of(on_progress, _TRAINING_SHARE, 1.0))
+
+    def learn(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> LearnedPrior:
+        """Train on the stack only: what was learned can be prepared for other parts of the same volume.
+
+        Raises
+        ------
+        PriorError, BackendError
+            As `prepare`.
+        """
         import torch
 
         from napari_emgauss.priors._network import NetworkConfig
-        from napari_emgauss.priors._planes import PlaneDirections, predict_between
-        from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, log_gaps, train_network
+        from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, train_network
 
         if len(observation.images) < 2:
             raise PriorError("The prior 'self' needs at least two slices.")
         config = self.config
         device = torch.device(_choose_device(config.device))
-        pixel_nm = min(observation.pixel_size_nm)
         images = _square_pixels(observation.images, observation.pixel_size_nm)
         level, spread = float(images.mean()), float(images.std())
         if spread == 0:
             raise PriorError("All slices are of one grey, so there is nothing to learn; choose the prior 'linear'.")
         standardised = (images - np.float32(level)) / np.float32(spread)
-        gaps_px = np.diff(observation.z_nm) / pixel_nm
-        gaps_px = gaps_px * max(1.0, 2.0 / float(np.median(gaps_px)))  # below two pixels no row lies between
+        gaps_px = _gaps_px(observation)
         nodes = int(np.clip(np.rint(np.median(gaps_px)) - 1, 1, _MOST_NODES))
-        in_between = (len(images) - 1) * nodes * images[0].size
-        small = in_between <= _TURNED_VOXELS
-        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
-
-        share = 0.85
-
-        def training_progress(progress: PriorProgress) -> None:
-            if on_progress is not None:
-                on_progress(PriorProgress(share * progress.fraction, progress.loss, progress.text))
-
-        def prediction_progress(fraction: float) -> None:
-            if on_progress is not None:
-                on_progress(PriorProgress(share + (1 - share) * fraction, text="predicting the slices in between"))
-
         training = TrainingConfig(config.iterations)
         sampler = RowDropSampler(standardised, gaps_px, nodes, training, seed)
         network = train_network(
@@ -140,12 +144,65 @@ class SelfPrior:
             training,
             seed=seed,
             device=device,
-            on_progress=training_progress,
+            on_progress=on_progress,
         )
+        return LearnedPrior(network, level, spread, config, seed, name=self.name)
+
+
+@dataclass(frozen=True)
+class LearnedPrior:
+    """What `SelfPrior.learn` learned: a prior that needs no more training, for any part of the same volume.
+
+    Parameters
+    ----------
+    network : GapNetwork
+        Trained.
+    level, spread : float
+        Mean and standard deviation of the grey values it was trained on, unit range.
+    config : SelfPriorConfig
+        The effort.
+    seed : int
+        Of the training.
+    name : str
+        How settings call it.
+    """
+
+    network: GapNetwork
+    level: float
+    spread: float
+    config: SelfPriorConfig
+    seed: int
+    name: str = "self"
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> VolumeInterpolator:
+        """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
+        import torch
+
+        from napari_emgauss.priors._planes import PlaneDirections, predict_between
+        from napari_emgauss.priors._training import log_gaps
+
+        config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
+        device = torch.device(_choose_device(config.device))
+        images = _square_pixels(observation.images, observation.pixel_size_nm)
+        standardised = (images - np.float32(level)) / np.float32(spread)
+        in_between = (len(images) - 1) * nodes * images[0].size
+        small = in_between <= _TURNED_VOXELS
+        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
+
+        def prediction_progress(fraction: float) -> None:
+            if on_progress is not None:
+                on_progress(PriorProgress(fraction, text="predicting the slices in between"))
+
         fused = predict_between(
-            network,
+            self.network.to(device),
             standardised,
-            log_gaps(gaps_px),
+            log_gaps(_gaps_px(observation)),
             directions,
             device=device,
             on_progress=prediction_progress,
@@ -157,10 +214,29 @@ class SelfPrior:
                 smooth = blur_slices(smooth, config.final_blur_pixels)
             fused.mean[gap] = smooth * np.float32(spread) + np.float32(level)
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
-        report = {"prior": self.name, "nodes": nodes, "seed": seed, **asdict(config), "device": device.type}
+        report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
         return VolumeInterpolator(
             observation.images, observation.z_nm, fused.mean, fused.variance, _json_values(report), fused.folder
         )
+
+
+def _gaps_px(observation: Observation) -> NDArray[np.float64]:
+    """Gaps in pixels; below two pixels, where no row would lie between, scaled up to two."""
+    gaps_px = np.diff(observation.z_nm) / min(observation.pixel_size_nm)
+    return np.asarray(gaps_px * max(1.0, 2.0 / float(np.median(gaps_px))))
+
+
+def _part_of(
+    on_progress: Callable[[PriorProgress], None] | None, start: float, stop: float
+) -> Callable[[PriorProgress], None] | None:
+    """``on_progress`` for a part of the work, from ``start`` to ``stop`` of it."""
+    if on_progress is None:
+        return None
+
+    def part(progress: PriorProgress) -> None:
+        on_progress(PriorProgress(start + (stop - start) * progress.fraction, progress.loss, progress.text))
+
+    return part
 
 
 class VolumeInterpolator:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import PriorError
+from napari_emgauss.priors._muon import Muon
 from napari_emgauss.priors._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors._protocol import PriorProgress
 
@@ -33,8 +34,10 @@ class TrainingConfig:
         Optimiser steps; the learning rate falls to nearly zero over them along a cosine.
     batch, rows, columns : int
         Patches per step and their size in observed rows and in pixels.
-    learning_rate, weight_decay : float
-        Of AdamW.
+    learning_rate : float
+        Of Muon, which trains the inner convolutions.
+    outer_learning_rate : float
+        Of AdamW, which trains the first and the last layer and the biases.
     ema_decay : float
         Weights used afterwards are an exponential mean of those of the last steps.
     """
@@ -43,8 +46,8 @@ class TrainingConfig:
     batch: int = 16
     rows: int = 12
     columns: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    learning_rate: float = 0.02
+    outer_learning_rate: float = 2e-3
     ema_decay: float = 0.998
 
 
@@ -190,13 +193,14 @@ def train_network(
         network = GapNetwork(network_config)
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = [parameter.detach().clone() for parameter in network.parameters()]
-    optimiser = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-    )
+    inner, outer = network.inner_and_outer_parameters()
+    muon = Muon(inner, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
+    adam = torch.optim.AdamW(outer, config.outer_learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
     smoothed: float | None = None
     for iteration in range(config.iterations):
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _schedule(iteration, config.iterations)
+        share = _schedule(iteration, config.iterations)
+        for group in adam.param_groups:
+            group["lr"] = config.outer_learning_rate * share
         rows, log_gap, target = (tensor.to(device) for tensor in sampler.draw())
         with low_precision(device):
             mean, log_variance = network(rows, log_gap)
@@ -204,10 +208,11 @@ def train_network(
         log_variance = log_variance.clamp(-8, 4)
         likelihood = squared.detach() * torch.exp(-log_variance) + log_variance
         loss = squared.mean() + VARIANCE_WEIGHT * likelihood.mean()
-        optimiser.zero_grad(set_to_none=True)
+        adam.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        adam.step()
+        muon.step(config.learning_rate * share)
         decay = min(config.ema_decay, (1 + iteration) / (10 + iteration))
         with torch.no_grad():
             torch._foreach_lerp_(averaged, list(network.parameters()), 1 - decay)
