@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from ._alignment import AlignmentReport, check_alignment, remove_jitter
     from ._array import stack_from_array
     from ._damage import SliceReport, find_damage, suggested_skip
+    from ._denoise import denoise
+    from ._intensity import correct_intensity, original_intensity
     from ._phantom import PhantomConfig, sample_stack, sample_truth
     from ._read import read_stack, read_voxel_size, readable_suffixes
     from ._skip import parse_slices
@@ -27,7 +29,10 @@ _HOMES = {
     "Stack": "_stack",
     "VoxelSize": "_voxel_size",
     "check_alignment": "_alignment",
+    "correct_intensity": "_intensity",
+    "denoise": "_denoise",
     "find_damage": "_damage",
+    "original_intensity": "_intensity",
     "parse_slices": "_skip",
     "read_stack": "_read",
     "read_voxel_size": "_read",
@@ -52,7 +57,10 @@ __all__ = [
     "Stack",
     "VoxelSize",
     "check_alignment",
+    "correct_intensity",
+    "denoise",
     "find_damage",
+    "original_intensity",
     "parse_slices",
     "read_stack",
     "read_voxel_size",
