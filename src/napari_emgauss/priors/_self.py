@@ -39,7 +39,7 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 2400
+    iterations: int = 2200
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
@@ -62,7 +62,7 @@ class SelfPriorConfig:
 EFFORTS: dict[str, dict[str, Any]] = {
     "fast": {"iterations": 350, "rotations_deg": (0.0,), "mirrored": False},
     "default": {},
-    "best": {"iterations": 9000, "channels": (64, 96, 128)},
+    "best": {"iterations": 8000, "channels": (64, 96, 128)},
 }
 """What an effort changes in `SelfPriorConfig`."""
 
@@ -146,7 +146,7 @@ class SelfPrior:
             device=device,
             on_progress=on_progress,
         )
-        return LearnedPrior(network, level, spread, config, seed, name=self.name)
+        return LearnedPrior(network, level, spread, float(np.median(gaps_px)), config, seed, name=self.name)
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,8 @@ class LearnedPrior:
         Trained.
     level, spread : float
         Mean and standard deviation of the grey values it was trained on, unit range.
+    usual_gap_px : float
+        Median of the gaps it was trained on.
     config : SelfPriorConfig
         The effort.
     seed : int
@@ -170,6 +172,7 @@ class LearnedPrior:
     network: GapNetwork
     level: float
     spread: float
+    usual_gap_px: float
     config: SelfPriorConfig
     seed: int
     name: str = "self"
@@ -202,7 +205,7 @@ class LearnedPrior:
         fused = predict_between(
             self.network.to(device),
             standardised,
-            log_gaps(_gaps_px(observation)),
+            log_gaps(_gaps_px(observation), self.usual_gap_px),
             directions,
             device=device,
             on_progress=prediction_progress,
