@@ -18,7 +18,7 @@ from napari_emgauss.priors._auto import (
 )
 from napari_emgauss.priors._self import SelfPriorConfig
 
-LEARNED = SelfPriorConfig(iterations=60, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
+LEARNED = SelfPriorConfig(iterations=150, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
 
 
 def textured(sigma_z: float, slices: int = 9, step: int = 2) -> Observation:
@@ -40,7 +40,7 @@ def test_isotropic_tissue_gets_the_self_supervised_prior() -> None:
 def test_fibres_along_z_fall_back_to_a_classical_prior() -> None:
     observation = textured(60.0, step=8)
     told: list[PriorProgress] = []
-    interpolator = get_prior("auto", iterations=40, channels=(12, 16), device="cpu").prepare(
+    interpolator = get_prior("auto", iterations=90, channels=(12, 16), device="cpu").prepare(
         observation, on_progress=told.append
     )
     assert "self" not in interpolator.report["weights"]

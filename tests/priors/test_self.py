@@ -96,8 +96,16 @@ def test_wrong_settings_are_refused() -> None:
         get_prior("self", iterations=0)
     with pytest.raises(ConfigError, match="fast, default, best"):
         get_prior("self", effort="huge")
+    with pytest.raises(ConfigError, match="does not take these options"):
+        get_prior("linear:fast")
     with pytest.raises(ConfigError, match="auto, cpu, cuda"):
         get_prior("self", device="tpu")
+
+
+def test_effort_may_follow_the_name() -> None:
+    assert get_prior("self:fast") == get_prior("self", effort="fast")
+    assert get_prior("self:fast") != get_prior("self")
+    assert get_prior("auto:best").config.learned == get_prior("self:best").config  # type: ignore[attr-defined]
 
 
 def test_lookup_is_linear_between_nodes() -> None:

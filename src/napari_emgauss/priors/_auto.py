@@ -32,7 +32,8 @@ class AutoPriorConfig:
     learned : SelfPriorConfig
         The self-supervised prior, should it be chosen.
     trial_iterations : int
-        Training steps of its trial on the thinned stack; enough to tell whether the tissue is isotropic.
+        Training steps of its trial on the thinned stack, at most a third of those of the prior itself; enough to tell
+        whether the tissue is isotropic.
     trial_pixels, trial_slices : int
         The trial looks at a central piece of at most this width and height and this many slices.
     mixing_margin : float
@@ -194,7 +195,7 @@ def choose_prior(
 
     learned = config.learned
     trial = SelfPriorConfig(
-        iterations=min(config.trial_iterations, learned.iterations),
+        iterations=min(config.trial_iterations, max(1, learned.iterations // 3)),
         channels=learned.channels,
         rotations_deg=(0.0,),
         mirrored=False,

@@ -66,7 +66,7 @@ def get_prior(name: str, **options: Any) -> Prior:
     Parameters
     ----------
     name : str
-        One of `prior_names`.
+        One of `prior_names`. An effort may follow the learned ones, as in ``auto:fast`` or ``self:best``.
     **options
         Settings of that prior: ``blur_sigma_pixels`` (blurred ones), ``method`` (``tvl1`` or ``dis``; those with
         flow), ``effort`` (``fast``, ``default`` or ``best``) and the fields of `SelfPriorConfig` (``self``
@@ -77,9 +77,12 @@ def get_prior(name: str, **options: Any) -> Prior:
     ConfigError
         If the name is unknown or the prior has no such option.
     """
-    if name not in _FACTORIES:
+    base, _, effort = name.partition(":")
+    if base not in _FACTORIES:
         raise ConfigError(f"Unknown prior '{name}'; choose one of {', '.join(_FACTORIES)}.")
+    if effort:
+        options = {"effort": effort, **options}
     try:
-        return _FACTORIES[name](**options)
+        return _FACTORIES[base](**options)
     except TypeError as error:
         raise ConfigError(f"Prior '{name}' does not take these options ({', '.join(options)}): {error}.") from None
