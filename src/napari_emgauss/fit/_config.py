@@ -85,7 +85,7 @@ class FitConfig:
     uniform_share : float
         Share of Gaussians that start anywhere; the others start where the image gradient is.
     field, window_slices, grid_channels, grid_cell_pixels, knots_per_gap, head_width, head_layers, mlp_width, \
-mlp_layers, displacement_pixels
+mlp_layers, displacement_pixels, softness_pixels
         See :class:`~napari_emgauss.model.ModelConfig`.
     """
 
@@ -151,6 +151,7 @@ mlp_layers, displacement_pixels
     mlp_width: int = 256
     mlp_layers: int = 8
     displacement_pixels: float = 2.0
+    softness_pixels: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -209,6 +210,7 @@ mlp_layers, displacement_pixels
             mlp_width=self.mlp_width,
             mlp_layers=self.mlp_layers,
             displacement_pixels=self.displacement_pixels,
+            softness_pixels=self.softness_pixels,
         )
 
     def to_dict(self) -> dict[str, Any]:

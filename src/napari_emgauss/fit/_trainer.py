@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ class Trainer:
     def _keep_in_bounds(self) -> None:
         height, width = self.student.size
         for cloud in self.student.cloud_list:
-            cloud.log_scales.clamp_(float(np.log(_SMALLEST_SCALE)), float(np.log(self._largest_scale)))
+            cloud.log_scales.clamp_(math.log(_SMALLEST_SCALE), math.log(self._largest_scale))
             cloud.means[:, 0].clamp_(0.0, float(width))
             cloud.means[:, 1].clamp_(0.0, float(height))
 

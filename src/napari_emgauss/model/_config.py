@@ -42,6 +42,9 @@ class ModelConfig:
         Small network behind the ``grid`` field.
     displacement_pixels : float
         In-plane shift in pixels that an output of 1 of the ``grid`` or ``spline`` field stands for.
+    softness_pixels : float
+        Adds this, squared, to both variances of every Gaussian, as a blur would: keeps noise of single pixels out. 0 is
+        the paper's covariance.
     """
 
     field: FieldName = "grid"
@@ -59,6 +62,7 @@ class ModelConfig:
     head_width: int = 64
     head_layers: int = 2
     displacement_pixels: float = 2.0
+    softness_pixels: float = 0.0
 
     def __post_init__(self) -> None:
         if self.field not in FIELD_NAMES:
@@ -78,6 +82,8 @@ class ModelConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at least 1.")
+        if not self.softness_pixels >= 0:
+            raise ConfigError(f"softness_pixels is {self.softness_pixels}, but must not be negative.")
         if not (self.grid_cell_pixels >= 1 and self.displacement_pixels > 0):
             raise ConfigError("grid_cell_pixels must be at least 1 and displacement_pixels above 0.")
 

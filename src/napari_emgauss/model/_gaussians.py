@@ -39,10 +39,13 @@ class Splats:
     values: Tensor
 
 
-def conics_of(log_scales: Tensor, rotations: Tensor) -> Tensor:
-    """Inverse covariance (a, b, c) of ``R diag(s²) Rᵀ`` from log-scales ``(…, 2)`` and angles ``(…)`` in radians."""
+def conics_of(log_scales: Tensor, rotations: Tensor, softness: float = 0.0) -> Tensor:
+    """Inverse covariance (a, b, c) of ``R diag(s² + softness²) Rᵀ``; log-scales ``(…, 2)``, angles ``(…)`` in rad."""
     cos, sin = torch.cos(rotations), torch.sin(rotations)
-    inverse = torch.exp(-2.0 * log_scales)
+    if softness > 0.0:
+        inverse = 1.0 / (torch.exp(2.0 * log_scales) + softness * softness)
+    else:
+        inverse = torch.exp(-2.0 * log_scales)
     i_x, i_y = inverse[..., 0], inverse[..., 1]
     a = cos * cos * i_x + sin * sin * i_y
     b = cos * sin * (i_x - i_y)
@@ -87,7 +90,7 @@ class GaussianCloud(nn.Module):
         """
         batch = len(t)
         if not deform:
-            conics = conics_of(self.log_scales, self.rotations)
+            conics = conics_of(self.log_scales, self.rotations, self.config.softness_pixels)
             return Splats(
                 self.means.expand(batch, -1, -1),
                 conics.expand(batch, -1, -1),
@@ -103,7 +106,9 @@ class GaussianCloud(nn.Module):
             logits = logits + delta[..., 4]
         if self.config.dynamic_rotation:
             rotations = rotations + delta[..., -1]
-        return Splats(means, conics_of(log_scales, rotations), torch.sigmoid(logits), self.values)
+        return Splats(
+            means, conics_of(log_scales, rotations, self.config.softness_pixels), torch.sigmoid(logits), self.values
+        )
 
 
 class GaussianModel(nn.Module):

@@ -1,0 +1,99 @@
+"""What the benchmarks of the fit share: a thinned volume, a prior that answers at once, scores against the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tifffile
+from _machine import shared_data
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+from napari_emgauss.fit._labels import label_depths
+from napari_emgauss.priors import Observation, PseudoLabel, get_prior
+from napari_emgauss.render import EmgaussModel
+from napari_emgauss.stack import Normalisation, Stack
+
+VOXEL_NM = 8.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A volume, the slices kept of it, and the truth up to the last kept one."""
+
+    name: str
+    factor: int
+    truth: NDArray[np.uint8]
+    stack: Stack
+
+    @property
+    def observation(self) -> Observation:
+        """The kept slices as priors see them."""
+        return Observation(self.stack.unit_slices(), self.stack.z_nm, self.stack.pixel_size_nm)
+
+
+def cell(name: str, factor: int, crop: tuple[int, int, int] | None = None) -> Cell | None:
+    """A benchmark volume with every ``factor``-th slice kept; None where the volume is absent."""
+    path = shared_data(f"{name}.ome.tif")
+    if path is None:
+        return None
+    volume = tifffile.imread(path)
+    if crop is not None:
+        volume = volume[: crop[0], : crop[1], : crop[2]]
+    truth = volume[: (len(volume) - 1) // factor * factor + 1]
+    kept = truth[::factor]
+    # Both volumes are isotropic, so the voxel's size in nm changes nothing but the unit of depth.
+    z_nm = np.arange(len(kept), dtype=np.float64) * factor * VOXEL_NM
+    stack = Stack(kept, z_nm, (VOXEL_NM, VOXEL_NM), Normalisation(0.0, 255.0, "uint8"), name=name)
+    return Cell(name, factor, truth, stack)
+
+
+class PreparedPrior:
+    """A prior prepared once for one cell, for many fits."""
+
+    def __init__(self, name: str, where: Cell) -> None:
+        self.name = name
+        prepared = get_prior(name).prepare(where.observation)
+        depths = label_depths(where.stack.z_nm, VOXEL_NM, None).z_nm
+        self._labels = {round(float(z), 3): prepared.at(float(z)) for z in depths}
+
+    def prepare(self, *_observation: Any, **_options: Any) -> PreparedPrior:
+        """Itself: the work is done."""
+        return self
+
+    def at(self, z_nm: float) -> PseudoLabel:
+        """The label at one of the depths a fit asks for."""
+        return self._labels[round(float(z_nm), 3)]
+
+
+def _scores(images: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[float, float]:
+    rows = []
+    for image, target in zip(images, truth, strict=True):
+        psnr = 10 * np.log10(1.0 / np.mean((image - target) ** 2))
+        ssim = structural_similarity(
+            target, image, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        rows.append((psnr, ssim))
+    psnr, ssim = np.mean(rows, axis=0)
+    return float(psnr), float(ssim)
+
+
+def score_model(model: EmgaussModel, where: Cell) -> dict[str, float]:
+    """PSNR and SSIM over the dropped slices, and PSNR over the kept ones."""
+    z = np.arange(len(where.truth))
+    dropped, kept = z[z % where.factor != 0], z[z % where.factor == 0]
+    truth = where.truth.astype(np.float32) / 255
+    unseen = _scores(model.render(dropped * VOXEL_NM).astype(np.float32) / 255, truth[dropped])
+    seen = _scores(model.render(kept * VOXEL_NM).astype(np.float32) / 255, truth[kept])
+    return {"psnr": unseen[0], "ssim": unseen[1], "seen_psnr": seen[0]}
+
+
+def score_prior(prior: PreparedPrior, where: Cell) -> dict[str, float]:
+    """PSNR and SSIM of the labels themselves over the dropped slices."""
+    z = np.arange(len(where.truth))
+    dropped = z[z % where.factor != 0]
+    labels = np.stack([prior.at(float(k * VOXEL_NM)).image for k in dropped])
+    psnr, ssim = _scores(labels, where.truth[dropped].astype(np.float32) / 255)
+    return {"psnr": psnr, "ssim": ssim}
