@@ -18,20 +18,20 @@ _DISTIL: dict[str, Any] = {
     "joint_iterations": 50,
     "pseudo_weight_start": 1.0,
     "pseudo_ramp_iterations": 0,
-    "real_per_pseudo": 0.5,
+    "real_per_pseudo": 0.15,
     "depth_noise": 0.0,
     "growth": 1.0,
     "density_iterations": 0,
-    "pixels_per_gaussian": 4.0,
+    "pixels_per_gaussian": 6.0,
 }
 
 PRESETS = MappingProxyType(
     {
         # Everything as published; where the paper is silent, as in the method it builds on.
         "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
-        "fast": MappingProxyType({**_DISTIL, "teacher_student_iterations": 1_200, "prior": "ensemble"}),
-        "default": MappingProxyType({**_DISTIL, "teacher_student_iterations": 5_000, "prior": "ensemble"}),
-        "best": MappingProxyType({**_DISTIL, "teacher_student_iterations": 15_000, "prior": "ensemble"}),
+        "fast": MappingProxyType({**_DISTIL, "teacher_student_iterations": 1_500, "prior": "auto:fast"}),
+        "default": MappingProxyType({**_DISTIL, "teacher_student_iterations": 5_000, "prior": "auto"}),
+        "best": MappingProxyType({**_DISTIL, "teacher_student_iterations": 12_000, "prior": "auto:best"}),
     }
 )
 
