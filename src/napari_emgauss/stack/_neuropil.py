@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 
-_WARPS = ((150.0, 24.0), (55.0, 6.0), (24.0, 1.6))  # wavelength, amplitude
+_WARPS = ((150.0, 22.0), (60.0, 5.0), (24.0, 1.2))  # wavelength, amplitude
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Neurites:
 def lay_neurites(shape: tuple[int, int, int], rng: np.random.Generator) -> Neurites:
     margin = 45.0
     box = np.array(shape) + 2 * margin
-    count = max(8, round(float(np.prod(box)) / 58.0**3))
+    count = max(8, round(float(np.prod(box)) / 60.0**3))
     centre = np.empty((count, 3))
     direction = np.empty((count, 3))
     half_length = np.empty(count)
@@ -44,13 +44,13 @@ def lay_neurites(shape: tuple[int, int, int], rng: np.random.Generator) -> Neuri
     points = np.empty((0, 3))
     for n in range(count):
         long = rng.random() < 0.55
-        # Half of the long ones run along z or obliquely to it, the rest anywhere.
+        # Most of the long ones run along z or obliquely to it, the rest anywhere.
         half_length[n] = 400.0 if long else rng.uniform(6, 45)
         radius[n] = rng.uniform(2, 16) if long else rng.uniform(10, 26)
         best = -math.inf
         for _ in range(10):  # of ten places, the one that is farthest from all others
             c = rng.uniform(0, 1, 3) * box - margin
-            u = rng.standard_normal(3) * ((2.0, 1.0, 1.0) if long and n % 2 else (1.0, 1.0, 1.0))
+            u = rng.standard_normal(3) * ((2.5, 1.0, 1.0) if long and n % 4 else (1.0, 1.0, 1.0))
             u /= np.linalg.norm(u)
             mine = c + along * min(half_length[n], 120.0) * u
             gap = float(np.min(np.linalg.norm(points[:, None] - mine[None], axis=-1), initial=1e3)) - radius[n]

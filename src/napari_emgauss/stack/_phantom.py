@@ -37,10 +37,10 @@ class PhantomConfig:
     """
 
     shape: tuple[int, int, int] = (121, 176, 208)
-    factor: int = 10
+    factor: int = 8
     pixel_size_nm: float = 5.0
-    seed: int = 0
-    noise: float = 9.0
+    seed: int = 3
+    noise: float = 8.0
 
     def __post_init__(self) -> None:
         if min(self.shape) < 8:
@@ -77,7 +77,7 @@ def sample_stack(config: PhantomConfig | None = None) -> Stack:
     Parameters
     ----------
     config : PhantomConfig, optional
-        Default: 13 slices of 176×208 pixels, 5 nm in plane, 50 nm from slice to slice.
+        Default: 16 slices of 176×208 pixels, 5 nm in plane, 40 nm from slice to slice.
 
     Returns
     -------
