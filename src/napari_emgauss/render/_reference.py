@@ -5,9 +5,11 @@ It is the twin that every fast backend is compared with, and what devices withou
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from napari_emgauss.render._formula import MAX_ALPHA, MIN_ALPHA
 
@@ -123,22 +125,46 @@ def _tile_image(
     transmittance = means.new_ones((y1 - y0, x1 - x0))
     count = means.shape[0]
     step = max(1, _ELEMENTS_AT_ONCE // max(1, transmittance.numel()))
-    inputs = (means, conics, opacities, values)
     for start in range(0, count, step):
-        part = tuple(v[start : start + step] for v in inputs)
-        if torch.is_grad_enabled() and any(v.requires_grad for v in inputs):
-            # Recomputed in the backward pass: what is kept does not grow with the number of splats.
-            image, transmittance = checkpoint(_blend, image, transmittance, part, y, x, use_reentrant=False)
-        else:
-            image, transmittance = _blend(image, transmittance, part, y, x)
+        part = (v[start : start + step] for v in (means, conics, opacities, values))
+        image, transmittance = _Blend.apply(image, transmittance, *part, y, x)
     return image + transmittance * background[:, None, None]
 
 
+class _Blend(torch.autograd.Function):
+    """``_blend``, done again in the backward pass: what is kept does not grow with pixels times splats.
+
+    What ``torch.utils.checkpoint`` does too, which however imports torch's compiler: seconds at the first picture.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(*inputs)
+        return _blend(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad
+        inputs = [v.detach().requires_grad_(w) for v, w in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            outputs = _blend(*inputs)
+        leaves = [v for v in inputs if v.requires_grad]
+        found = iter(torch.autograd.grad(outputs, leaves, gradients, allow_unused=True))
+        return tuple(next(found) if w else None for w in wanted)
+
+
 def _blend(
-    image: Tensor, transmittance: Tensor, splats: tuple[Tensor, ...], y: Tensor, x: Tensor
+    image: Tensor,
+    transmittance: Tensor,
+    means: Tensor,
+    conics: Tensor,
+    opacities: Tensor,
+    values: Tensor,
+    y: Tensor,
+    x: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Lay splats over what is there: ``C += c_i a_i T_i``, ``T_{i+1} = T_i (1 - a_i)``."""
-    means, conics, opacities, values = splats
     dx = x[None, None, :] - means[:, 0, None, None]
     dy = y[None, :, None] - means[:, 1, None, None]
     a, b, c = (conics[:, j, None, None] for j in range(3))

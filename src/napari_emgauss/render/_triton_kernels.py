@@ -41,6 +41,9 @@ def prepare(means, conics, opacities, geometry, boxes, splats, height, width, BL
     # Comparisons with NaN are false, so one test covers NaN and infinity.
     finite = (tl.abs(x) < LARGEST) & (tl.abs(y) < LARGEST) & (tl.abs(opacity) < LARGEST)
     finite = finite & (tl.abs(a) < LARGEST) & (tl.abs(b) < LARGEST) & (tl.abs(c) < LARGEST)
+    a = tl.where(finite, a, 0.0)
+    b = tl.where(finite, b, 0.0)
+    c = tl.where(finite, c, 0.0)
     # Products of float32 are exact in float64: a thin ellipse keeps its determinant.
     determinant = a.to(tl.float64) * c.to(tl.float64) - b.to(tl.float64) * b.to(tl.float64)
     drawn = finite & (a > 0) & (c > 0) & (determinant > 0) & (opacity > MIN_ALPHA) & given
