@@ -169,7 +169,7 @@ def test_a_new_state_is_rendered_anew(viewer: ViewerModel) -> None:
 
 def test_duplicates_share_the_model_and_have_their_own_grid(viewer: ViewerModel) -> None:
     layer = _add(viewer)
-    data, keywords, kind = layer.as_layer_data_tuple()
+    data, keywords, _ = layer.as_layer_data_tuple()
     keywords = copy.deepcopy(keywords)
     twin = viewer.add_image(copy.deepcopy(data), **{**keywords, "name": "twin"})
     assert record_of(twin).model is record_of(layer).model

@@ -40,7 +40,7 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dock(make_napari_viewer_proxy: Any, service: Any, small_sample: None) -> tuple[Any, Any]:
-    viewer = make_napari_viewer_proxy()
+    viewer = make_napari_viewer_proxy(show=True)
     viewer.open_sample(PLUGIN_NAME, "phantom_stack")
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN_NAME, "Fit EMGauss")
     yield viewer, widget

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from ._background import in_background
 from ._depth_tab import DepthTab
@@ -84,7 +83,7 @@ class EmgaussDock(QWidget):
         return dialog
 
     def shut_down(self) -> None:
-        """End whatever runs for this widget and let go of the viewer; safe to call twice."""
+        """End whatever runs for this widget and let go of the viewer; safe to call twice, and on deleted widgets."""
         if not self._open:
             return
         self._open = False
@@ -93,20 +92,17 @@ class EmgaussDock(QWidget):
             tab.disconnect_viewer()
         self._service.remove_user(self)
 
-    def event(self, event: QEvent | None) -> bool:
-        """A widget that is deleted (its dock was closed, or the window) ends its work first."""
-        if event is not None and event.type() == QEvent.Type.DeferredDelete:
-            self.shut_down()
-        return bool(super().event(event))
-
     def _on_layer_added(self, layer: Any) -> None:
         self.depth.chooser.layer = layer
         self.export.chooser.layer = layer
 
     def _watch_window(self) -> None:
-        """The window's end is ours: work in child processes must not outlive it."""
-        from qtpy.QtWidgets import QApplication
+        """The window's end is ours: work in child processes must not outlive it.
 
+        ``destroyed`` comes when the dock or the window was closed. A bound method would not be called, since Qt forgets
+        the slots of an object that is being destroyed; hence the lambda.
+        """
+        self.destroyed.connect(lambda: self.shut_down())
         app = QApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.shut_down)

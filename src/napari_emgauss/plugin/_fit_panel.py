@@ -58,7 +58,9 @@ class FitPanel(QWidget):
 
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
-        self.set_session(None)
+        if self._session is not None:
+            self._session.progressed.disconnect(self.show_state)
+            self._session = None
         self.plot.disconnect_viewer()
 
     def set_session(self, session: FitSession | None) -> None:

@@ -120,7 +120,8 @@ class FitTab(Page):
         point = self._viewer.dims.point
         self._layer = self._viewer.add_image(data, **keywords)
         # A finer grid along z must not move the user to another place.
-        self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
+        if len(point) == self._viewer.dims.ndim:  # it was 2 where the source had been removed
+            self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
         self.layer_added.emit(self._layer)
 
     def _refresh(self) -> None:

@@ -58,14 +58,14 @@ class RegionForm(QWidget):
         self.setLayout(form)
         self.kind.currentIndexChanged.connect(self._on_change)
         self.shapes.layer_changed.connect(self._on_change)
-        viewer.camera.events.zoom.connect(self._on_camera)
-        viewer.camera.events.center.connect(self._on_camera)
+        viewer.scene.camera.events.zoom.connect(self._on_camera)
+        viewer.scene.camera.events.center.connect(self._on_camera)
         self._show()
 
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
-        self._viewer.camera.events.zoom.disconnect(self._on_camera)
-        self._viewer.camera.events.center.disconnect(self._on_camera)
+        self._viewer.scene.camera.events.zoom.disconnect(self._on_camera)
+        self._viewer.scene.camera.events.center.disconnect(self._on_camera)
         self.shapes.disconnect_viewer()
 
     def set_layer(self, layer: Any) -> None:
