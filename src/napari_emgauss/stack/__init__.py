@@ -11,29 +11,36 @@ if TYPE_CHECKING:
     from ._damage import SliceReport, find_damage, suggested_skip
     from ._denoise import denoise
     from ._intensity import correct_intensity, original_intensity
+    from ._mask import DamagedRectangle, mask_damage, read_damage_mask
     from ._phantom import PhantomConfig, sample_stack, sample_truth
     from ._read import read_stack, read_voxel_size, readable_suffixes
     from ._skip import parse_slices
     from ._slices import LazySlices
     from ._stack import Normalisation, SliceSource, Stack
+    from ._thickness import ThicknessEstimate, estimate_thickness
     from ._voxel_size import VoxelSize, to_nm
     from ._z_positions import read_z_positions, z_from_thickness
 
 _HOMES = {
     "AlignmentReport": "_alignment",
+    "DamagedRectangle": "_mask",
     "LazySlices": "_slices",
     "Normalisation": "_stack",
     "PhantomConfig": "_phantom",
     "SliceReport": "_damage",
     "SliceSource": "_stack",
     "Stack": "_stack",
+    "ThicknessEstimate": "_thickness",
     "VoxelSize": "_voxel_size",
     "check_alignment": "_alignment",
     "correct_intensity": "_intensity",
     "denoise": "_denoise",
+    "estimate_thickness": "_thickness",
     "find_damage": "_damage",
+    "mask_damage": "_mask",
     "original_intensity": "_intensity",
     "parse_slices": "_skip",
+    "read_damage_mask": "_mask",
     "read_stack": "_read",
     "read_voxel_size": "_read",
     "read_z_positions": "_z_positions",
@@ -49,19 +56,24 @@ _HOMES = {
 
 __all__ = [
     "AlignmentReport",
+    "DamagedRectangle",
     "LazySlices",
     "Normalisation",
     "PhantomConfig",
     "SliceReport",
     "SliceSource",
     "Stack",
+    "ThicknessEstimate",
     "VoxelSize",
     "check_alignment",
     "correct_intensity",
     "denoise",
+    "estimate_thickness",
     "find_damage",
+    "mask_damage",
     "original_intensity",
     "parse_slices",
+    "read_damage_mask",
     "read_stack",
     "read_voxel_size",
     "read_z_positions",

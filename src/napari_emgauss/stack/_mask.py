@@ -1,0 +1,150 @@
+"""Partial damage: a fold, a tear or a hole that is masked out of its slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import StackError, StackFileError
+
+from ._intensity import WholeSliceFilter
+from ._stack import Stack
+
+
+@dataclass(frozen=True)
+class DamagedRectangle:
+    """A rectangle of one slice, in pixels: rows ``y0`` to ``y1``, columns ``x0`` to ``x1`` (ends excluded)."""
+
+    slice_index: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+def mask_damage(stack: Stack, damage: Any) -> Stack:
+    """A stack whose damaged pixels are taken from the neighbouring slices, read lazily.
+
+    Damaged pixels must teach nobody: neither the model nor the priors that look at whole slices. They are replaced by
+    linear interpolation, along z, between the nearest slices that are good at that pixel.
+
+    Parameters
+    ----------
+    stack : Stack
+    damage : array-like or sequence of DamagedRectangle
+        ``(K, H, W)``, not zero where damaged (a Labels layer's data will do), or rectangles.
+
+    Returns
+    -------
+    Stack
+        ``metadata["masked_fraction"]`` tells the damaged part of each slice that has any.
+
+    Raises
+    ------
+    StackError
+        The mask does not fit the stack, or a pixel is damaged in every slice.
+    """
+    count, height, width = stack.shape
+    mask = _from_rectangles(damage, stack.shape) if _is_rectangles(damage) else damage
+    if not hasattr(mask, "shape"):
+        mask = np.asarray(mask)
+    if tuple(int(n) for n in mask.shape) != (count, height, width):
+        raise StackError(
+            f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."
+        )
+    fractions: dict[str, float] = {}
+    always = np.ones((height, width), dtype=bool)
+    for index in range(count):
+        damaged = np.asarray(mask[index]) != 0
+        always &= damaged
+        if damaged.any():
+            fractions[str(index)] = round(float(damaged.mean()), 6)
+    if always.any():
+        raise StackError(f"{int(always.sum())} pixels are marked as damaged in every slice: nothing can be put there.")
+    if not fractions:
+        return stack
+    metadata = {**stack.metadata, "masked_fraction": fractions}
+    filled = _FilledSlices(stack.slices, mask, stack.z_nm, frozenset(int(k) for k in fractions))
+    return replace(stack, slices=filled, metadata=metadata)
+
+
+def read_damage_mask(path: str | Path) -> NDArray[np.bool_]:
+    """A damage mask from a TIFF or ``.npy`` file of the stack's shape, True where not zero.
+
+    Raises
+    ------
+    StackFileError
+        It cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            values = np.load(path, allow_pickle=False)
+        else:
+            import tifffile
+
+            values = tifffile.imread(path, maxworkers=1)
+    except Exception as error:
+        raise StackFileError(f"The damage mask {path} cannot be read: give a TIFF or .npy file.") from error
+    return np.asarray(values != 0)
+
+
+def _is_rectangles(damage: Any) -> bool:
+    return isinstance(damage, Sequence) and all(isinstance(item, DamagedRectangle) for item in damage)
+
+
+def _from_rectangles(rectangles: Sequence[DamagedRectangle], shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, dtype=bool)
+    count, height, width = shape
+    for item in rectangles:
+        if not (0 <= item.slice_index < count and 0 <= item.y0 < item.y1 <= height and 0 <= item.x0 < item.x1 <= width):
+            raise StackError(f"{item} does not lie within a stack of {count} x {height} x {width}.")
+        mask[item.slice_index, item.y0 : item.y1, item.x0 : item.x1] = True
+    return mask
+
+
+class _FilledSlices(WholeSliceFilter):
+    """Slices with their damaged pixels interpolated along z."""
+
+    def __init__(self, source: Any, mask: Any, z_nm: NDArray[np.float64], damaged: frozenset[int]) -> None:
+        super().__init__(source)
+        self._mask, self._z_nm, self._damaged = mask, z_nm, damaged
+
+    def filtered(self, plane: NDArray[Any], index: int) -> NDArray[np.float64]:
+        out = plane.astype(np.float64)
+        if index not in self._damaged:
+            return out
+        wanted = np.asarray(self._mask[index]) != 0
+        below, below_z = self._nearest(index, wanted, -1)
+        above, above_z = self._nearest(index, wanted, 1)
+        here = self._z_nm[index]
+        # Where one side has no good pixel (its depth is infinite) the other side counts alone.
+        weight = np.where(np.isinf(below_z), 1.0, 0.0)
+        both = np.isfinite(below_z) & np.isfinite(above_z)
+        weight[both] = (here - below_z[both]) / (above_z[both] - below_z[both])
+        out[wanted] = (1 - weight) * below + weight * above
+        return out
+
+    def _nearest(
+        self, index: int, wanted: NDArray[np.bool_], step: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values and depths of the nearest good pixels on one side, for the wanted pixels."""
+        values = np.zeros(int(wanted.sum()))
+        depths = np.full(len(values), step * np.inf)
+        missing = np.ones(len(values), dtype=bool)
+        k = index + step
+        while missing.any() and 0 <= k < self._shape[0]:
+            good = missing.copy()
+            if k in self._damaged:
+                good &= ~(np.asarray(self._mask[k])[wanted] != 0)
+            if good.any():
+                values[good] = np.asarray(self._source[k])[wanted][good]
+                depths[good] = self._z_nm[k]
+                missing &= ~good
+            k += step
+        return values, depths
