@@ -29,10 +29,10 @@ def shared_data(name: str = "") -> Path | None:
     The volumes are public but not part of the project: they lie in ``../shared/data`` beside the checkout, or where
     the environment variable ``EMGAUSS_BENCHMARK_DATA`` says.
     """
-    root = HERE.parent
-    folders = [root.parent / "shared" / "data", root / "shared" / "data"]
     if chosen := os.environ.get("EMGAUSS_BENCHMARK_DATA"):
-        folders.insert(0, Path(chosen))
+        folders = [Path(chosen)]
+    else:
+        folders = [HERE.parent.parent / "shared" / "data", HERE.parent / "shared" / "data"]
     for folder in folders:
         path = folder / name if name else folder
         if path.exists():

@@ -42,6 +42,7 @@ SECTIONS = (
         "scaled as the table says; the paper's own column is at full length, on its own crops, and averages EPFL and "
         "FIB-25.",
     ),
+    Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),
     Section("prior_learned", "Learned priors", "What was tried to make better pseudo-labels, and what each idea gave."),
     Section("prior_experiments", "Priors: what was tried", "Every idea with its figure, also those that failed."),
@@ -114,8 +115,8 @@ def page(results: dict[str, Result], figures: Figures) -> str:
         "# Benchmarks",
         "<!-- Made by `python benchmarks/make_report.py` from benchmarks/results. Do not edit by hand. -->",
         "Every figure on this page comes from a command in `benchmarks/`, named with the machine it ran on. Times are "
-        "of that machine: compare ratios. The volumes are public crops that are not part of the project; where they come "
-        "from and how to run everything is told in `benchmarks/README.md`.",
+        "of that machine: compare ratios. The volumes are public crops that are not part of the project; where they "
+        "come from and how to run everything is told in `benchmarks/README.md`.",
         quality_part(results.get("quality"), figures),
         PAPER,
     ]
