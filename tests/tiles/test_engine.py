@@ -11,8 +11,7 @@ import pytest
 
 from napari_emgauss import ConfigError, FitConfig, FitError, Stack
 from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles, run_fit_tiles
-from napari_emgauss.tiles._engine import on_own_device
-from napari_emgauss.tiles._task import TileTask
+from napari_emgauss.tiles._engine import own_card
 
 SIZE = TileSize(70, 8, 4, 2)
 
@@ -94,18 +93,8 @@ def test_without_dask_distributed_it_says_what_to_install(
         list(fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=options))
 
 
-def test_on_a_machine_with_several_cards_each_worker_takes_its_own(
-    small_stack: Stack, quick_config: FitConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    from napari_emgauss import render
-
-    class Choice:
-        device = "cuda"
-
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(render, "choose_backend", lambda device: Choice())
-    task = TileTask(None, small_stack, quick_config, None, 1)  # type: ignore[arg-type]
-    assert [on_own_device(task, name).config.device for name in ("0", "1", "2")] == ["cuda:0", "cuda:1", "cuda:0"]
-    assert on_own_device(task, "tcp://10.0.0.5:4000").config.device == "cpu"
+def test_on_a_machine_with_several_cards_each_worker_takes_its_own() -> None:
+    assert [own_card(name, None, 2) for name in ("0", "1", "2")] == ["0", "1", "0"]
+    assert [own_card(name, "3,5", 2) for name in ("0", "1")] == ["3", "5"]
+    assert own_card("0", None, 1) is None
+    assert own_card("tcp://10.0.0.5:4000", None, 2) is None  # workers that others started bring their own

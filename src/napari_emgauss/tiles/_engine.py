@@ -103,6 +103,8 @@ class Cluster:
             self._client: Any = self._exit.enter_context(
                 Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
             )
+            if workers is not None:
+                self._client.register_plugin(_one_card_each())
         except BaseException as error:
             self._exit.close()
             if isinstance(error, (OSError, ValueError)):
@@ -201,7 +203,7 @@ def fit_on_worker(task: TileTask, topic: str) -> TileResult:
     worker = get_worker()
     told = -_REPORT_INTERVAL_S
     result = None
-    for step in fit_tile(on_own_device(task, str(worker.name))):
+    for step in fit_tile(task):
         if isinstance(step, TileResult):
             result = step
         elif time.monotonic() - told >= _REPORT_INTERVAL_S:
@@ -212,24 +214,39 @@ def fit_on_worker(task: TileTask, topic: str) -> TileResult:
     return result
 
 
-def on_own_device(task: TileTask, worker_name: str) -> TileTask:
-    """The task with one graphics card per worker, where a machine has several and none was asked for by number.
+def own_card(worker_name: str, visible: str | None, count: int) -> str | None:
+    """Value of ``CUDA_VISIBLE_DEVICES`` that leaves a worker one graphics card; None where there is nothing to choose.
 
-    Workers of a cluster on this machine are named 0, 1, ...; others bring their own ``CUDA_VISIBLE_DEVICES``.
+    Parameters
+    ----------
+    worker_name : str
+        Workers of a cluster on this machine are named 0, 1, ...
+    visible : str or None
+        Value of ``CUDA_VISIBLE_DEVICES`` that all share.
+    count : int
+        Cards that can be used.
     """
-    from dataclasses import replace
+    if count < 2 or not worker_name.isdigit():
+        return None
+    cards = [str(k) for k in range(count)] if not visible else visible.split(",")
+    return cards[int(worker_name) % len(cards)]
 
-    from napari_emgauss.render import choose_backend
 
-    if not worker_name.isdigit():
-        return task
-    device = choose_backend(task.config.device).device
-    if device != "cuda":
-        return task
-    import torch
+def _one_card_each() -> Any:
+    """A dask plugin that runs as a worker starts, also one that replaces a dead one: before anything uses a card."""
+    from distributed import WorkerPlugin
 
-    number = int(worker_name) % max(1, torch.cuda.device_count())
-    return replace(task, config=replace(task.config, device=f"cuda:{number}"))
+    class OneCardEach(WorkerPlugin):
+        name = "emgauss-one-card-each"
+
+        def setup(self, worker: Any) -> None:
+            import torch
+
+            card = own_card(str(worker.name), os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count())
+            if card is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = card
+
+    return OneCardEach()
 
 
 def _thread_limits(threads: int) -> dict[str, str]:

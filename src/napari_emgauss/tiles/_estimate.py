@@ -173,7 +173,7 @@ def tile_seconds(
         + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(rows, columns, config) * drawn
     )
     labels = label_count(z_nm, pixel_size_nm, config) * rows * columns
-    return Schedule(config).total * one + SECONDS_PER_LABEL_PIXEL * labels
+    return Schedule(config, shape[0]).total * one + SECONDS_PER_LABEL_PIXEL * labels
 
 
 def gaussians(rows: int, columns: int, config: FitConfig) -> int:
@@ -261,4 +261,4 @@ def measure_slowness() -> float:
     )
     from napari_emgauss.fit._schedule import Schedule
 
-    return one / (told / Schedule(config).total)
+    return one / (told / Schedule(config, 4).total)

@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import numpy as np
 
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError
 from napari_emgauss.fit import FitConfig, preset
-from napari_emgauss.priors import Prior
+from napari_emgauss.fit._background import Background
+from napari_emgauss.priors import Prior, PriorProgress
 from napari_emgauss.stack import Stack
 
 from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
@@ -24,7 +25,8 @@ from ._index import TILES_NAME, TileIndex, is_tiled, read_index, tile_path, writ
 from ._lock import exclusive
 from ._model import TiledModel
 from ._plan import Tile, TilePlan, TileSize, cut
-from ._task import TileProgress, TileTask, tile_task
+from ._shared_prior import SharedPrior, describe, learn_shared_prior, learns, read_shared_prior, write_shared_prior
+from ._task import TileProgress, TileTask, pinned_threads, tile_task
 from ._update import TilesUpdate
 
 LOG_NAME = "log.jsonl"
@@ -42,6 +44,8 @@ class RunOptions:
         Address of a dask scheduler whose workers fit the tiles, instead.
     threads_per_tile : int
         CPU threads that fit one tile. Part of what makes two runs equal, unlike the number of workers.
+    share_prior : bool
+        Choose and train a prior that learns (``auto``, ``self``) once, on a sample of the volume, not in every tile.
     only : tuple of int or None
         Fit these tiles only, by their number in the plan: a sample, to see what the rest would cost.
     """
@@ -49,6 +53,7 @@ class RunOptions:
     workers: int | None = None
     scheduler: str | None = None
     threads_per_tile: int = 1
+    share_prior: bool = True
     only: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -89,7 +94,7 @@ def fit_tiles(
     options : RunOptions, optional
         Who fits them.
     prior : Prior, optional
-        Shared by all tiles, in place of what ``config.prior`` names.
+        Shared by all tiles, in place of what ``config.prior`` names and of what is learned for the volume.
 
     Yields
     ------
@@ -147,7 +152,7 @@ def _index_of(
     identity = {
         "fit": config.to_dict(),
         "threads_per_tile": options.threads_per_tile,
-        "shared_prior": None if prior is None else prior.name,
+        "shared_prior": prior.name if prior is not None else _shared_name(config, options),
         "stack_id": stack_id(stack),
     }
     if saved is None:
@@ -174,6 +179,10 @@ def _index_of(
         told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
         raise ConfigError(f"'{folder}' was begun with other settings ({told}); use the same, or give another folder.")
     return saved
+
+
+def _shared_name(config: FitConfig, options: RunOptions) -> str | None:
+    return config.prior if options.share_prior and learns(config) else None
 
 
 def _saved_config(saved: TileIndex, folder: Path) -> FitConfig:
@@ -235,6 +244,9 @@ class _Run:
                     finished,
                 )
 
+            if todo and self.prior is None and _shared_name(self._config, self.options) is not None:
+                for text in self._share_prior():
+                    yield update(text)
             if todo:
                 with self._engine(todo) as (events, dashboard):
                     yield update(self._greeting(len(todo), dashboard))
@@ -264,6 +276,32 @@ class _Run:
             for part in place.glob(".*.part"):
                 part.unlink(missing_ok=True)
         write_index(self.folder, self.index)
+
+    def _share_prior(self) -> Iterator[str]:
+        """Take the prior that an earlier run learned, or learn one; tells how far it is."""
+        kept = read_shared_prior(self.folder)
+        if kept is not None:
+            self.prior = kept
+            return
+        config, threads = self._config, self.options.threads_per_tile
+
+        def learn(report: Callable[[PriorProgress], None]) -> SharedPrior:
+            with pinned_threads(threads):
+                return learn_shared_prior(self.stack, self.index.plan, config, report)
+
+        work = Background[PriorProgress, SharedPrior](learn)
+        told = ""
+        for message in work.messages(0.5):
+            text = "" if message is None else f"Prior for all tiles: {message.text}"
+            # A line of text for each step, not for each message about it.
+            step = text.rstrip("0123456789 %/.()").strip()
+            yield text if step != told else ""
+            told = step or told
+        learned = work.result
+        write_shared_prior(self.folder, learned)
+        # Read back: a run that goes on has what was written, no more.
+        self.prior = read_shared_prior(self.folder)
+        yield f"Prior for all tiles: {describe(learned)}."
 
     def _todo(self) -> list[Tile]:
         missing = self.index.missing

@@ -88,7 +88,7 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
     """
     started, cpu_started = time.monotonic(), time.process_time()
     model = None
-    with _threads(task.threads), contextlib.closing(fit(task.stack, task.config, prior=task.prior)) as updates:  # type: ignore[type-var]
+    with pinned_threads(task.threads), contextlib.closing(fit(task.stack, task.config, prior=task.prior)) as updates:  # type: ignore[type-var]
         for update in updates:
             model = update.model if update.finished else None
             share = update.iteration / max(1, update.total_iterations)
@@ -128,7 +128,8 @@ def tile_task(tile: Tile, stack: Stack, config: FitConfig, prior: Prior | None, 
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
+def pinned_threads(count: int) -> Iterator[None]:
+    """Compute with so many CPU threads: sums come out differently with another number."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,0 +1,430 @@
+"""Tiles: what they cost, whether their seams show, and how the cost grows.
+
+    python benchmarks/tiles.py calibrate   # the constants that `emgauss plan` estimates with
+    python benchmarks/tiles.py seams       # jumps across tile borders, and PSNR against the single fit
+    python benchmarks/tiles.py growth      # CPU seconds per voxel from small to large slices
+    python benchmarks/tiles.py workers     # two workers against one
+    python benchmarks/tiles.py memory      # a large stack on disk within a budget: a sample of tiles, the rest planned
+
+Each writes results/tiles_NAME.json. `--quick` runs a small version. Times are CPU seconds of one thread, so that a
+machine that does other things besides tells the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _machine import print_table, shared_data, write_result
+
+VOXEL_NM = (64.0, 8.0, 8.0)
+
+
+def generated(depth: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Grey blobs and lines that drift from slice to slice: something to fit, of any size, slice by slice."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    coarse = [gaussian_filter(rng.normal(size=(height, width)).astype(np.float32), s, mode="wrap") for s in (2.5, 7.0)]
+    coarse = [image / image.std() for image in coarse]
+    out = np.empty((depth, height, width), np.uint8)
+    for k in range(depth):
+        drift = [np.roll(image, (k * step, -k), (0, 1)) for step, image in zip((1, 2), coarse, strict=True)]
+        membrane = np.exp(-((drift[0] / 0.25) ** 2))
+        out[k] = np.clip(150 + 25 * drift[1] - 80 * membrane + rng.normal(0, 6, (height, width)), 0, 255)
+    return out
+
+
+def in_child(task: str, **arguments: Any) -> dict[str, Any]:
+    """Run one of the functions below in a process of its own, with one thread: its memory and time are then its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "child", task, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{task} {arguments} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[str, Any]:
+    """A fit of a generated stack: CPU seconds of the prior and of an iteration, peak memory."""
+    import torch
+
+    from napari_emgauss import fit, stack_from_array
+    from napari_emgauss import preset as named
+    from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes
+    from napari_emgauss.tiles._task import peak_memory_mb
+
+    torch.set_num_threads(1)
+    config = named(preset, **settings)
+    base = peak_memory_mb()
+    stack = stack_from_array(generated(*shape), VOXEL_NM)
+    fit_start: tuple[float, int] | None = None
+    started = time.process_time()
+    prior_cpu = 0.0
+    for update in fit(stack, config):
+        now = time.process_time()
+        if update.stage == "prior":
+            prior_cpu = now - started
+        elif fit_start is None and update.iteration >= 5:  # the first ones compile
+            fit_start = (now, update.iteration)
+    end, begin = (time.process_time(), update.iteration), fit_start or (started, 0)
+    seconds = (end[0] - begin[0]) / max(1, end[1] - begin[1])
+    _, height, width = shape
+    labels = label_count(stack.z_nm, stack.pixel_size_nm, config) * height * width
+    return {
+        "slices": shape[0],
+        "side_pixels": height,
+        "gaussians": update.gaussians,
+        "most_gaussians": gaussians(height, width, config),
+        "cpu_ms_per_iteration": 1e3 * seconds,
+        "prior_cpu_s": prior_cpu,
+        "label_megapixels": labels / 1e6,
+        "model_mb": model_bytes(tuple(shape), config) / 1e6,
+        "peak_memory_mb": peak_memory_mb() * 2**20 / 1e6,
+        "imported_mb": base * 2**20 / 1e6,
+    }
+
+
+def calibrate(quick: bool) -> None:
+    """Fit the constants of the estimate to short fits of several sizes."""
+    from scipy.optimize import nnls
+
+    iterations = 60 if quick else 200
+    shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (
+        [] if quick else [(24, 256, 256), (6, 512, 512)]
+    )
+    rows = []
+    for preset_name in ("default",):
+        for shape in shapes:
+            for density in (4.0, 8.0):
+                settings = {
+                    "pixels_per_gaussian": density,
+                    "teacher_student_iterations": iterations,
+                    "warm_up_iterations": 10,
+                    "joint_iterations": 10,
+                }
+                rows.append(
+                    {"preset": preset_name, **in_child("fit", shape=shape, settings=settings, preset=preset_name)}
+                )
+                print(rows[-1], file=sys.stderr)
+    pixels = np.array([r["side_pixels"] ** 2 for r in rows], float)
+    count = np.array([r["gaussians"] for r in rows], float)
+    slices = np.array([r["slices"] for r in rows], float)
+    ms = np.array([r["cpu_ms_per_iteration"] for r in rows])
+    design = np.stack([np.ones_like(pixels), pixels, count], 1)
+    weight = 1 / ms
+    time_fit, _ = nnls(design * weight[:, None], ms * weight)
+    labels = np.array([r["label_megapixels"] for r in rows])
+    prior = float(np.sum([r["prior_cpu_s"] for r in rows]) / labels.sum())
+    bytes_peak = np.array([r["peak_memory_mb"] for r in rows]) * 1e6 - labels * 2e6
+    design = np.stack([np.ones_like(pixels), [r["model_mb"] * 1e6 for r in rows], slices * pixels, pixels], 1)
+    memory_fit, _ = nnls(design / bytes_peak[:, None], np.ones_like(bytes_peak))
+    constants = {
+        "BASE_BYTES": memory_fit[0],
+        "MODEL_COPIES": memory_fit[1],
+        "BYTES_PER_VOXEL": memory_fit[2],
+        "BYTES_PER_PIXEL": memory_fit[3],
+        "SECONDS_PER_ITERATION": time_fit[0] / 1e3,
+        "SECONDS_PER_ITERATION_AND_PIXEL": time_fit[1] / 1e3,
+        "SECONDS_PER_ITERATION_AND_GAUSSIAN": time_fit[2] / 1e3,
+        "SECONDS_PER_LABEL_PIXEL": prior / 1e6,
+    }
+    for row, told, lasted in zip(
+        rows,
+        design @ memory_fit + labels * 2e6,
+        np.stack([np.ones_like(pixels), pixels, count], 1) @ time_fit,
+        strict=True,
+    ):
+        row["estimated_memory_mb"] = told / 1e6
+        row["estimated_ms_per_iteration"] = lasted
+    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants)
+    print(json.dumps(constants, indent=1))
+
+
+def child_seams(
+    volume: str, preset: str, scale: float, slices: int, side: int, variants: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Of a volume thinned out by 8: a single fit and fits in tiles, scored on the slices that were left out."""
+    import torch
+    from skimage.metrics import peak_signal_noise_ratio
+
+    from napari_emgauss import preset as named
+    from napari_emgauss import read_stack, run_fit
+    from napari_emgauss.tiles import TileSize, run_fit_tiles
+
+    torch.set_num_threads(1)
+    whole = read_stack(volume, allow_isotropic=True)
+    whole = whole.select(range(min(slices, whole.shape[0] - (whole.shape[0] - 1) % 8)))
+    whole = whole.crop((0, min(side, whole.shape[1]), 0, min(side, whole.shape[2])))
+    stack = whole.keep_every(8)
+    hidden = [k for k in range(whole.shape[0]) if k % 8]
+    truth = np.stack([np.asarray(whole.slices[k]) for k in hidden])
+    depths = whole.z_nm[hidden]
+    config = named(preset, iterations_scale=scale)
+    started = time.process_time()
+    single = run_fit(stack, config).render(depths)
+    single_cpu = time.process_time() - started
+    rows = []
+    for variant in variants:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.process_time()
+            model = run_fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(**variant))
+            tiled_cpu = time.process_time() - started
+            images, plan = model.render(depths), model.index.plan
+        row = {"volume": Path(volume).name.split(".")[0], "preset": preset, "tiles": len(plan), **variant}
+        for name, found in (("tiles", images), ("single", single), ("truth", truth)):
+            row[f"jump_ratio_{name}"] = jump_ratio(found, plan)
+            if len(plan.slices) > 1:
+                row[f"depth_jump_ratio_{name}"] = depth_jump_ratio(found, depths, plan)
+        row["psnr_single"] = float(np.mean([peak_signal_noise_ratio(t, i) for t, i in zip(truth, single, strict=True)]))
+        row["psnr_tiles"] = float(np.mean([peak_signal_noise_ratio(t, i) for t, i in zip(truth, images, strict=True)]))
+        row["psnr_difference"] = row["psnr_tiles"] - row["psnr_single"]
+        row["cpu_ratio"] = tiled_cpu / single_cpu
+        rows.append(row)
+    return {"rows": rows}
+
+
+def jump_ratio(images: np.ndarray, plan: Any) -> float:
+    """Mean absolute difference of neighbouring pixels across tile borders, over that elsewhere."""
+    across, inside = [], []
+    for axis, spans in ((1, plan.rows), (2, plan.columns)):
+        steps = np.abs(np.diff(images.astype(np.float32), axis=axis)).mean(axis=tuple({0, 1, 2} - {axis}))
+        at = np.arange(1, images.shape[axis])  # the edge between pixels at - 1 and at
+        fades = [span.fade_in for span in spans if span.fade_in is not None]
+        near = np.any([(at >= low) & (at <= high) for low, high in fades], axis=0)
+        border = np.any([np.abs(at - (low + high) / 2) <= 0.5 for low, high in fades], axis=0)
+        across.append(steps[border])
+        inside.append(steps[~near])
+    return float(np.concatenate(across).mean() / np.concatenate(inside).mean())
+
+
+def depth_jump_ratio(images: np.ndarray, depths: np.ndarray, plan: Any) -> float:
+    """The same from slice to slice: where depth windows fade, over elsewhere."""
+    steps = np.abs(np.diff(images.astype(np.float32), axis=0)).mean((1, 2))
+    at = (depths[1:] + depths[:-1]) / 2
+    even = np.diff(depths) <= np.diff(depths).min() * 1.01  # not across a kept slice
+    fades = [span.fade_in for span in plan.slices if span.fade_in is not None]
+    near = np.any([(at >= low) & (at <= high) for low, high in fades], axis=0)
+    return float(steps[near & even].mean() / steps[~near & even].mean())
+
+
+def seams(quick: bool) -> None:
+    """Seams on fib25 and epfl, for several halos and for depth windows."""
+    preset, scale, slices, side = ("fast", 0.5, 65, 160) if quick else ("default", 1.0, 1000, 1000)
+    pixels, halos, window = (80, (16,), 6) if quick else (128, (8, 16, 32), 10)
+    variants = [{"pixels": pixels, "halo_pixels": h, "window_slices": 24, "overlap_slices": 3} for h in halos]
+    variants.append({"pixels": 512, "halo_pixels": 16, "window_slices": max(7, window), "overlap_slices": 3})
+    rows: list[dict[str, Any]] = []
+    for name in ("fib25", "epfl"):
+        path = shared_data(f"{name}.ome.tif")
+        if path is None:
+            print(f"{name}.ome.tif is absent: left out.", file=sys.stderr)
+            continue
+        found = in_child(
+            "seams", volume=str(path), preset=preset, scale=scale, slices=slices, side=side, variants=variants
+        )
+        rows += found["rows"]
+    finish(
+        "seams",
+        rows,
+        f"Every 8th slice kept, scored on the others; {scale:g} of the preset's iterations, {slices} slices and {side} "
+        "pixels at most. jump_ratio: mean absolute difference of neighbours across tile "
+        "borders over that away from them; by chance it is not 1 in the truth either.",
+    )
+
+
+def child_tile(shape: list[int], index: list[int], settings: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
+    """One tile of a generated stack: CPU seconds and peak memory."""
+    from napari_emgauss import preset as named
+    from napari_emgauss import stack_from_array
+    from napari_emgauss.tiles import TileSize, cut
+    from napari_emgauss.tiles._task import TileResult, fit_tile, tile_task
+
+    stack = stack_from_array(generated(*shape), VOXEL_NM)
+    tile = cut(stack.shape, stack.z_nm, TileSize(**size)).tile(index)
+    config = named("default", **settings)
+    # Compilation and imports are paid once a process, not once a tile.
+    for _ in fit_tile(tile_task(tile, stack, named("fast", prior="linear", iterations_scale=0.01), None, 1)):
+        pass
+    for step in fit_tile(tile_task(tile, stack, config, None, 1)):
+        last = step
+    assert isinstance(last, TileResult)
+    return {"cpu_s": last.cpu_seconds, "peak_memory_mb": last.peak_memory_mb, "shape": tile.shape}
+
+
+def growth(quick: bool) -> None:
+    """CPU seconds per voxel for slices of 256² to 2048². One tile of each size is fitted; their number is known."""
+    from napari_emgauss.tiles import TileSize, cut
+
+    settings = {"iterations_scale": 0.02, "prior": "linear"} if quick else {}
+    size = TileSize()
+    rows = []
+    costs: dict[tuple[int, int, int], dict[str, Any]] = {}
+    for side in (256, 512, 1024, 2048):
+        shape = (6 if quick else 12, side, side)
+        plan = cut(shape, np.arange(shape[0]) * VOXEL_NM[0], size)
+        total, peak = 0.0, 0.0
+        for tile in plan:
+            kind = tuple(sorted(tile.shape))
+            if kind not in costs:
+                costs[kind] = in_child("tile", shape=shape, index=tile.index, settings=settings, size=vars(size))
+            total += costs[kind]["cpu_s"]
+            peak = max(peak, costs[kind]["peak_memory_mb"])
+        rows.append(
+            {
+                "side_pixels": side,
+                "tiles": len(plan),
+                "overhead": plan.overhead,
+                "cpu_us_per_voxel": 1e6 * total / np.prod(shape),
+                "peak_memory_mb": peak,
+            }
+        )
+        rows[-1]["over_first"] = rows[-1]["cpu_us_per_voxel"] / rows[0]["cpu_us_per_voxel"]
+        print(rows[-1], file=sys.stderr)
+    notes = f"Preset default {settings or ''}; CPU seconds of one thread, one tile of each size measured."
+    finish("growth", rows, notes)
+
+
+def workers(quick: bool) -> None:
+    """Wall and CPU time of one and of two workers on the same tiles. Wants two cores that do nothing else."""
+    from napari_emgauss import preset, stack_from_array
+    from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
+
+    stack = stack_from_array(generated(8, 512, 512), VOXEL_NM)
+    config = preset("fast", iterations_scale=0.2 if quick else 1.0)
+    rows = []
+    for count in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            options, begun = RunOptions(workers=count), 0.0
+            updates = fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(128, 16), options=options)
+            load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+            for update in updates:
+                if not begun and update.running:  # workers have started and compiled
+                    begun = time.perf_counter()
+                if update.finished:
+                    wall = time.perf_counter() - begun
+            log = [json.loads(line) for line in (Path(folder) / "run" / "log.jsonl").read_text().splitlines()]
+        cpu = sum(entry["cpu_seconds"] for entry in log)
+        rows.append({"workers": count, "tiles": len(log), "wall_s": wall, "cpu_s": cpu, "load_before": load_before})
+        rows[-1]["speed_up"] = rows[0]["wall_s"] / wall
+        rows[-1]["cpu_over_one"] = cpu / rows[0]["cpu_s"]
+    finish("workers", rows, "From the first progress of a tile to the end; load_before is the machine's load average.")
+
+
+def child_sample(path: str, folder: str, memory: str, only: list[int], preset: str, scale: float) -> dict[str, Any]:
+    """Plan a stack in a file within a budget, fit a sample of its tiles, render through what there is."""
+    from napari_emgauss import preset as named
+    from napari_emgauss import read_stack
+    from napari_emgauss.tiles import RunOptions, estimate, fit_tiles, parse_memory, plan_tiles
+    from napari_emgauss.tiles._task import peak_memory_mb
+    from napari_emgauss.volume import LazyVolume
+
+    opened = read_stack(path, voxel_size_nm=VOXEL_NM)
+    config = named(preset, iterations_scale=scale)
+    arguments = (opened.z_nm, opened.pixel_size_nm, config)
+    plan = plan_tiles(opened.shape, *arguments, memory_bytes=parse_memory(memory))
+    told = estimate(plan, *arguments)
+    full = estimate(plan, opened.z_nm, opened.pixel_size_nm, named(preset))
+    started = time.process_time()
+    options = RunOptions(only=tuple(only))
+    for update in fit_tiles(opened, config, folder=folder, size=plan.size, options=options):
+        model = update.model
+    cpu = time.process_time() - started
+    after_fit = peak_memory_mb()
+    volume = LazyVolume(model)
+    for k in range(0, volume.shape[0], max(1, volume.shape[0] // 8)):
+        np.asarray(volume[k])
+    log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    return {
+        "memory_allowed": memory,
+        "stack_mb": int(np.prod(opened.shape)) / 1e6,
+        "tiles": len(plan),
+        "tile_shape": " x ".join(str(n) for n in told.tile_shape),
+        "tiles_fitted": len(only),
+        "peak_memory_mb": after_fit,
+        "peak_with_rendering_mb": peak_memory_mb(),
+        "estimated_memory_mb": told.memory_bytes / 2**20,
+        "cpu_s_per_tile": cpu / len(only),
+        "estimated_s_per_tile": told.tile_seconds,
+        "disk_mb_per_tile": sum(path.stat().st_size for path in (Path(folder) / "tiles").iterdir()) / len(only) / 1e6,
+        "planned_disk_gb": told.disk_bytes / 1e9,
+        "extrapolated_cpu_h": cpu / len(only) * len(plan) / 3600,
+        "planned_h_whole_preset": full.seconds / 3600,
+        "gaussians_per_tile": int(np.mean([entry["gaussians"] for entry in log])),
+    }
+
+
+def memory(quick: bool) -> None:
+    """4096 x 4096 x 24 on disk with 4 GB allowed: a sample of tiles, the rest planned."""
+    import tifffile
+
+    side, depth, scale = (2048, 12, 0.02) if quick else (4096, 24, 0.05)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "generated.tif"
+        pattern = generated(depth, 1024, 1024)
+        with tifffile.TiffWriter(path, bigtiff=True) as file:
+            for k in range(depth):
+                file.write(np.tile(pattern[k], (side // 1024, side // 1024)), tile=(256, 256), contiguous=False)
+        found = in_child(
+            "sample",
+            path=str(path),
+            folder=str(Path(folder) / "run"),
+            memory="4GB",
+            only=[5] if quick else [0, 9, 27],
+            preset="default",
+            scale=scale,
+        )
+    row = {"size": f"{side} x {side} x {depth}", **found}
+    finish(
+        "memory",
+        [row],
+        f"A corner tile and inner ones fitted with {scale:g} of the preset's iterations, which peak memory does not "
+        "depend on; extrapolated_cpu_h is for all tiles at that scale, planned_h_whole_preset for the whole preset.",
+    )
+
+
+def finish(name: str, rows: list[dict[str, Any]], notes: str, **extra: Any) -> None:
+    """Print the table and write the result."""
+    print_table(rows)
+    print(write_result(f"tiles_{name}", rows, notes=notes, **extra))
+
+
+CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
+    "fit": child_fit,
+    "seams": child_seams,
+    "tile": child_tile,
+    "sample": child_sample,
+}
+COMMANDS: dict[str, Callable[[bool], None]] = {
+    "calibrate": calibrate,
+    "seams": seams,
+    "growth": growth,
+    "workers": workers,
+    "memory": memory,
+}
+
+
+def main() -> None:
+    """Run one of the commands."""
+    if sys.argv[1:2] == ["child"]:
+        print(json.dumps(CHILDREN[sys.argv[2]](**json.loads(sys.argv[3]))))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=sorted(COMMANDS))
+    parser.add_argument("--quick", action="store_true", help="a small version")
+    arguments = parser.parse_args()
+    COMMANDS[arguments.command](arguments.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_emgauss import FitConfig, ModelFileError, Stack, stack_from_array
+from napari_emgauss.priors import Observation
+from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
+from napari_emgauss.tiles._shared_prior import (
+    PRIOR_NAME,
+    SharedPrior,
+    describe,
+    learn_shared_prior,
+    learns,
+    read_shared_prior,
+    sample,
+    write_shared_prior,
+)
+
+SIZE = TileSize(70, 8, 4, 2)
+TINY = SelfPriorConfig(iterations=2, channels=(4,), rotations_deg=(0.0,), mirrored=False, device="cpu")
+
+
+@pytest.fixture
+def tiny_self(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prior ``self`` in a moment."""
+    from napari_emgauss.priors import _registry
+
+    monkeypatch.setitem(_registry._FACTORIES, "self", lambda: SelfPrior(TINY))
+
+
+def observation_of(stack: Stack) -> Observation:
+    return Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
+
+
+def test_only_priors_that_learn_are_worth_sharing(quick_config: FitConfig) -> None:
+    assert learns(replace(quick_config, prior="auto")) and learns(replace(quick_config, prior="self"))
+    assert not learns(replace(quick_config, prior="ensemble"))
+    assert not learns(replace(quick_config, prior="auto", teacher_student=False))
+
+
+def test_the_sample_is_spread_over_the_plane_in_the_middle_window() -> None:
+    # Grey values tell where a voxel is from: 100 a slice, then 20 a quarter of the rows, 1 a quarter of the columns.
+    z, y, x = np.meshgrid(np.arange(9), np.arange(1040) // 260, np.arange(560) // 140, indexing="ij")
+    stack = stack_from_array((z * 100 + y * 20 + x).astype(np.uint16), (40, 8, 8))
+    plan = cut(stack.shape, stack.z_nm, TileSize(512, 16, 5, 2))
+    assert [(span.start, span.stop) for span in plan.slices] == [(0, 4), (2, 7), (5, 9)]
+    middle = plan.slices[1]
+    seen = sample(stack, plan)
+    assert seen.images.shape == (len(middle), 512, 512)
+    assert seen.z_nm.tolist() == stack.z_nm[middle.start : middle.stop].tolist()
+    grey = np.rint(stack.normalisation.from_unit(seen.images)).astype(int)
+    expected = np.asarray(stack.slices)[middle.start]
+    # Pieces of 256 centred on a quarter and three quarters: rows 132-388 and 652-908, columns 12-268 and 292-548.
+    assert np.array_equal(grey[0, :256, :256], expected[132:388, 12:268])
+    assert np.array_equal(grey[0, 256:, 256:], expected[652:908, 292:548])
+
+
+def test_of_a_small_volume_the_sample_is_all_there_is(small_stack: Stack) -> None:
+    plan = cut(small_stack.shape, small_stack.z_nm, TileSize())
+    assert np.array_equal(sample(small_stack, plan).images, small_stack.unit_slices())
+
+
+def test_what_is_written_is_what_is_read(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, tiny_self: None
+) -> None:
+    plan = cut(small_stack.shape, small_stack.z_nm, SIZE)
+    prior = learn_shared_prior(small_stack, plan, replace(quick_config, prior="self"))
+    assert describe(prior) == "self"
+    write_shared_prior(tmp_path, prior)
+    again = read_shared_prior(tmp_path)
+    assert again is not None
+    z_nm = float(small_stack.z_nm[1]) + 17.0
+    before, after = (p.prepare(observation_of(small_stack)).at(z_nm).image for p in (prior, again))
+    assert np.array_equal(before, after)
+    (tmp_path / PRIOR_NAME).write_bytes(b"nonsense")
+    with pytest.raises(ModelFileError, match="not an EMGauss prior"):
+        read_shared_prior(tmp_path)
+
+
+def test_parts_are_mixed_by_their_weights(small_stack: Stack, tmp_path: Path) -> None:
+    from napari_emgauss import get_prior
+
+    prior = SharedPrior("auto", (("nearest", 0.25, get_prior("nearest")), ("linear", 0.75, get_prior("linear"))))
+    write_shared_prior(tmp_path, prior)
+    mixed = read_shared_prior(tmp_path)
+    assert mixed is not None and describe(mixed) == "25% nearest + 75% linear"
+    images = small_stack.unit_slices()
+    found = mixed.prepare(observation_of(small_stack)).at(10.0).image  # a quarter of the first gap
+    assert found == pytest.approx(0.25 * images[0] + 0.75 * (0.75 * images[0] + 0.25 * images[1]), abs=1e-5)
+
+
+def test_a_run_learns_once_and_one_that_goes_on_uses_the_same(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, tiny_self: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(quick_config, prior="self")
+    learned = []
+    learn = SelfPrior.learn
+
+    def counted(self: SelfPrior, *arguments: object, **more: object) -> object:
+        learned.append(1)
+        return learn(self, *arguments, **more)
+
+    monkeypatch.setattr(SelfPrior, "learn", counted)
+    updates = fit_tiles(small_stack, config, folder=tmp_path / "run", size=SIZE)
+    texts = []
+    for update in updates:
+        texts.append(update.text)
+        if update.tiles_done == 2:
+            break
+    updates.close()
+    assert "Prior for all tiles: self." in texts
+    before = (tmp_path / "run" / PRIOR_NAME).read_bytes()
+    *_, last = fit_tiles(small_stack, folder=tmp_path / "run")
+    assert last.finished and len(learned) == 1
+    assert (tmp_path / "run" / PRIOR_NAME).read_bytes() == before
+    *_, own = fit_tiles(small_stack, config, folder=tmp_path / "own", size=SIZE, options=RunOptions(share_prior=False))
+    assert own.finished and len(learned) == 1 + 6
+    assert not (tmp_path / "own" / PRIOR_NAME).exists()
