@@ -7,7 +7,7 @@ import pytest
 from napari_emgauss.fit import preset
 from napari_emgauss.fit._schedule import Schedule
 
-PAPER = Schedule(preset("paper"))
+PAPER = Schedule(preset("paper"), slices=7)
 
 
 def test_stages_of_the_paper() -> None:
@@ -41,7 +41,7 @@ def test_real_and_pseudo_alternate() -> None:
 
 
 def test_real_per_pseudo() -> None:
-    schedule = Schedule(preset("paper", real_per_pseudo=0.25))
+    schedule = Schedule(preset("paper", real_per_pseudo=0.25), slices=7)
     kinds = [schedule.is_pseudo(k) for k in range(3_000, 3_100)]
     assert sum(kinds) == 80 and not kinds[0]
 
@@ -55,12 +55,12 @@ def test_real_per_pseudo() -> None:
     ],
 )
 def test_each_stage_is_a_switch(switch: str, stages: list[str]) -> None:
-    schedule = Schedule(preset("paper", **{switch: False}))
+    schedule = Schedule(preset("paper", **{switch: False}), slices=7)
     assert [schedule.stage(k) for k in range(schedule.total)] == stages
 
 
 def test_scale_shortens_everything() -> None:
-    schedule = Schedule(preset("paper", iterations_scale=0.01))
+    schedule = Schedule(preset("paper", iterations_scale=0.01), slices=7)
     assert (schedule.warm_up_end, schedule.joint_end, schedule.ramp_end, schedule.total) == (20, 30, 100, 180)
     assert schedule.pseudo_weight(65) == pytest.approx(0.55)
 
@@ -78,3 +78,9 @@ def test_learning_rates_of_the_base_method() -> None:
     assert first["field"] == pytest.approx(8e-4) and last["field"] == pytest.approx(1.6e-6)
     assert first["values"] == last["values"] == 2.5e-3
     assert PAPER.learning_rates(2_000, 250.0)["field"] == pytest.approx(8e-4)  # no decay while it rests
+
+
+def test_iterations_for_every_slice() -> None:
+    config = preset("fast", warm_up=False, joint=False, iterations_per_slice=60.0, iterations_scale=0.5)
+    assert Schedule(config, slices=7).total == config.total_iterations(7) == 210
+    assert preset("fast", teacher_student_iterations=9, warm_up=False, joint=False).total_iterations(7) == 9

@@ -30,8 +30,13 @@ class FitConfig:
         are spent on the real slices alone, so that both see as many.
     dynamic_opacity, dynamic_rotation : bool
         Whether opacity and rotation change over z (rows of the same table; the paper's method: yes, no).
-    warm_up_iterations, joint_iterations, teacher_student_iterations : int
-        2000, 1000 and 15000 in the paper.
+    warm_up_iterations, joint_iterations : int
+        2000 and 1000 in the paper.
+    teacher_student_iterations : int or None
+        15000 in the paper. None: ``iterations_per_slice`` for every observed slice, since a field with knots learns
+        each part of the depth by itself.
+    iterations_per_slice : float
+        Used where ``teacher_student_iterations`` is None.
     real_per_pseudo : float
         Iterations on real slices for each one on pseudo-labels in the teacher–student stage; 1 alternates as in the
         paper.
@@ -101,7 +106,8 @@ mlp_layers, displacement_pixels, softness_pixels
     dynamic_rotation: bool = False
     warm_up_iterations: int = 2000
     joint_iterations: int = 1000
-    teacher_student_iterations: int = 15000
+    teacher_student_iterations: int | None = 15000
+    iterations_per_slice: float = 300.0
     real_per_pseudo: float = 1.0
     depths_per_iteration: int = 1
     # teacher and pseudo-labels
@@ -168,6 +174,10 @@ mlp_layers, displacement_pixels, softness_pixels
             raise ConfigError(f"ema_decay is {self.ema_decay}, but must be below 1 or the teacher never learns.")
         if self.growth < 1:
             raise ConfigError(f"growth is {self.growth}, but must be at least 1.")
+        if self.teacher_student_iterations is not None and self.teacher_student_iterations < 0:
+            raise ConfigError(
+                f"teacher_student_iterations is {self.teacher_student_iterations}, but must not be negative."
+            )
         if self.labels_per_gap is not None and self.labels_per_gap < 1:
             raise ConfigError(f"labels_per_gap is {self.labels_per_gap}, but must be at least 1.")
         if not (self.warm_up or self.joint or self.teacher_student):
@@ -182,7 +192,7 @@ mlp_layers, displacement_pixels, softness_pixels
                 continue
             if kind == "bool":
                 good = isinstance(value, bool)
-            elif kind.startswith("int"):
+            elif kind.startswith("int"):  # "int" and "int | None"
                 good = isinstance(value, int) and not isinstance(value, bool)
             elif kind == "float":
                 good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -213,6 +223,12 @@ mlp_layers, displacement_pixels, softness_pixels
             softness_pixels=self.softness_pixels,
         )
 
+    def total_iterations(self, slices: int) -> int:
+        """Iterations of all stages for a stack of so many slices, ``iterations_scale`` included."""
+        from napari_emgauss.fit._schedule import Schedule
+
+        return Schedule(self, slices).total
+
     def to_dict(self) -> dict[str, Any]:
         """Settings as a JSON-compatible dictionary."""
         return asdict(self)
@@ -234,6 +250,7 @@ StageKey = Literal["warm_up", "joint", "teacher_student"]
 
 _POSITIVE = (
     "iterations_scale",
+    "iterations_per_slice",
     "real_per_pseudo",
     "depths_per_iteration",
     "label_memory_mb",
@@ -256,7 +273,6 @@ _NOT_NEGATIVE = (
     "seed",
     "warm_up_iterations",
     "joint_iterations",
-    "teacher_student_iterations",
     "pseudo_weight_start",
     "pseudo_weight_end",
     "pseudo_ramp_iterations",

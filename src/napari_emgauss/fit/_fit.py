@@ -264,12 +264,10 @@ class _Fit:
         return (time.monotonic() - began) / done * (trainer.schedule.total - trainer.iteration)
 
     def _prior_update(self, message: PriorProgress | None, shown: EmgaussModel) -> FitUpdate:
-        from napari_emgauss.fit._schedule import Schedule
-
         return FitUpdate(
             stage="prior",
             iteration=0,
-            total_iterations=Schedule(self.config).total,
+            total_iterations=self.config.total_iterations(self.stack.shape[0]),
             loss=None if message is None else message.loss,
             gaussians=shown.gaussian_count,
             elapsed_s=self._elapsed(),

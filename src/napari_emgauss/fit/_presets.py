@@ -16,6 +16,7 @@ _DISTIL: dict[str, Any] = {
     "knot_lr_end": 0.01,
     "warm_up_iterations": 50,
     "joint_iterations": 50,
+    "teacher_student_iterations": None,
     "pseudo_weight_start": 1.0,
     "pseudo_ramp_iterations": 0,
     "real_per_pseudo": 0.15,
@@ -29,9 +30,9 @@ PRESETS = MappingProxyType(
     {
         # Everything as published; where the paper is silent, as in the method it builds on.
         "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
-        "fast": MappingProxyType({**_DISTIL, "teacher_student_iterations": 1_500, "prior": "auto:fast"}),
-        "default": MappingProxyType({**_DISTIL, "teacher_student_iterations": 5_000, "prior": "auto"}),
-        "best": MappingProxyType({**_DISTIL, "teacher_student_iterations": 12_000, "prior": "auto:best"}),
+        "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "prior": "auto:fast"}),
+        "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 250.0, "prior": "auto"}),
+        "best": MappingProxyType({**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"}),
     }
 )
 

@@ -14,9 +14,10 @@ from napari_emgauss.fit._update import StageName
 
 @dataclass(frozen=True)
 class Schedule:
-    """Iterations at which stages end, after ``iterations_scale``."""
+    """Iterations at which stages end, after ``iterations_scale``, for a stack of ``slices``."""
 
     config: FitConfig
+    slices: int
 
     @property
     def warm_up_end(self) -> int:
@@ -31,7 +32,10 @@ class Schedule:
     @property
     def total(self) -> int:
         """Iterations of all stages (18000 in the paper)."""
-        return max(1, self.joint_end + self._scaled(self.config.teacher_student_iterations))
+        count = self.config.teacher_student_iterations
+        return max(
+            1, self.joint_end + self._scaled(self.config.iterations_per_slice * self.slices if count is None else count)
+        )
 
     @property
     def ramp_end(self) -> int:
@@ -48,7 +52,7 @@ class Schedule:
         """Iterations between two rounds of growing and pruning."""
         return max(1, self._scaled(self.config.density_interval))
 
-    def _scaled(self, iterations: int) -> int:
+    def _scaled(self, iterations: float) -> int:
         return math.ceil(iterations * self.config.iterations_scale)
 
     def stage(self, iteration: int) -> StageName:

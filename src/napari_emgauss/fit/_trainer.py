@@ -56,7 +56,7 @@ class Trainer:
         self.student = student
         self.teacher: EmgaussModel | None = None
         self.config = config
-        self.schedule = Schedule(config)
+        self.schedule = Schedule(config, len(images))
         self.labels = labels
         self.iteration = 0
         self.loss: float | None = None
