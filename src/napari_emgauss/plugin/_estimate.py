@@ -44,16 +44,6 @@ class Estimate:
         return f"{time}{memory}"
 
 
-def total_iterations(config: FitConfig) -> int:
-    """Iterations of all stages that are on."""
-    counts = (
-        config.warm_up_iterations * config.warm_up,
-        config.joint_iterations * config.joint,
-        config.teacher_student_iterations * config.teacher_student,
-    )
-    return round(sum(counts) * config.iterations_scale)
-
-
 def estimate(config: FitConfig, shape: tuple[int, int, int], device: str) -> Estimate:
     """Seconds and bytes for a stack of ``shape`` (slices, rows, columns)."""
     depth, height, width = shape
@@ -63,7 +53,7 @@ def estimate(config: FitConfig, shape: tuple[int, int, int], device: str) -> Est
     if kind not in SECONDS_PER_ITERATION:
         return Estimate(None, needed)
     iteration = SECONDS_PER_ITERATION[kind] + SECONDS_PER_MEGAPIXEL_ITERATION[kind] * height * width / 1e6
-    seconds = total_iterations(config) * config.depths_per_iteration * iteration
+    seconds = config.total_iterations(depth) * config.depths_per_iteration * iteration
     return Estimate(seconds * _correction(kind), needed)
 
 
