@@ -132,7 +132,7 @@ def main() -> int:
     write_result(
         "fit_speed",
         rows,
-        notes=f"{where.name} x{where.factor}, kept slices {'x'.join(map(str, where.stack.shape))}. Parts are medians of "
+        notes=f"{where.name} x{where.factor}, kept slices {where.stack.shape}. Parts are medians of "
         "single calls: deformation alone, deformation and drawing, L1 + D-SSIM with its gradient.",
     )
     return 0
