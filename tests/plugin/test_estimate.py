@@ -1,12 +1,12 @@
 import pytest
 
 from napari_emgauss.fit import preset
-from napari_emgauss.plugin._estimate import Estimate, estimate, record_fit, total_iterations, uncorrected_seconds
+from napari_emgauss.plugin._estimate import Estimate, estimate, record_fit, uncorrected_seconds
 
 
 def test_stages_that_are_off_do_not_count() -> None:
     config = preset("paper", iterations_scale=0.5, joint=False)
-    assert total_iterations(config) == 0.5 * (2000 + 15000)
+    assert config.total_iterations(slices=9) == 0.5 * (2000 + 15000)
 
 
 def test_larger_stacks_take_more() -> None:
