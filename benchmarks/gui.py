@@ -1,0 +1,186 @@
+"""The plugin's window under load: scrubbing alone and during a fit, what it costs the fit, stalls, memory.
+
+    python benchmarks/gui.py
+    python benchmarks/gui.py --side 256 --moves 200
+
+Needs napari and a screen (``xvfb-run -a -s "-screen 0 1600x1000x24"`` will do; set ``LP_NUM_THREADS=1`` there, or the
+software renderer takes the fit's cores). A window of 1280 by 800 shows a generated stack. Every figure has its
+counterpart beside it: an ordinary array in memory beside the rendered layer, the fit left alone beside the fit while
+somebody scrubs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "napari.yaml")
+
+import napari
+import numpy as np
+import psutil
+from _machine import print_table, write_result
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+NOTES = (
+    "Scrubbing: milliseconds from setting the slider to the window having drawn, random steps; 'array' is an ordinary "
+    "image of the same size, so what napari itself takes. Fit: iterations per second of the same fit, left alone and "
+    "while the slider moves ten times a second. Stall: longest time the event loop did not answer, scrubbing apart. "
+    "Growth: resident memory of napari's process over the moves, after the slice cache is full."
+)
+
+
+class Window:
+    """A viewer with a heartbeat."""
+
+    def __init__(self) -> None:
+        self.viewer: Any = napari.Viewer()
+        self.viewer.window._qt_window.resize(1280, 800)
+        self.gaps: list[float] = []
+        self._beat = time.perf_counter()
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(5)
+        self.run(0.5)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.gaps.append(now - self._beat)
+        self._beat = now
+
+    def run(self, seconds: float, until: Callable[[], Any] | None = None) -> None:
+        """Run the event loop for some time, or until something is true."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end and not (until is not None and until()):
+            QApplication.processEvents()
+            time.sleep(0.002)
+
+    def scrub(self, steps: Any, pause_s: float = 0.0) -> list[float]:
+        """Milliseconds each move of the slider takes, drawing included."""
+        times = []
+        for step in steps:
+            started = time.perf_counter()
+            self.viewer.dims.set_current_step(0, int(step))
+            QApplication.processEvents()
+            times.append(1000 * (time.perf_counter() - started))
+            if pause_s:
+                self.run(max(0.0, pause_s - times[-1] / 1000))
+        return times
+
+
+def generated(side: int, slices: int) -> np.ndarray[Any, Any]:
+    """Smooth blobs that move from slice to slice."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    volume = np.zeros((slices, side, side), np.float32)
+    for _ in range(60):
+        centre, drift = random.random(2) * side, (random.random(2) - 0.5) * 8
+        sigma, weight = 4 + 14 * random.random(), random.random()
+        for k in range(slices):
+            cy, cx = centre + drift * k
+            volume[k] += weight * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * sigma**2))
+    volume += 0.05 * random.standard_normal(volume.shape).astype(np.float32)
+    return (255 * np.clip(volume / volume.max(), 0, 1)).astype(np.uint8)
+
+
+def main() -> int:
+    """Measure and write ``results/gui.json``."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--slices", type=int, default=9)
+    parser.add_argument("--moves", type=int, default=1000, help="random slider moves during the fit")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement of the fit's speed")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+
+    window = Window()
+    viewer, random = window.viewer, np.random.default_rng(0)
+    values = generated(options.side, options.slices)
+    source = viewer.add_image(values, name="stack", scale=(50, 5, 5), units=("nm",) * 3, contrast_limits=(0, 255))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-emgauss", "Fit EMGauss")
+    window.run(60, lambda: dock.fit.method.device_info is not None)
+    count = (options.slices - 1) * 10 + 1
+    rows: list[dict[str, Any]] = []
+
+    plain = viewer.add_image(
+        np.repeat(values, 10, axis=0)[:count], scale=(5, 5, 5), units=("nm",) * 3, contrast_limits=(0, 255)
+    )
+    window.run(1.0)
+    array = window.scrub(random.integers(0, count, 60))
+    viewer.layers.remove(plain)
+
+    fields = dock.fit.method.settings.fields
+    dock.fit.method.preset.setCurrentText("fast")
+    fields["prior"].setCurrentText("linear")
+    fields["iterations_scale"].setValue(1000)
+    dock.fit.start_fit()
+    session = dock.fit.session
+    window.run(300, lambda: session.model is not None or not session.state.status.active)
+    if session.model is None:
+        print(session.state.sentence())
+        return 1
+    window.run(120, lambda: session.state.stage == "teacher-student")
+    window.run(3.0)
+    source.visible = False
+
+    def speed(work: Callable[[], Any]) -> float:
+        first, started = session.state.iteration, time.perf_counter()
+        work()
+        return float(session.state.iteration - first) / (time.perf_counter() - started)
+
+    window.gaps.clear()
+    alone = speed(lambda: window.run(options.seconds))
+    stall = 1000 * max(window.gaps)
+    during: list[float] = []
+    scrubbed = speed(
+        lambda: during.extend(window.scrub(random.integers(0, count, int(10 * options.seconds)), pause_s=0.1))
+    )
+    again = speed(lambda: window.run(options.seconds))
+
+    process = psutil.Process()
+    window.scrub(random.integers(0, count, options.moves // 5))
+    before = process.memory_info().rss
+    window.scrub(random.integers(0, count, options.moves))
+    growth = (process.memory_info().rss - before) / 2**20
+
+    session.stop()
+    window.run(120, lambda: not session.state.status.active)
+    window.run(2.0)
+    fresh = window.scrub(random.permutation(count))
+    cached = window.scrub(random.integers(0, count, 60))
+    rate = (alone + again) / 2
+    for what, value, beside, meaning in (
+        ("scrub, new slice (ms)", np.median(fresh), np.median(array), "array"),
+        ("scrub, new slice, 95 % (ms)", np.percentile(fresh, 95), np.percentile(array, 95), "array"),
+        ("scrub, cached slice (ms)", np.median(cached), np.median(array), "array"),
+        ("scrub during a fit (ms)", np.median(during), np.median(fresh), "scrub without a fit"),
+        ("fit while scrubbing (it/s)", scrubbed, rate, "fit alone"),
+    ):
+        rows.append(
+            {
+                "what": what,
+                "value": float(value),
+                "beside": float(beside),
+                "ratio": float(value / beside),
+                "of": meaning,
+            }
+        )
+    rows.append({"what": "longest stall during a fit (ms)", "value": stall})
+    rows.append({"what": f"memory growth over {options.moves} moves (MiB)", "value": growth})
+    print_table(rows)
+    write_result(
+        "gui", rows, notes=NOTES, path=options.output, side_pixels=options.side, gaussians=session.state.gaussians
+    )
+    viewer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
