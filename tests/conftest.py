@@ -58,3 +58,37 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return path_of
+
+
+def make_quick(patch: pytest.MonkeyPatch) -> None:
+    """Short fits with a prior that needs no preparation, and a small sample, for whoever asks for the defaults."""
+    from types import MappingProxyType
+
+    from napari_emgauss.fit import _presets
+    from napari_emgauss.stack import PhantomConfig
+
+    quick = {"iterations_scale": 0.01, "prior": "linear"}
+    presets = {name: MappingProxyType({**settings, **quick}) for name, settings in _presets.PRESETS.items()}
+    patch.setattr(_presets, "PRESETS", MappingProxyType(presets))
+    small = PhantomConfig(shape=(41, 36, 44))
+    patch.setattr(PhantomConfig.__init__, "__defaults__", tuple(vars(small).values()))
+
+
+@pytest.fixture
+def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documentation and examples run as they are written, in seconds."""
+    make_quick(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``stack.ome.tif``, its truth ``volume.ome.tif`` and a fitted ``model.safetensors``."""
+    import napari_emgauss as emg
+    from napari_emgauss.cli import main
+
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        assert main(["sample", "-o", str(folder / "stack.ome.tif"), "--truth", str(folder / "volume.ome.tif")]) == 0
+        emg.run_fit(emg.sample_stack(), emg.preset("fast")).save(folder / "model.safetensors")
+    return folder

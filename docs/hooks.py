@@ -1,0 +1,54 @@
+"""What mkdocs fills in while it builds: the command line from its parser, presets from their data, the changelog.
+
+A page says ``<!-- generated: NAME -->`` where the text goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Called by mkdocs for every page."""
+    makers = {"command-line": command_line, "presets": presets, "changelog": changelog}
+    return re.sub(r"<!-- generated: ([a-z-]+) -->", lambda found: makers[found[1]](), markdown)
+
+
+def command_line() -> str:
+    """Every sub-command's help, from the parser itself."""
+    from napari_emgauss.cli._main import build_parser
+
+    os.environ["COLUMNS"] = "100"  # argparse wraps by the terminal it finds
+    parser = build_parser()
+    parts = [f"```text\n{parser.format_help()}```"]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                parts.append(f"## emgauss {name}\n\n```text\n{command.format_help()}```")
+    return "\n\n".join(parts)
+
+
+def presets() -> str:
+    """One row per setting whose value differs between presets."""
+    from napari_emgauss import preset, preset_names
+
+    names = preset_names()
+    values = {name: dataclasses.asdict(preset(name)) for name in names}
+    lines = ["| setting | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for key in values[names[0]]:
+        row = [values[name][key] for name in names]
+        if any(value != row[0] for value in row):
+            lines.append(f"| `{key}` | " + " | ".join(f"{value}" for value in row) + " |")
+    return "\n".join(lines)
+
+
+def changelog() -> str:
+    """CHANGELOG.md without its title."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]

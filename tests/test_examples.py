@@ -1,0 +1,71 @@
+"""The examples run from their first line to their last, on small samples and with short fits."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from napari_emgauss import PhantomConfig, sample_stack, sample_truth
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
+
+def run(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    try:
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+
+
+def write_samples(folder: Path, count: int) -> None:
+    for seed in range(count):
+        volume = sample_stack(PhantomConfig(shape=(41, 36, 44), factor=8, seed=seed)).slices
+        metadata = {"axes": "ZYX", "PhysicalSizeZ": 0.04, "PhysicalSizeY": 0.005, "PhysicalSizeX": 0.005}
+        tifffile.imwrite(folder / f"block_{seed}.ome.tif", volume, metadata=metadata)
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run("demo.py", "--output", str(tmp_path), "--preset", "fast", monkeypatch=monkeypatch)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"stack.ome.tif", "truth.ome.tif", "model.safetensors", "isotropic.ome.tif", "comparison.png"}
+    lines = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert lines[0].split()[:2] == ["left-out", "slices"]
+    assert lines[1].startswith("linear interpolation")
+    assert lines[2].startswith("EMGauss")
+    assert tifffile.imread(tmp_path / "isotropic.ome.tif").shape == sample_truth().shape
+
+
+def test_quick_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run("quick_start.py", monkeypatch=monkeypatch)
+    assert tifffile.imread(tmp_path / "isotropic.ome.tif").shape == sample_truth().shape
+
+
+def test_evaluate_your_stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_samples(tmp_path, 1)
+    run("evaluate_your_stack.py", str(tmp_path / "block_0.ome.tif"), monkeypatch=monkeypatch)
+    assert "linear" in capsys.readouterr().out
+
+
+def test_batch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_samples(tmp_path, 2)
+    (tmp_path / "broken.tif").write_bytes(b"not a TIFF")
+    output = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["batch_folder.py", str(tmp_path), str(output)])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(EXAMPLES / "batch_folder.py"), run_name="__main__")
+    assert end.value.code == 1  # one failed, and the others were done all the same
+    assert {path.name for path in output.iterdir()} == {"block_0.ome.tif", "block_1.ome.tif"}
+    assert "broken.tif" in capsys.readouterr().err
+    (tmp_path / "broken.tif").unlink()
+    run("batch_folder.py", str(tmp_path), str(output), monkeypatch=monkeypatch)
+    assert "done before" in capsys.readouterr().out
