@@ -202,6 +202,15 @@ def test_truncated(tmp_path: Path, compression: str | None, part: float) -> None
         read_stack(path, voxel_size_nm=(50, 5, 4))
 
 
+def test_lost_pages_are_no_single_image(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        end = max(page.offset for page in file.pages[1:])
+    path.write_bytes(path.read_bytes()[: min(end, 1200)])
+    with pytest.raises(StackFileError, match="damaged or truncated"):
+        read_stack(path, voxel_size_nm=(50, 5, 4))
+
+
 def test_several_threads_read_one_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", compression="zlib")
     stack = read_stack(path, voxel_size_nm=(50, 5, 4))

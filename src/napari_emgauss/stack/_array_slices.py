@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,9 @@ class ArraySlices(LazySlices):
 
     def close(self) -> None:
         """Close the file, where there is one to close."""
-        file = getattr(getattr(self, "_array", None), "file", None)
-        if file is not None and hasattr(file, "close"):
-            file.close()
+        array = getattr(self, "_array", None)
+        with suppress(ValueError, AttributeError):  # closed already, or not of a kind that is closed
+            array.file.close()  # type: ignore[union-attr]
 
     def __del__(self) -> None:
         self.close()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -101,8 +104,9 @@ def open_tiff(path: Path, selection: Selection) -> OpenedFile:
     """
     import tifffile
 
+    told: list[str] = []
     try:
-        with tifffile.TiffFile(path) as file:
+        with _listening(told), tifffile.TiffFile(path) as file:
             number, series = _choose_series(file, selection)
             choice = choose_axes(series.axes, series.shape, selection.channel, selection.time)
             kind, voxel_size = tiff_voxel_size(file, number)
@@ -116,12 +120,35 @@ def open_tiff(path: Path, selection: Selection) -> OpenedFile:
                     "(a truncated copy, or the other files of a multi-file OME-TIFF are not beside it)."
                 )
             slices = TiffSlices(path, number, choice.pages)
-    except (StackError, KeyboardInterrupt):
+    except StackError as error:
+        if told and not isinstance(error, StackFileError):
+            # "A single image" is what a stack looks like whose later pages are cut off.
+            raise StackFileError(
+                f"{path.name} is damaged or truncated: {len(told)} of its parts are broken."
+            ) from error
+        raise
+    except KeyboardInterrupt:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
         raise _unreadable(path) from error
     notes = (choice.note,) if choice.note else ()
     return OpenedFile(slices, voxel_size, kind, notes)
+
+
+@contextmanager
+def _listening(told: list[str]) -> Iterator[None]:
+    """Collect what tifffile only logs of a broken file: it goes on with the pages it can find."""
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    collector, log = Collector(logging.WARNING), logging.getLogger("tifffile")
+    log.addHandler(collector)
+    try:
+        yield
+    finally:
+        log.removeHandler(collector)
 
 
 def read_tiff_voxel_size(path: Path, selection: Selection) -> VoxelSize:

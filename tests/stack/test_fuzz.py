@@ -1,0 +1,245 @@
+"""Broken and hostile files: always a typed error with one plain sentence, never a crash, a hang or a giant allocation.
+
+Each kind of file is written once, then damaged at random: cut off, bytes overwritten, parts removed or repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import mrcfile
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_emgauss._errors import EmgaussError
+from napari_emgauss.stack import read_stack, read_voxel_size, read_z_positions, stack_from_array
+
+VALUES = np.random.default_rng(16).integers(1, 255, (5, 16, 18), dtype=np.uint8)
+SIZE = (50.0, 5.0, 4.0)
+CASES = 60  # of each kind; the whole file runs in seconds
+FUZZ = settings(
+    max_examples=CASES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,  # the same cases everywhere: a failure in one place is a failure in all
+)
+
+
+def _tiff(path: Path, **options: Any) -> None:
+    tifffile.imwrite(path, VALUES, **options)
+
+
+def _hdf5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=VALUES, chunks=(2, 8, 8), compression="gzip")
+
+
+def _mrc(path: Path) -> None:
+    with mrcfile.new(path, VALUES.astype(np.int16)) as file:
+        file.voxel_size = 40
+
+
+SEEDS: dict[str, Any] = {
+    "plain.tif": _tiff,
+    "zlib.tif": lambda path: _tiff(path, compression="zlib"),
+    "lzw.tif": lambda path: _tiff(path, compression="lzw", tile=(16, 16)),
+    "imagej.tif": lambda path: _tiff(path, imagej=True, metadata={"axes": "ZYX", "spacing": 50, "unit": "nm"}),
+    "a.ome.tif": lambda path: _tiff(path, metadata={"axes": "ZYX", "PhysicalSizeZ": 50, "PhysicalSizeZUnit": "nm"}),
+    "a.mrc": _mrc,
+    "a.h5": _hdf5,
+    "a.npy": lambda path: np.save(path, VALUES),
+}
+
+
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("seeds")
+    out = {}
+    for name, write in SEEDS.items():
+        write(folder / name)
+        out[name] = (folder / name).read_bytes()
+    return out
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Broken files make the libraries log and warn; here only what reaches the user counts."""
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
+
+
+@st.composite
+def damages(draw: st.DrawFn) -> list[tuple[str, float, bytes]]:
+    kinds = st.sampled_from(["cut", "overwrite", "remove", "repeat", "header"])
+    return draw(st.lists(st.tuples(kinds, st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=3))
+
+
+def damaged(data: bytes, damage: list[tuple[str, float, bytes]]) -> bytes:
+    for kind, where, what in damage:
+        at = int(where * max(len(data) - 1, 0))
+        if kind == "cut":
+            data = data[:at]
+        elif kind == "overwrite":
+            data = data[:at] + what + data[at + len(what) :]
+        elif kind == "header":
+            at = int(where * min(len(data), 400))
+            data = data[:at] + what + data[at + len(what) :]
+        elif kind == "remove":
+            data = data[:at] + data[at + 8 * len(what) :]
+        else:
+            data = data[:at] + what * 8 + data[at:]
+    return data
+
+
+def read_all(path: Path) -> None:
+    """Read as a user would; only our own errors may come out, each one line."""
+    try:
+        stack = read_stack(path, voxel_size_nm=SIZE)
+        assert np.prod(stack.shape) < 1e8
+        stack.unit_slices()
+        read_voxel_size(path)
+    except EmgaussError as error:
+        text = str(error)
+        assert 15 < len(text) < 500, text
+        assert "\n" not in text
+        assert text[-1] not in ",;:"
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_damaged_files(seeds: dict[str, bytes], name: str) -> None:
+    @FUZZ
+    @given(damages())
+    def run(damage: list[tuple[str, float, bytes]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(damaged(seeds[name], damage))
+            read_all(path)
+
+    run()
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.mrc", "a.h5", "a.npy", "a.lsm"])
+def test_random_bytes(name: str) -> None:
+    @FUZZ
+    @given(
+        st.binary(max_size=600), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"\x89HDF\r\n\x1a\n"])
+    )
+    def run(content: bytes, start: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(start + content)
+            read_all(path)
+
+    run()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_damaged_zarr(version: int) -> None:
+    @FUZZ
+    @given(st.integers(0, 5), damages())
+    def run(which: int, damage: list[tuple[str, float, bytes]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.zarr"
+            group = zarr.open_group(str(path), mode="w", zarr_format=version)  # type: ignore[arg-type]
+            array = group.create_array("0", shape=VALUES.shape, chunks=(3, 16, 18), dtype="uint8")
+            array[:] = VALUES
+            group.attrs["multiscales"] = [
+                {
+                    "axes": [{"name": a, "type": "space", "unit": "nanometer"} for a in "zyx"],
+                    "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [50, 5, 4]}]}],
+                }
+            ]
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            file = files[which % len(files)]
+            file.write_bytes(damaged(file.read_bytes(), damage))
+            read_all(path)
+
+    run()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5) | st.integers(-3, 3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "scale", "path"]), inner),
+    max_leaves=6,
+)
+
+
+@settings(FUZZ, max_examples=40)
+@given(st.fixed_dictionaries({"axes": JSON, "datasets": JSON, "coordinateTransformations": JSON}), st.booleans())
+def test_nonsense_ome_zarr_metadata(metadata: dict[str, Any], with_path: bool) -> None:
+    if with_path:
+        metadata["datasets"] = [{"path": "0", "coordinateTransformations": metadata["coordinateTransformations"]}]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.zarr"
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        group.create_array("0", shape=VALUES.shape, chunks=(3, 16, 18), dtype="uint8")[:] = VALUES
+        group.attrs["multiscales"] = [metadata]
+        read_all(path)
+
+
+@settings(FUZZ, max_examples=150)
+@given(
+    st.lists(st.integers(0, 9), max_size=5),
+    st.sampled_from(["uint8", "int16", "float32", "float64", "bool", "complex64", "U3", "M8[s]", "uint64", "object"]),
+    st.sampled_from([None, SIZE, (0, 1, 1), (1, 1), (np.nan, 1, 1), (4, 4, 4), "abc"]),
+    st.floats() | st.none(),
+)
+def test_any_array(shape: list[int], dtype: str, voxel_size: Any, value: float | None) -> None:
+    array = np.zeros(shape, dtype=dtype)
+    if value is not None and array.dtype.kind == "f" and array.size:
+        array.flat[0] = value
+    try:
+        stack_from_array(array, voxel_size)
+    except EmgaussError as error:
+        assert "\n" not in str(error)
+
+
+@settings(FUZZ, max_examples=100)
+@given(st.binary(max_size=60) | st.text(alphabet="0123456789.,;\t\n #-+eainf", max_size=60).map(str.encode))
+def test_any_z_positions(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "z.txt"
+        path.write_bytes(content)
+        try:
+            depths = read_z_positions(path)
+        except EmgaussError as error:
+            assert "\n" not in str(error)
+        else:
+            assert (np.diff(depths) > 0).all()
+
+
+def test_a_tiff_whose_pages_go_in_circles(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    _tiff(path)
+    with tifffile.TiffFile(path) as file:
+        first, tags = file.pages[0].offset, len(file.pages[0].tags)
+    data = bytearray(path.read_bytes())
+    data[first + 2 + 12 * tags : first + 6 + 12 * tags] = first.to_bytes(4, "little")
+    path.write_bytes(data)
+    read_all(path)
+
+
+def test_a_tiff_that_claims_giant_pages(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    _tiff(path, compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        places = [page.tags[name].valueoffset for page in file.pages for name in ("ImageWidth", "ImageLength")]
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place : place + 4] = (200_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(EmgaussError, match=r"claims 40000 MB|more than can be read|cannot be read"):
+        read_stack(path, voxel_size_nm=SIZE)
