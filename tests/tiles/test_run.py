@@ -257,3 +257,19 @@ def test_options_that_cannot_work_are_refused() -> None:
         RunOptions(workers=2, scheduler="tcp://127.0.0.1:8786")
     with pytest.raises(ConfigError, match="at least one thread"):
         RunOptions(threads_per_tile=0)
+
+
+@pytest.mark.parametrize("grey", [0, 77, 255])
+def test_a_tile_of_one_grey_is_no_error_and_takes_no_time(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, grey: int
+) -> None:
+    padded = np.array(small_stack.slices)
+    padded[:, :80] = grey
+    config = replace(quick_config, prior="self", teacher_student_iterations=100_000)
+    options = RunOptions(only=(0,), share_prior=False)
+    size = TileSize(70, 8, 7, 2)
+    *_, last = fit_tiles(
+        replace(small_stack, slices=padded), config, folder=tmp_path / "run", size=size, options=options
+    )
+    image = last.model.render(100.0, region=(0, 60, 0, 70))
+    assert np.abs(image.astype(int) - grey).max() <= 1

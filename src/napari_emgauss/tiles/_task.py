@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import time
@@ -10,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from napari_emgauss._errors import FitError
 from napari_emgauss.fit import FitConfig, fit
 from napari_emgauss.priors import Prior
+from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
 from ._plan import Tile
@@ -87,12 +91,18 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
         As :func:`~napari_emgauss.fit.fit` does.
     """
     started, cpu_started = time.monotonic(), time.process_time()
-    model = None
-    with pinned_threads(task.threads), contextlib.closing(fit(task.stack, task.config, prior=task.prior)) as updates:  # type: ignore[type-var]
-        for update in updates:
-            model = update.model if update.finished else None
-            share = update.iteration / max(1, update.total_iterations)
-            yield TileProgress(task.tile.name, update.stage, share, update.loss)
+    # Read once: whether there is anything to fit is asked first.
+    stack = task.stack.in_memory()
+    model = blank_model(stack, task.config) if is_blank(stack) else None
+    if model is None:
+        with (
+            pinned_threads(task.threads),
+            contextlib.closing(fit(stack, task.config, prior=task.prior)) as updates,  # type: ignore[type-var]
+        ):
+            for update in updates:
+                model = update.model if update.finished else None
+                share = update.iteration / max(1, update.total_iterations)
+                yield TileProgress(task.tile.name, update.stage, share, update.loss)
     if model is None:
         raise FitError(f"The fit of tile {task.tile.name} ended without a model.")
     # Times would make two equal runs differ; they go into the run's log.
@@ -114,6 +124,37 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
         time.process_time() - cpu_started,
         peak_memory_mb(),
     )
+
+
+def is_blank(stack: Stack) -> bool:
+    """Whether all grey values are one: the padding around an image that was turned or aligned."""
+    first = np.asarray(stack.slices[0, :1, :1]).item()
+    return all(bool((np.asarray(stack.slices[k]) == first).all()) for k in range(stack.shape[0]))
+
+
+def blank_model(stack: Stack, config: FitConfig) -> EmgaussModel:
+    """The model of a stack of one grey: Gaussians much larger than it, opaque, one behind the other. Nothing to fit."""
+    import torch
+
+    _, height, width = stack.shape
+    with torch.random.fork_rng(devices=[]):  # some fields start at random, though their outputs are zero
+        torch.manual_seed(config.seed)
+        model = EmgaussModel(
+            config.model_config(),
+            stack.z_nm,
+            stack.pixel_size_nm,
+            (height, width),
+            stack.normalisation,
+            4,
+            device="cpu",
+        )
+    with torch.no_grad():
+        for cloud in model.cloud_list:
+            cloud.means.copy_(cloud.means.new_tensor([width / 2, height / 2]).expand_as(cloud.means))
+            cloud.log_scales.fill_(math.log(20.0 * max(height, width)))
+            cloud.opacity_logits.fill_(8.0)
+            cloud.values.fill_(float(stack.unit_slice(0)[0, 0]))
+    return model
 
 
 def tile_task(tile: Tile, stack: Stack, config: FitConfig, prior: Prior | None, threads: int) -> TileTask:
