@@ -82,10 +82,11 @@ def test_mrc(model: AnalyticModel, tmp_path: Path) -> None:
         assert float(file.header.rms) == pytest.approx(truth.std(dtype=float))
 
 
-def test_ome_zarr(make_model: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("format", "version"), [("ome-zarr", "0.4"), ("ome-zarr-0.5", "0.5")])
+def test_ome_zarr(make_model: Make, tmp_path: Path, format: str, version: str) -> None:
     model = make_model((4, 300, 201), pixel_size_nm=PIXEL)
-    path = export(model, tmp_path / "a.ome.zarr", spacing_nm=5)
-    images = ngff_zarr.from_ngff_zarr(str(path), validate=True).images
+    path = export(model, tmp_path / "a.ome.zarr", spacing_nm=5, format=format)
+    images = ngff_zarr.from_ngff_zarr(str(path), validate=True, version=version).images
     assert [image.data.shape for image in images] == [(25, 300, 201), (13, 150, 101)]
     np.testing.assert_array_equal(np.asarray(images[0].data), model.truth(DEPTHS))
     assert images[0].scale == {"z": 5, "y": 4, "x": 3}
@@ -148,7 +149,7 @@ def test_plan_tells_the_size_before(model: AnalyticModel, tmp_path: Path) -> Non
 
 
 def test_formats_by_name(model: AnalyticModel, tmp_path: Path) -> None:
-    names = {"a.ome.tif": 0, "b.OME.TIFF": 0, "c.tif": 1, "d.tiff": 1, "e.zarr": 2, "f.ome.zarr": 2, "g.mrc": 3}
+    names = {"a.ome.tif": 0, "b.OME.TIFF": 0, "c.tif": 1, "d.tiff": 1, "e.zarr": 2, "f.ome.zarr": 2, "g.mrc": 4}
     for name, expected in names.items():
         assert plan_export(model, tmp_path / name).format == export_formats()[expected]
     with pytest.raises(ExportError, match=r"end it in \.ome\.tif"):

@@ -24,6 +24,7 @@ _WRITERS = {
     "ome-tiff": ("_write_tiff", "write_ome_tiff"),
     "imagej-tiff": ("_write_tiff", "write_imagej_tiff"),
     "ome-zarr": ("_write_zarr", "write_ome_zarr"),
+    "ome-zarr-0.5": ("_write_zarr", "write_ome_zarr"),
     "mrc": ("_write_mrc", "write_mrc"),
 }
 # Slices rendered in one call: more let a graphics card work in batches, but memory stays independent of depth.
@@ -52,7 +53,7 @@ def export(
         A fitted model.
     path : path
         ``.ome.tif`` OME-TIFF, ``.tif`` ImageJ TIFF (OME-TIFF where ImageJ has no such type or the file exceeds 4 GB),
-        ``.ome.zarr`` or ``.zarr`` OME-Zarr 0.4 with pyramid, ``.mrc`` MRC2014.
+        ``.ome.zarr`` or ``.zarr`` OME-Zarr 0.4 with pyramid (0.5 by ``format``), ``.mrc`` MRC2014.
     spacing_nm : float, optional
         Distance between slices; the pixel size (mean of y and x) by default. Where it does not divide the range, the
         nearest that does.
@@ -123,12 +124,12 @@ def _check_target(plan: ExportPlan, overwrite: bool) -> None:
     if path.exists() or path.is_symlink():
         if not overwrite:
             raise ExportError(f"{path} exists already: choose another name, or overwrite it on purpose (--force).")
-        if path.is_dir() != (plan.format == "ome-zarr"):
+        if path.is_dir() != plan.is_folder:
             raise ExportError(f"{path} is a {'folder' if path.is_dir() else 'file'}, so it cannot be overwritten.")
         if path.is_dir() and not any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json")):
             raise ExportError(f"{path} is a folder but no Zarr: it is not overwritten.")
     free = shutil.disk_usage(folder).free
-    if plan.format != "ome-zarr" and plan.nbytes > free:  # a Zarr is compressed, nobody knows how well
+    if not plan.is_folder and plan.nbytes > free:  # a Zarr is compressed, nobody knows how well
         raise ExportError(
             f"The volume needs {plan.nbytes / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are free in {folder}."
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from napari_emgauss._errors import ConfigError, ExportError
 from ._depths import isotropic_depths
 from ._lazy import VolumeModel
 
-ExportFormat = Literal["ome-tiff", "imagej-tiff", "ome-zarr", "mrc"]
+ExportFormat = Literal["ome-tiff", "imagej-tiff", "ome-zarr", "ome-zarr-0.5", "mrc"]
 
 _FORMAT_OF_ENDING: dict[str, ExportFormat] = {
     ".ome.tif": "ome-tiff",
@@ -38,7 +38,7 @@ _MRC_TYPES = {"int8": "int8", "uint8": "uint16", "int16": "int16", "uint16": "ui
 
 def export_formats() -> tuple[str, ...]:
     """Names of the formats that can be written."""
-    return ("ome-tiff", "imagej-tiff", "ome-zarr", "mrc")
+    return get_args(ExportFormat)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class ExportPlan:
     path : Path
         Where to.
     format : str
-        ``ome-tiff``, ``imagej-tiff``, ``ome-zarr`` or ``mrc``.
+        One of :func:`export_formats`.
     depths_nm : ndarray
         ``(n,)`` depth of each slice.
     shape : tuple of int
@@ -75,6 +75,11 @@ class ExportPlan:
     def nbytes(self) -> int:
         """Size of the grey values, without compression (and, for OME-Zarr, without its coarser levels)."""
         return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def is_folder(self) -> bool:
+        """True when a folder is written, not a file."""
+        return self.format.startswith("ome-zarr")
 
     @property
     def bigtiff(self) -> bool:

@@ -1,4 +1,4 @@
-"""Volumes as OME-Zarr (NGFF 0.4, Zarr 2) with a pyramid that is built while the slices come in."""
+"""Volumes as OME-Zarr (NGFF 0.4 on Zarr 2, 0.5 on Zarr 3), with a pyramid that is built while the slices come in."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 
 from ._plan import ExportPlan
 
-NGFF_VERSION = "0.4"
 _CHUNK = (32, 256, 256)
 # The pyramid ends when a level fits on a screen.
 _COARSEST = 256
 
 
 def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Path) -> None:
-    """OME-Zarr 0.4: levels halve the finest axes until they are alike, then all; metadata in nm.
+    """OME-Zarr: levels halve the finest axes until they are alike, then all; metadata in nm.
 
     A coarse voxel is the mean of those below it, so its centre lies ``(factor - 1) / 2`` fine voxels further on: each
     level has that as translation, on top of the depth of the first slice.
     """
     import zarr
 
-    group = zarr.open_group(str(target), mode="w", zarr_format=2)
+    newer = plan.format == "ome-zarr-0.5"
+    group = zarr.open_group(str(target), mode="w", zarr_format=3 if newer else 2)
+    form: dict[str, Any] = (
+        {"dimension_names": ("z", "y", "x")} if newer else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
+    )
     levels: list[_Level] = []
     datasets: list[dict[str, Any]] = []
     shape: tuple[int, ...] = plan.shape
@@ -38,7 +41,7 @@ def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
             shape=shape,
             chunks=tuple(min(c, n) for c, n in zip(_CHUNK, shape, strict=True)),
             dtype=plan.dtype,
-            chunk_key_encoding={"name": "v2", "separator": "/"},
+            **form,
         )
         scale = [size * factor for size, factor in zip(plan.voxel_size_nm, factors, strict=True)]
         shift = [size * (factor - 1) / 2 for size, factor in zip(plan.voxel_size_nm, factors, strict=True)]
@@ -58,16 +61,17 @@ def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
         levels[0].push(plane)
     levels[0].finish()
     axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
-    group.attrs["multiscales"] = [
-        {
-            "version": NGFF_VERSION,
-            "name": plan.path.name,
-            "axes": axes,
-            "datasets": datasets,
-            "type": "mean",
-            "metadata": plan.about,
-        }
-    ]
+    multiscale = {
+        "name": plan.path.name,
+        "axes": axes,
+        "datasets": datasets,
+        "type": "mean",
+        "metadata": plan.about,
+    }
+    if newer:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [multiscale]}
+    else:
+        group.attrs["multiscales"] = [{"version": "0.4", **multiscale}]
 
 
 class _Level:
