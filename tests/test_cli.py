@@ -140,7 +140,7 @@ def test_wrong_usage_is_exit_code_2_as_well(arguments, capsys):
 
 def test_voxel_size_depths_and_skipped_slices(here, capsys):
     tifffile.imwrite("bare.tif", tifffile.imread(write_stack(here / "s.ome.tif")))
-    (here / "z.txt").write_text("# depths in nm\n0, 40\n85 120\n160\n210\n")
+    (here / "z.txt").write_text("# depths in nm\n0\n40\n85\n120\n160\n210\n")
     arguments = [
         "info",
         "bare.tif",
@@ -158,10 +158,41 @@ def test_voxel_size_depths_and_skipped_slices(here, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["shape (z, y, x)"] == [3, 18, 22]
     assert facts["depths (nm)"] == [0, 210]
-    (here / "z.txt").write_text("0 40 deep")
-    assert "'deep' is not a number" in error_of(
-        capsys, "info", "bare.tif", "--voxel-size", 40, 5, 5, "--z-positions", "z.txt"
-    )
+    (here / "z.txt").write_text("0\n40\ndeep\n")
+    line = error_of(capsys, "info", "bare.tif", "--voxel-size", 40, 5, 5, "--z-positions", "z.txt")
+    assert "deep" in line
+
+
+def test_corrections_are_made_and_remembered(here, capsys):
+    write_stack(here / "s.ome.tif", shape=(6, 40, 44))
+    arguments = ["info", "s.ome.tif", "--even-out", "--denoise", "gaussian", "--straighten", "--json"]
+    assert main(arguments) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["intensity_correction"] == "linear"
+    assert facts["denoising"]["method"] == "gaussian"
+    assert "jitter_removed_px" in facts
+    damage = np.zeros((6, 40, 44), np.uint8)
+    damage[2, :10, :11] = 1
+    np.save("damage.npy", damage)
+    assert main(["info", "s.ome.tif", "--damage-mask", "damage.npy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["masked_fraction"] == {"2": 110 / 1760}
+
+
+def test_check_suggests_and_leaves_nothing_out(here, capsys):
+    path = write_stack(here / "s.ome.tif", shape=(9, 64, 70))
+    assert main(["check", str(path)]) == 0
+    assert "9 of 9 slices look good" in capsys.readouterr().out
+    values = tifffile.imread(path)
+    values[4] = 0
+    np.save("damaged.npy", values)
+    assert main(["check", "damaged.npy", "--voxel-size", "40", "5", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "slice 4 (z = 160 nm): bad" in out
+    assert "--skip 4" in out
+    assert main(["check", "damaged.npy", "--voxel-size", "40", "5", "5", "--json", "--thickness"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["suggested_skip"] == [4]
+    assert len(found["z_positions_nm"]) == 8
 
 
 def test_settings_on_top_of_a_preset(here, capsys):

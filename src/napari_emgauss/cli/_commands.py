@@ -32,7 +32,27 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         help="voxel size in nm; overrides what the file says",
     )
     group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
-    group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59")
+    group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
+    group.add_argument("--dataset", help="which image, where the file holds several (HDF5, Zarr)")
+    group.add_argument("--channel", type=int, metavar="N", help="which channel, counted from 0")
+    group.add_argument("--time", type=int, metavar="N", help="which time point, counted from 0")
+    group = parser.add_argument_group("corrections before anything else")
+    group.add_argument("--damage-mask", metavar="FILE", help="pixels that must teach nobody, as TIFF or .npy")
+    group.add_argument("--straighten", action="store_true", help="move slices back that lie askew")
+    group.add_argument(
+        "--even-out",
+        nargs="?",
+        const="linear",
+        choices=("linear", "histogram", "clahe"),
+        help="even out brightness and contrast between slices (linear), or otherwise",
+    )
+    group.add_argument(
+        "--denoise",
+        nargs="?",
+        const="auto",
+        choices=("auto", "gaussian", "tv", "nlm"),
+        help="denoise slices, with a strength that the noise itself tells",
+    )
 
 
 def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default") -> None:
@@ -212,6 +232,15 @@ def add_info(commands: Commands) -> None:
     _add_stack_options(parser)
 
 
+def add_check(commands: Commands) -> None:
+    """``emgauss check``."""
+    parser = _command(commands, "check", "_check:run_check_command", "look for damaged and misplaced slices")
+    parser.add_argument("stack", metavar="STACK", help="stack to look through")
+    parser.add_argument("--thickness", action="store_true", help="also estimate the distance between slices")
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    _add_stack_options(parser)
+
+
 def add_sample(commands: Commands) -> None:
     """``emgauss sample``."""
     parser = _command(commands, "sample", "_info:run_sample_command", "write the generated sample stack")
@@ -235,6 +264,7 @@ ALL: tuple[Callable[[Commands], None], ...] = (
     add_score,
     add_presets,
     add_info,
+    add_check,
     add_sample,
     add_doctor,
 )

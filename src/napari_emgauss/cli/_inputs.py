@@ -8,10 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_emgauss._errors import ConfigError, ExportError, StackFileError
+from napari_emgauss._errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitConfig
@@ -34,31 +31,31 @@ def stem(path: Path) -> str:
 
 
 def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
-    """The stack that the command line names, with its overrides of voxel size, depths and slices."""
-    from napari_emgauss.stack import read_stack
+    """The stack that the command line names, with its overrides and corrections.
+
+    Corrections follow each other as damage calls for: masked pixels are filled before anything looks at whole slices,
+    slices are put in place before they are compared, and noise goes last.
+    """
+    from napari_emgauss import stack as stacks
 
     options: dict[str, Any] = dict(more)
     if arguments.voxel_size is not None:
         options["voxel_size_nm"] = tuple(arguments.voxel_size)
     if arguments.z_positions is not None:
-        options["z_positions_nm"] = read_depths(Path(arguments.z_positions))
-    if arguments.skip is not None:
-        options["skip"] = arguments.skip
-    return read_stack(path, **options)
-
-
-def read_depths(path: Path) -> NDArray[np.float64]:
-    """Depths in nm from a text file: numbers apart by blanks, commas or line ends; ``#`` starts a comment."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StackFileError(f"The z positions cannot be read from '{path}': {_reason(error)}.") from error
-    words = [word for line in text.splitlines() for word in line.partition("#")[0].replace(",", " ").split()]
-    try:
-        return np.array([float(word) for word in words], dtype=np.float64)
-    except ValueError:
-        bad = next(word for word in words if not _is_number(word))
-        raise StackFileError(f"'{path}' should hold one depth in nm per slice, but '{bad}' is not a number.") from None
+        options["z_positions_nm"] = stacks.read_z_positions(arguments.z_positions)
+    for name in ("skip", "dataset", "channel", "time"):
+        if getattr(arguments, name) is not None:
+            options[name] = getattr(arguments, name)
+    stack = stacks.read_stack(path, **options)
+    if arguments.damage_mask is not None:
+        stack = stacks.mask_damage(stack, stacks.read_damage_mask(arguments.damage_mask))
+    if arguments.straighten:
+        stack = stacks.remove_jitter(stack, stacks.check_alignment(stack))
+    if arguments.even_out is not None:
+        stack = stacks.correct_intensity(stack, arguments.even_out)
+    if arguments.denoise is not None:
+        stack = stacks.denoise(stack, arguments.denoise)
+    return stack
 
 
 def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:
@@ -105,16 +102,3 @@ def known_name(name: str, names: tuple[str, ...], what: str) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise ConfigError(f"There is no {what} '{name}'{hint} Choose from {', '.join(names)}.")
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return text[:1].lower() + text[1:].rstrip(".")
