@@ -18,7 +18,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
 .PHONY: demo test lint docs clean system-packages
 .DEFAULT_GOAL := demo
@@ -42,15 +42,18 @@ clean:
 
 # Environments. A stamp per purpose: the demo needs no Qt, the documentation no test tools.
 $(VENV)/.ready-demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e ".[figures]"
+	@echo "Installing what the demo needs into $(VENV), once: some minutes"
+	@$(INSTALL) -e ".[figures]"
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e ".[test,docs]"
+	@echo "Installing what the tests need into $(VENV), once: some minutes"
+	@$(INSTALL) -e ".[test,docs]"
 	@touch $@
 
 $(VENV)/.ready-docs: $(VENV)/.made pyproject.toml constraints.txt
-	$(INSTALL) -e ".[docs]"
+	@echo "Installing what the documentation needs into $(VENV), once: some minutes"
+	@$(INSTALL) -e ".[docs]"
 	@touch $@
 
 $(VENV)/.made:

@@ -34,7 +34,7 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description="Fit the built-in sample and compare with the truth.")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
-    parser.add_argument("--preset", default="default", choices=emg.preset_names())
+    parser.add_argument("--preset", default="fast", choices=emg.preset_names())
     parser.add_argument(
         "--seed", type=int, default=emg.PhantomConfig().seed, help="another seed, another piece of tissue"
     )
