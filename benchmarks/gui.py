@@ -37,6 +37,9 @@ NOTES = (
 )
 
 
+CACHE_BYTES = 16 << 20
+
+
 class Window:
     """A viewer with a heartbeat."""
 
@@ -129,6 +132,8 @@ def main() -> int:
     window.run(120, lambda: session.state.stage == "teacher-student")
     window.run(3.0)
     source.visible = False
+    # Small, so that it is full before memory is measured.
+    viewer.layers[-1].metadata["emgauss"].cache.max_bytes = CACHE_BYTES
 
     def speed(work: Callable[[], Any]) -> float:
         first, started = session.state.iteration, time.perf_counter()

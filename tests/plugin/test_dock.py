@@ -147,10 +147,14 @@ def test_a_lazy_layer_larger_than_memory_is_fitted_in_part(
     dock: EmgaussDock, viewer: ViewerModel, stand_in: Any
 ) -> None:
     stand_in(stand_in_children.steps)
-    # 36 TB, of which one slice of one chunk at a time may be computed.
-    huge = dask.array.zeros((40_000, 30_000, 30_000), chunks=(1, 256, 256), dtype=np.uint8)
+    # 4 TB, of which one chunk at a time may be computed.
+    huge = dask.array.zeros((400, 100_000, 100_000), chunks=(1, 5000, 100_000), dtype=np.uint8)
     layer = viewer.add_image(
-        [huge, huge[:, ::100, ::100]], multiscale=True, scale=(40, 4, 5), units=("nm",) * 3, contrast_limits=(0, 255)
+        [huge, dask.array.zeros((400, 100, 100), chunks=(1, 100, 100), dtype=np.uint8)],
+        multiscale=True,
+        scale=(40, 4, 5),
+        units=("nm",) * 3,
+        contrast_limits=(0, 255),
     )
     viewer.add_shapes([np.array([[4, 10], [4, 1000], [800, 1000], [800, 10]])], shape_type="rectangle")
     dock.fit.stack.chooser.layer = layer

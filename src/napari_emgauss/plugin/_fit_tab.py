@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 
 from napari_emgauss._errors import EmgaussError, VoxelSizeError
 
-from ._continuous_layer import LayerRecord, layer_data_tuple, refresh_shown
+from ._continuous_layer import LayerRecord, layer_data_tuple, record_of, refresh_shown
 from ._estimate import record_fit, uncorrected_seconds
 from ._fit_panel import FitPanel
 from ._fit_process import FitProcess
@@ -125,7 +125,9 @@ class FitTab(Page):
         self.layer_added.emit(self._layer)
 
     def _refresh(self) -> None:
-        if self._layer is not None and self._layer in self._viewer.layers:
+        record = record_of(self._layer)
+        if record is not None and self._layer in self._viewer.layers:
+            record.cache.clear()  # of the state before, which nobody will ask for again
             refresh_shown(self._layer)
 
     def _on_ended(self) -> None:

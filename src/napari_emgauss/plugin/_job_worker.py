@@ -44,7 +44,7 @@ class RunningJob:
         self._on_progress, self._on_done = on_progress, on_done
         self._on_cancelled, self._on_failed = on_cancelled, on_failed
         self._job: Job | None = None
-        self._cancelled = False
+        self._cancelled = self._abandoned = False
         outer = self
 
         class JobWorker(GeneratorWorker):
@@ -81,7 +81,8 @@ class RunningJob:
             self._job.cancel()
 
     def abandon(self) -> None:
-        """End at once: the viewer closes."""
+        """End at once: the viewer closes, and nobody listens any more."""
+        self._abandoned = True
         if self._worker is not None:
             self._worker.quit()
 
@@ -93,6 +94,8 @@ class RunningJob:
         yield from self._job.messages()
 
     def _show(self, message: JobProgress | JobDone | None) -> None:
+        if self._abandoned:
+            return
         if isinstance(message, JobDone):
             self._on_done(message.result)
         elif message is not None:
@@ -105,6 +108,8 @@ class RunningJob:
                 bar.update(max(0, round(message.fraction * STEPS) - bar.n))
 
     def _fail(self, error: Exception) -> None:
+        if self._abandoned:
+            return
         if isinstance(error, JobCancelledError) or self._cancelled:
             self._on_cancelled()
             return

@@ -67,6 +67,7 @@ class FitSession:
         self.state, self.curve = FitState(), LossCurve()
         self.model: RemoteModel | None = None
         self._worker: Any = None
+        self._abandoned = False
         self.previews_wanted: Callable[[], bool] = lambda: True
 
     @property
@@ -136,7 +137,8 @@ class FitSession:
             self.progressed.emit()
 
     def abandon(self) -> None:
-        """End the fit at once and drop its result: the viewer closes."""
+        """End the fit at once and drop its result: the viewer closes, and nobody listens any more."""
+        self._abandoned = True
         if self.state.status.active:
             self.state.status = FitStatus.STOPPED
         if self._worker is not None:
@@ -161,14 +163,18 @@ class FitSession:
                     shown.render(float(shown.z_nm[0]))
                 else:
                     shown = self.model.prepare(message.model_path)
-            if message.kind == "preview":
+            if self.previews_wanted():
                 self.process.preview_shown()
             yield message, shown
 
     # in the window's thread
 
     def _on_news(self, news: News | None) -> None:
-        if news is None or self.state.status in (FitStatus.FAILED, FitStatus.FINISHED, FitStatus.STOPPED):
+        if (
+            news is None
+            or self._abandoned
+            or self.state.status in (FitStatus.FAILED, FitStatus.FINISHED, FitStatus.STOPPED)
+        ):
             return
         message, shown = news
         self._take_over(message)
@@ -214,6 +220,8 @@ class FitSession:
             bar.update(message.iteration - bar.n)
 
     def _on_error(self, error: Exception) -> None:
+        if self._abandoned:
+            return
         details = error.details if isinstance(error, ChildFailedError) else ""
         LOGGER.error("Fit of %s failed: %s\n%s", self.name, error, details)
         if isinstance(error, EmgaussError):
@@ -229,7 +237,7 @@ class FitSession:
         self.ended.emit()
 
     def _on_aborted(self) -> None:
-        if self.state.status.active:
+        if self.state.status.active and not self._abandoned:
             self.state.status = FitStatus.STOPPED
             self.progressed.emit()
             self.ended.emit()
