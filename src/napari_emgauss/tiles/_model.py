@@ -19,7 +19,7 @@ from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Normalisation
 
 from ._cache import ByteBoundCache
-from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, write_index
+from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, tile_path, write_index
 from ._plan import Tile
 from ._spans import Span
 
@@ -91,6 +91,7 @@ class TiledModel:
         self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(
             self._load_tile, _bytes_of, cache_bytes
         )
+        self._checked: set[str] = set()
         self._lock = threading.Lock()
 
     @property
@@ -236,7 +237,13 @@ class TiledModel:
 
     def _load_tile(self, at: tuple[int, int, int]) -> EmgaussModel:
         tile = self._index.plan.tile(at)
-        model = load_file(check_tile(self.folder, tile, self._index.tiles[tile.name]), device=self.device)
+        record = self._index.tiles[tile.name]
+        # The checksum is taken when a tile is first read, not each time that it comes back into the cache.
+        path = tile_path(self.folder, tile)
+        if record.sha256 not in self._checked or not path.is_file():
+            path = check_tile(self.folder, tile, record)
+            self._checked.add(record.sha256)
+        model = load_file(path, device=self.device)
         if model.shape != tile.shape:
             raise ModelFileError(f"Tile {tile.name} of '{self.folder}' is {model.shape}, not {tile.shape} as planned.")
         return model.requires_grad_(False)
