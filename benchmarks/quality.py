@@ -194,11 +194,16 @@ def order(row: Row) -> tuple[int, int, int, str]:
 
 
 def chosen_prior(about: dict[str, Any]) -> str | None:
-    """What made a fit's pseudo-labels, as text."""
+    """What made a method's slices or a fit's pseudo-labels, as text: ``0.7 self + 0.3 ensemble``."""
     prior = about.get("prior")
-    if isinstance(prior, dict):
-        prior = prior.get("choice") or prior.get("chosen") or prior.get("name")
-    return None if prior is None else str(prior)
+    if not isinstance(prior, dict):
+        return None if prior is None else str(prior)
+    weights = prior.get("weights")
+    if not isinstance(weights, dict):
+        return prior.get("prior") or prior.get("name")
+    if len(weights) == 1:
+        return str(next(iter(weights)))
+    return " + ".join(f"{weight:.2g} {name}" for name, weight in weights.items())
 
 
 def progress() -> Callable[[Any], None]:

@@ -156,6 +156,16 @@ def test_every_prior_is_a_method():
     assert method_names()[-1] == "emgauss"
 
 
+def test_variants_of_methods_are_methods():
+    from napari_emgauss.evaluate._methods import check_methods
+
+    assert check_methods(["emgauss:fast", "self:fast", "linear", "linear"]) == ("emgauss:fast", "self:fast", "linear")
+    with pytest.raises(ConfigError, match="turbo"):
+        check_methods(["emgauss:turbo"])
+    with pytest.raises(ConfigError, match="turbo"):
+        check_methods(["self:turbo"])
+
+
 @pytest.mark.parametrize(
     ("volume", "factor", "method", "expected"),
     [

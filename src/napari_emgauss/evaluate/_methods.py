@@ -30,7 +30,8 @@ _EXPECTED_WORK = {"flow": 20.0, "flow+blur": 20.0, "ensemble": 20.0, "self": 300
 def method_names() -> tuple[str, ...]:
     """Every method there is: priors that can stand alone, then ``emgauss``.
 
-    ``emgauss:PRESET`` is a method, too: a fit with that preset, to compare several.
+    ``emgauss:PRESET`` is a method, too: a fit with that preset, to compare several; and so is a learned prior with its
+    effort, such as ``self:fast``.
     """
     return (*prior_names(), EMGAUSS)
 
@@ -47,10 +48,13 @@ def check_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
         return (*CLASSICAL_METHODS, EMGAUSS)
     known = method_names()
     for name in methods:
-        if name.startswith(f"{EMGAUSS}:"):
+        base, _, variant = name.partition(":")
+        if variant and base == EMGAUSS:
             from napari_emgauss.fit import preset
 
-            preset(name.partition(":")[2])  # refuses what does not exist
+            preset(variant)  # refuses what does not exist
+        elif variant and base in known:
+            get_prior(name)  # the same
         elif name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "."
@@ -105,7 +109,8 @@ def reconstruct(
     for i, z in enumerate(z_nm):
         images[i] = prior.at(float(z)).image
         on_progress(0.9 + 0.1 * (i + 1) / len(z_nm), "")
-    return images, {}
+    report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
+    return images, {"prior": report} if report else {}
 
 
 def _fitted(
