@@ -66,12 +66,13 @@ def main() -> int:
 
 def fit(stack: emg.Stack, preset: str) -> emg.EmgaussModel:
     """The same as ``emg.run_fit(stack, emg.preset(preset))``, with a bar to watch."""
-    with tqdm(total=1, bar_format="{desc:<28}{percentage:3.0f}% |{bar:30}| {elapsed}{postfix}") as bar:
+    with tqdm(total=1, bar_format="{desc:<16}{percentage:3.0f}% |{bar:30}| {elapsed}{postfix}") as bar:
         for update in emg.fit(stack, emg.preset(preset)):
             bar.total = max(update.total_iterations, 1)
             bar.n = update.iteration
-            bar.set_description_str(update.text if update.stage == "prior" and update.text else update.stage)
-            bar.set_postfix_str("" if update.loss is None else f"loss {update.loss:.4f}")
+            bar.set_description_str(update.stage)
+            preparing = update.stage == "prior" or update.loss is None
+            bar.set_postfix_str(update.text if preparing else f"loss {update.loss:.4f}")
     model = update.model
     if model is None:
         raise RuntimeError("the fit ended without a model")

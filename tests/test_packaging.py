@@ -149,3 +149,16 @@ def test_every_imported_library_is_declared() -> None:
         names = {name.lower() for name in distributions.get(library, [library])}
         # llvmlite comes with numba, in the one version that fits it.
         assert names & declared or library == "llvmlite", f"{library} is imported, but pyproject.toml does not name it"
+
+
+def test_the_conda_recipe_names_the_same_requirements() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    recipe = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    run_part = recipe.partition("  run:\n")[2].partition("\n\n")[0]
+    in_conda = {" ".join(line.strip(" -").split()) for line in run_part.splitlines()} - {"python >=3.11"}
+    other_names = {"torch": "pytorch", "dask": "dask-core"}
+    expected = set()
+    for text in project["dependencies"]:
+        name, bound = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?(>=.*)", text).groups()
+        expected.add(f"{other_names.get(name, name)} {bound}")
+    assert in_conda == expected
