@@ -210,10 +210,16 @@ def test_resuming_what_does_not_fit(stack: Stack, tmp_path: Path) -> None:
         fit(stack, resume=path)
 
 
-def test_a_fit_that_ends_leaves_no_checkpoint(stack: Stack, tmp_path: Path) -> None:
+def test_checkpoints_on_the_way_are_gone_in_the_end(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "c.safetensors"
-    list(fit(stack, quick(teacher_student_iterations=5), checkpoint=path))
+    config = quick(teacher_student_iterations=5)
+    list(fit(stack, config, checkpoint=path))
     assert not path.exists()
+    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    there = [path.exists() for _ in fit(stack, config, checkpoint=path)]
+    assert any(there) and not path.exists()
 
 
 def test_a_diverged_fit_says_so(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,8 +234,10 @@ def test_a_diverged_fit_says_so(stack: Stack, tmp_path: Path, monkeypatch: pytes
         return before(self)
 
     monkeypatch.setattr(Trainer, "step", diverge)
+    path = tmp_path / "c.safetensors"
     with pytest.raises(FitError, match="diverged"):
-        run_fit(stack, quick())
+        list(fit(stack, quick(), checkpoint=path))
+    assert not path.exists()
 
 
 def test_messages_keep_coming_while_a_prior_is_silent(stack: Stack) -> None:

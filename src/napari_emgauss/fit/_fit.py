@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from napari_emgauss.stack import Stack
 Path = str | os.PathLike[str]
 
 _REPORT_INTERVAL_S = 0.2
+# A machine that goes down costs no more than this much of a fit.
+_CHECKPOINT_INTERVAL_S = 120.0
 
 
 def fit(
@@ -52,7 +55,8 @@ def fit(
     resume : path, optional
         A checkpoint to go on from: with the same stack and seed the result is that of an uninterrupted fit.
     checkpoint : path, optional
-        Where to keep the state if the fit is closed, interrupted or fails between two iterations.
+        Where to keep the state: written every two minutes and when the fit is closed or interrupted, removed when it
+        ends.
     prior : Prior, optional
         What makes the pseudo-labels, in place of ``config.prior``.
 
@@ -160,22 +164,11 @@ class _Fit:
         began, first = time.monotonic(), trainer.iteration
         reported, text = 0.0, ""
         stage = ""
-        clean = True
-        try:
-            while not trainer.finished:
-                if time.monotonic() - reported >= _REPORT_INTERVAL_S:
-                    now = trainer.schedule.stage(trainer.iteration)
-                    text, stage = (f"{now} from iteration {trainer.iteration}" if now != stage else ""), now
-                    shown.publish(trainer.result)
-                    yield self._update(trainer, shown, self._eta(trainer, began, first), text)
-                    reported = time.monotonic()
-                clean = False
-                trainer.step()
-                clean = True
-        finally:
-            # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
-            # finite, and at most one half-applied update. A diverged one is not worth keeping.
-            if self.checkpoint is not None and not trainer.finished and (clean or np.isfinite(trainer.loss or 0.0)):
+        saved = began
+        keep = self.checkpoint is not None
+
+        def save() -> None:
+            if self.checkpoint is not None:
                 write_checkpoint(
                     self.checkpoint,
                     trainer,
@@ -184,6 +177,29 @@ class _Fit:
                     elapsed_s=self._elapsed(),
                     provenance=shown.provenance,
                 )
+
+        try:
+            while not trainer.finished:
+                if time.monotonic() - reported >= _REPORT_INTERVAL_S:
+                    now = trainer.schedule.stage(trainer.iteration)
+                    text, stage = (f"{now} from iteration {trainer.iteration}" if now != stage else ""), now
+                    shown.publish(trainer.result)
+                    yield self._update(trainer, shown, self._eta(trainer, began, first), text)
+                    reported = time.monotonic()
+                    if keep and reported - saved >= _CHECKPOINT_INTERVAL_S:
+                        save()
+                        saved = time.monotonic()
+                trainer.step()
+        except FitError:
+            keep = False  # a diverged state is not worth going on from
+            raise
+        finally:
+            # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
+            # finite, and at most one half-applied update.
+            if keep and not trainer.finished:
+                save()
+        if self.checkpoint is not None and saved != began:
+            pathlib.Path(self.checkpoint).unlink(missing_ok=True)
         shown.publish(trainer.result)
         shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
         yield self._update(trainer, shown, 0.0, "finished", finished=True)

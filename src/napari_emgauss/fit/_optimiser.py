@@ -70,5 +70,4 @@ class ModelOptimiser:
         parameters = dict(model.named_parameters())
         for full, value in tensors.items():
             name, key = full.rsplit(":", 1)
-            home = value if key == "step" else value.to(parameters[name].device)
-            self._adam.state[parameters[name]][key] = home.clone()
+            self._adam.state[parameters[name]][key] = value.to(parameters[name].device, copy=True)

@@ -20,6 +20,9 @@ _DISTIL: dict[str, Any] = {
     "pseudo_weight_start": 1.0,
     "pseudo_ramp_iterations": 0,
     "real_per_pseudo": 0.15,
+    "pseudo_dssim_weight": 0.2,
+    "value_lr": 1e-2,
+    "lr_end": 0.1,
     "depth_noise": 0.0,
     "growth": 1.0,
     "density_iterations": 0,
@@ -30,7 +33,7 @@ PRESETS = MappingProxyType(
     {
         # Everything as published; where the paper is silent, as in the method it builds on.
         "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
-        "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "prior": "auto:fast"}),
+        "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"}),
         "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 250.0, "prior": "auto"}),
         "best": MappingProxyType({**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"}),
     }

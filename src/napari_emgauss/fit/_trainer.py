@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,17 @@ from napari_emgauss.render import EmgaussModel
 # Beyond these a splat is a point or the whole image, and its gradient is of no use.
 _SMALLEST_SCALE = 0.25
 _LOSS_MEMORY = 0.98
+# Reading a loss from a GPU waits for all that was launched before it: losses are fetched together, this many at a time.
+_LOSSES_AT_ONCE = 16
+
+
+class _Unread(NamedTuple):
+    """A loss that is still where it was computed."""
+
+    loss: Tensor
+    iteration: int
+    stage: str
+    pseudo: bool
 
 
 class Trainer:
@@ -60,6 +71,10 @@ class Trainer:
         self.labels = labels
         self.iteration = 0
         self.loss: float | None = None
+        self._unread: list[_Unread] = []
+        self._resident: dict[str, Tensor] = {}
+        self._losses_at_once = 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE
+        self._last = math.nan
         self.rng = np.random.default_rng(config.seed)
         initialise(student, images, config.uniform_share, self.rng)
         self._targets = torch.as_tensor(images, dtype=torch.float32, device=student.device)[:, None]
@@ -90,28 +105,27 @@ class Trainer:
         Returns
         -------
         float
-            Its loss, with the pseudo-loss's weight in it.
+            Its loss, with the pseudo-loss's weight in it; on a GPU that of the last iteration whose loss was fetched,
+            NaN before the first.
 
         Raises
         ------
         FitError
-            The loss is not finite.
+            A loss is not finite.
         """
         now = self.iteration
         stage = self.schedule.stage(now)
         if stage != self.schedule.stage(max(0, now - 1)):
+            self._read_losses()
             self.loss = None
         if stage == "teacher-student" and self.teacher is None:
             self.teacher = self.student.snapshot()
             self.teacher.requires_grad_(False)
         pseudo = self.schedule.is_pseudo(now)
         loss = self._pseudo_loss(now) if pseudo else self._real_loss(now, deform=stage != "warm-up")
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise FitError(
-                f"The fit diverged in iteration {now + 1} ({stage}): the loss is no longer a number; "
-                "try another seed, or lower learning rates."
-            )
+        self._unread.append(_Unread(loss.detach(), now, stage, pseudo))
+        if len(self._unread) >= self._losses_at_once:
+            self._read_losses()
         loss.backward()
         self._record_gradients()
         extent = float(max(self.student.size))
@@ -123,9 +137,24 @@ class Trainer:
         self.iteration += 1
         if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
             self._grow_and_prune()
-        if not pseudo:
-            self.loss = value if self.loss is None else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
-        return value
+        if self.finished:
+            self._read_losses()
+        return self._last
+
+    def _read_losses(self) -> None:
+        """Fetch the losses of the iterations since the last time, in one go, and smooth them into ``loss``."""
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        for item, value in zip(unread, torch.stack([item.loss for item in unread]).tolist(), strict=True):
+            if not math.isfinite(value):
+                raise FitError(
+                    f"The fit diverged in iteration {item.iteration + 1} ({item.stage}): the loss is no longer a "
+                    "number; try another seed, or lower learning rates."
+                )
+            if not item.pseudo:
+                self.loss = value if self.loss is None else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
+            self._last = value
 
     def _real_loss(self, now: int, *, deform: bool) -> Tensor:
         picks = [self._real.draw() for _ in range(self.config.depths_per_iteration)]
@@ -134,7 +163,8 @@ class Trainer:
         image = self.student.render_unit(depths, deform=deform)
         return reconstruction_loss(
             image,
-            self._targets[picks],
+            # Not indexed by the list of picks: on a GPU that copies the list there.
+            torch.stack([self._targets[k] for k in picks]),
             dssim_weight=self.config.dssim_weight,
             epsilon=self.config.charbonnier_epsilon,
         )
@@ -178,15 +208,32 @@ class Trainer:
             pick = self._pseudo.draw()
             if allowed[pick]:
                 picks.append(pick)
-        labels = [self.labels[pick] for pick in picks]
         depths = [self.student.t_of(float(self.labels.depths.z_nm[pick])) for pick in picks]
         device = self.student.device
+        if device.type == "cuda" and self.labels.images is not None:
+            return depths, *self._resident_targets(self.labels.images, self.labels.confidences, picks, device)
+        labels = [self.labels[pick] for pick in picks]
         targets = torch.as_tensor(np.stack([label.image for label in labels]), device=device)[:, None]
         confidences = [label.confidence for label in labels]
         if not self.config.confidence_weighting or any(c is None for c in confidences):
             return depths, targets, None
         stacked = np.stack([c for c in confidences if c is not None])
         return depths, targets, torch.as_tensor(stacked, device=device)[:, None]
+
+    def _resident_targets(
+        self,
+        images: NDArray[np.float16],
+        confidences: NDArray[np.float16] | None,
+        picks: list[int],
+        device: torch.device,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Labels that are kept are brought to the GPU once, in half precision, instead of picture by picture."""
+        if not self._resident:
+            self._resident["image"] = torch.as_tensor(images).to(device)
+            if confidences is not None and self.config.confidence_weighting:
+                self._resident["confidence"] = torch.as_tensor(confidences).to(device)
+        found = {name: torch.stack([v[k] for k in picks]).float()[:, None] for name, v in self._resident.items()}
+        return found["image"], found.get("confidence")
 
     @torch.no_grad()
     def _record_gradients(self) -> None:
@@ -252,6 +299,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to go on, as tensors and a JSON-compatible dictionary."""
         tensors = {f"student/{name}": value for name, value in self.student.state_dict().items()}
+        self._read_losses()
         if self.teacher is not None:
             tensors.update({f"teacher/{name}": value for name, value in self.teacher.state_dict().items()})
         tensors.update({f"adam/{name}": value for name, value in self._optimiser.tensors(self.student).items()})
