@@ -59,7 +59,10 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (24, 32),
         Normalisation(0.0, 255.0, "uint8"),
         60,
-        provenance={"name": "a stack", "stack": {"first_slice": 0, "region": [0, 24, 0, 32]}},
+        provenance={
+            "name": "a stack",
+            "stack": {"first_slice": 0, "region": [0, 24, 0, 32], "layer_shape": [5, 24, 32]},
+        },
     )
     with torch.no_grad():
         for cloud in model.cloud_list:

@@ -24,8 +24,11 @@ def test_cancel_lets_the_work_clean_up(tmp_path: Path) -> None:
 
 
 def test_a_job_that_does_not_answer_is_ended(tmp_path: Path) -> None:
-    job = Job(stand_in_children.never_answers, (), name="job", patience_s=0.2)
+    swept = []
+    job = Job(stand_in_children.never_answers, (), name="job", patience_s=0.2, clean_up=lambda: swept.append(1))
+    messages = job.messages()
+    next(messages)
     job.cancel()
-    with pytest.raises(JobCancelledError):
-        list(job.messages())
-    assert not job.alive
+    with pytest.raises(JobCancelledError, match="did not answer"):
+        list(messages)
+    assert not job.alive and swept == [1]

@@ -89,6 +89,9 @@ def _holds(source: Any, record: LayerRecord, first: int, region: tuple[int, int,
     shape = tuple(int(n) for n in layer_data(source).shape)
     if len(shape) != 3 or getattr(source, "rgb", False):
         return False
+    told = stack_metadata(record).get("layer_shape")
+    if told and tuple(told) != shape:
+        return False
     depth, height, width = record.model.shape
     y0, y1, x0, x1 = region
     inside = first + depth <= shape[0] and y1 <= shape[1] and x1 <= shape[2]

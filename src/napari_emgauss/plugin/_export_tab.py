@@ -27,13 +27,13 @@ from napari_emgauss._errors import EmgaussError
 from ._background import in_background
 from ._continuous_layer import record_of
 from ._depth_tab import is_continuous
-from ._export_child import ExportRequest, export_in_child
+from ._export_child import ExportRequest
+from ._export_job import export_job
 from ._form import NanometreBox, Note, Page, form_layout, heading
-from ._job import Job, JobProgress
+from ._job import JobProgress
 from ._job_worker import RunningJob
 from ._layer_chooser import LayerChooser
 from ._preferences import preferences
-from ._remote_model import RemoteModel
 from ._theme import theme_colours
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
@@ -334,11 +334,6 @@ class ExportTab(Page):
         self._show_running(False)
         LOGGER.error("Export: %s", sentence)
         self.status.tell(sentence, theme_colours(self._viewer).error)
-
-
-def export_job(model: RemoteModel, request: ExportRequest) -> Job:
-    """A job that writes a copy of the model's present state: a running fit replaces the file."""
-    return Job(export_in_child, (model.scratch_copy(), request), name="export")
 
 
 def available_formats() -> list[str]:

@@ -95,7 +95,11 @@ def request_stack(request: FitRequest, data: SharedArray) -> Stack:
         pixel_size_nm=(y_nm, x_nm),
         name=request.name,
         source=request.source,
-        metadata={"first_slice": first, "region": list(request.region)},
+        metadata={
+            "first_slice": first,
+            "region": list(request.region),
+            "layer_shape": list(request.layer_shape or ()),
+        },
     )
 
 

@@ -85,6 +85,7 @@ class FitTab(Page):
             preset=self.method.preset.currentText(),
             device=self.method.device.currentText(),
             overrides=self.method.settings.overrides(),
+            layer_shape=tuple(int(n) for n in layer_data(layer).shape),
         )
         check_request(request)
         return request

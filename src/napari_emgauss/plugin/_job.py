@@ -70,13 +70,21 @@ class Job:
         For messages.
     patience_s : float
         How long a cancelled job may take to clean up before it is ended.
+    clean_up : callable
+        Called when the child was ended before it had cleaned up behind itself.
     """
 
     def __init__(
-        self, target: Callable[..., None], args: tuple[Any, ...], *, name: str, patience_s: float = 10.0
+        self,
+        target: Callable[..., None],
+        args: tuple[Any, ...],
+        *,
+        name: str,
+        patience_s: float = 10.0,
+        clean_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._child = ChildProcess(target, args, name=name)
-        self._patience_s = patience_s
+        self._patience_s, self._clean_up = patience_s, clean_up
 
     @property
     def alive(self) -> bool:
@@ -101,12 +109,15 @@ class Job:
         ChildFailedError
             The job failed.
         """
+        orderly = False
         try:
             if not self._child.start():
+                orderly = True
                 raise JobCancelledError("Cancelled.")
             deadline = float("inf")
             while True:
                 message = self._child.poll()
+                orderly = isinstance(message, JobDone | _CancelledMessage)
                 if isinstance(message, _CancelledMessage):
                     raise JobCancelledError("Cancelled.")
                 yield message
@@ -118,3 +129,5 @@ class Job:
                     raise JobCancelledError("Cancelled; the work did not answer and was ended.")
         finally:
             self._child.close(wait_s=1.0)
+            if not orderly:
+                self._clean_up()

@@ -43,6 +43,8 @@ class FitRequest:
         As in the widget.
     overrides : dict
         Advanced settings that differ from the preset.
+    layer_shape : tuple of int or None
+        Of the whole layer, to know it again later.
     """
 
     name: str
@@ -53,6 +55,7 @@ class FitRequest:
     preset: str = "default"
     device: str = "auto"
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    layer_shape: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:

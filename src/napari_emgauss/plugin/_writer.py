@@ -35,8 +35,9 @@ def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 def _write_model(path: str, record: Any) -> str:
     """The slices of a continuous layer are written where they are rendered, in a child process."""
     from ._background import wait_responsively
-    from ._export_child import ExportRequest, export_in_child
-    from ._job import Job, JobDone
+    from ._export_child import ExportRequest
+    from ._export_job import export_job
+    from ._job import JobDone
     from ._preferences import preferences
 
     request = ExportRequest(
@@ -48,8 +49,7 @@ def _write_model(path: str, record: Any) -> str:
     )
 
     def run() -> str:
-        job = Job(export_in_child, (record.model.scratch_copy(), request), name="export")
-        for message in job.messages():
+        for message in export_job(record.model, request).messages():
             if isinstance(message, JobDone):
                 return str(message.result)
         raise ExportError(f"{path} was not written.")

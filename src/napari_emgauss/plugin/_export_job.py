@@ -1,0 +1,27 @@
+"""An export as a job: what it starts with, and what is swept up when it is killed. Knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+from pathlib import Path
+
+from ._export_child import ExportRequest, export_in_child
+from ._job import Job
+from ._remote_model import RemoteModel
+
+
+def export_job(model: RemoteModel, request: ExportRequest) -> Job:
+    """A job that writes a copy of the model's present state: a running fit replaces the file."""
+    copy, target = model.scratch_copy(), Path(request.target)
+
+    def clean_up() -> None:
+        """Remove what a killed export has left: its copy of the model, and the unfinished file."""
+        Path(copy).unlink(missing_ok=True)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+    return Job(export_in_child, (copy, request), name="export", clean_up=clean_up)
