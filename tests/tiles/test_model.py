@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -216,3 +217,25 @@ def test_a_damaged_or_foreign_index_is_refused(folder: Path, text: str, sentence
 def test_a_folder_without_index_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"has no index\.json"):
         load(tmp_path)
+
+
+def test_it_travels_to_other_processes_as_its_folder(folder: Path) -> None:
+    model = TiledModel(folder, cache_bytes=12345, device="cpu")
+    expected = model.render(20.0)
+    sent = pickle.dumps(model)
+    assert len(sent) < 500
+    again = pickle.loads(sent)
+    assert (again.device, again.cache.max_bytes) == ("cpu", 12345)
+    assert np.array_equal(again.render(20.0), expected)
+
+
+def test_it_comes_out_as_a_dask_array(folder: Path) -> None:
+    import dask.array as da
+
+    from napari_emgauss.volume import LazyVolume
+
+    model = TiledModel(folder)
+    volume = da.from_array(LazyVolume(model), chunks=(4, 32, 64))
+    assert volume.shape == (36, 130, 70)
+    part = volume[7, 30:100].compute(scheduler="threads", num_workers=2)
+    assert np.abs(part.astype(int) - model.render(7 * 8.0)[30:100]).max() <= 1

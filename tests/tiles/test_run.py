@@ -273,3 +273,32 @@ def test_a_tile_of_one_grey_is_no_error_and_takes_no_time(
     )
     image = last.model.render(100.0, region=(0, 60, 0, 70))
     assert np.abs(image.astype(int) - grey).max() <= 1
+
+
+def test_a_dask_array_is_computed_tile_by_tile(small_stack: Stack, quick_config: FitConfig) -> None:
+    import dask.array as da
+
+    seen: list[tuple[int, ...]] = []
+
+    def noted(block: np.ndarray) -> np.ndarray:
+        seen.append(block.shape)
+        return block
+
+    chunks = da.from_array(np.asarray(small_stack.slices), chunks=(7, 35, 35)).map_blocks(noted, dtype=np.uint8)
+    seen.clear()  # dask tries functions on an empty block first
+    tile = cut(small_stack.shape, small_stack.z_nm, SIZE).tile((1, 0, 0))
+    task = tile_task(tile, replace(small_stack, slices=chunks), quick_config, None, 1)
+    assert np.array_equal(task.stack.slices, small_stack.slices[2:5, 0:78, 0:70])
+    assert seen == [(7, 35, 35)] * 6  # three of four rows of chunks, two columns, each once
+
+
+def test_a_run_that_another_one_got_ahead_of_looks_again(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path
+) -> None:
+    """Two start on a new folder at once; the second comes to the lock when the first has begun and died."""
+    late = fit_tiles(small_stack, replace(quick_config, seed=9), folder=tmp_path / "run", size=SIZE)
+    early = fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE)
+    next(early)
+    early.close()
+    with pytest.raises(ConfigError, match=r"begun with other settings.*seed 3, not 9"):
+        next(late)

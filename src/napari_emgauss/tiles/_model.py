@@ -81,6 +81,7 @@ class TiledModel:
         self.folder = Path(folder)
         self.device = device
         self.version = 0
+        self._allow_incomplete = allow_incomplete
         self._index = read_index(self.folder)
         missing = len(self._index.missing)
         if missing and not allow_incomplete:
@@ -231,6 +232,10 @@ class TiledModel:
             if part.exists():
                 shutil.rmtree(part, ignore_errors=True)
 
+    def __reduce__(self) -> Any:
+        """Travels to other processes as the way to its folder: dask renders it on its workers."""
+        return _reopen, (str(self.folder), self.device, self._cache.max_bytes, self._allow_incomplete)
+
     def __repr__(self) -> str:
         grid = " x ".join(str(n) for n in self._index.plan.grid)
         return f"TiledModel({str(self.folder)!r}, shape={self.shape}, tiles={grid})"
@@ -360,6 +365,10 @@ def _touches(span: Span, low: float, high: float) -> bool:
 
 def _bytes_of(model: EmgaussModel) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _reopen(folder: str, device: str, cache_bytes: int, allow_incomplete: bool) -> TiledModel:
+    return TiledModel(folder, device=device, cache_bytes=cache_bytes, allow_incomplete=allow_incomplete)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel | TiledModel:

@@ -119,7 +119,7 @@ def fit_tiles(
         raise ConfigError(f"The folder '{target}' holds other things; give the name of a new one.")
     saved = read_index(target) if is_tiled(target) else None
     index = _index_of(stack, config, size, options, prior, saved, target)
-    return _Run(stack, index, target, options, prior, resumed=saved is not None).messages()
+    return _Run(stack, index, target, options, prior).messages()
 
 
 def run_fit_tiles(stack: Stack, config: FitConfig | None = None, **arguments: Any) -> TiledModel:
@@ -164,21 +164,28 @@ def _index_of(
             "napari_emgauss": __version__,
         }
         return TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, provenance)
-    if saved.provenance.get("stack_id") != identity["stack_id"]:
+    _check_same_run(saved, TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, identity), folder)
+    return saved
+
+
+def _check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
+    """Refuse a folder whose tiles would differ from those that are wanted."""
+    if saved.provenance.get("stack_id") != wanted.provenance["stack_id"]:
         raise ConfigError(
             f"'{folder}' holds tiles of another stack ({saved.provenance.get('name')}), or the stack has changed; "
             "give another folder."
         )
-    before = {**saved.provenance.get("fit", {}), **saved.plan.to_dict()["size"]}
-    after = {**config.to_dict(), **plan.to_dict()["size"]}
-    for name in ("threads_per_tile", "shared_prior"):
-        before[name], after[name] = saved.provenance.get(name), identity[name]
+
+    def settings(index: TileIndex) -> dict[str, Any]:
+        shared = {name: index.provenance.get(name) for name in ("threads_per_tile", "shared_prior")}
+        return {**index.provenance.get("fit", {}), **index.plan.to_dict()["size"], **shared}
+
+    before, after = settings(saved), settings(wanted)
     # Where a tile is fitted does not say what it is.
     differing = [name for name in after if before.get(name) != after[name] and name != "device"]
     if differing:
         told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
         raise ConfigError(f"'{folder}' was begun with other settings ({told}); use the same, or give another folder.")
-    return saved
 
 
 def _shared_name(config: FitConfig, options: RunOptions) -> str | None:
@@ -216,7 +223,6 @@ class _Run:
     folder: Path
     options: RunOptions
     prior: Prior | None
-    resumed: bool
     _running: dict[str, TileProgress] = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -265,6 +271,7 @@ class _Run:
         """Read the index again now that nobody else writes it, and clear away what a killed run left."""
         if is_tiled(self.folder):
             now = read_index(self.folder)
+            _check_same_run(now, self.index, self.folder)
             # A tile whose file is gone or of another length is fitted again.
             whole = {
                 tile.name: now.tiles[tile.name]

@@ -164,7 +164,10 @@ def tile_task(tile: Tile, stack: Stack, config: FitConfig, prior: Prior | None, 
     """
     part = stack.select(range(tile.slices.start, tile.slices.stop)).crop(tile.region)
     if not getattr(part.slices, "reads_files", False):
-        part = part.in_memory()
+        y0, y1, x0, x1 = tile.region
+        # As one block: a dask array would compute its chunks anew for every slice.
+        block = stack.slices[tile.slices.start : tile.slices.stop, y0:y1, x0:x1]
+        part = replace(part, slices=np.ascontiguousarray(block))
     return TileTask(tile, part, replace(config, seed=tile.seed(config.seed)), prior, threads)
 
 
