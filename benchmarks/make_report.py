@@ -50,6 +50,7 @@ SECTIONS = (
     Section("fit_speed", "Speed of a fit", "Seconds a fit takes, and where they go."),
     Section("render_speed", "Speed of the renderer", "All backends against the plain torch reference."),
     Section("gpu", "On a GPU", "Renderers and fits on a graphics card: parity, speed and memory."),
+    Section("gui", "In napari", "Scrubbing while a fit runs, and what each costs the other."),
     Section("memory", "Memory", "Peak memory against the size of the volume."),
     Section("tiles", "Tiles", "Large volumes in tiles: seams, growth with size, workers."),
 )
@@ -236,12 +237,17 @@ def pair(row: Row, view: str) -> str:
 def plain_part(name: str, result: Result, figures: Figures) -> list[str]:
     """Table, notes, machine and the figures that the result asks for."""
     rows = result["rows"]
-    columns = result.get("columns") or [
-        key for key in dict.fromkeys(key for row in rows for key in row) if not is_curve(rows, key)
-    ]
-    lines = [[cell(row.get(column), column) for column in columns] for row in rows]
     parts = [result.get("notes", ""), made_by(result)]
-    parts.append(markdown([words(column) for column in columns], lines) if rows else "No rows.")
+    # Rows that say different things (a result may hold several) stand in tables of their own.
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(result.get("columns") or row), []).append(row)
+    for keys, own in groups.items():
+        columns = [key for key in keys if not is_curve(own, key) and any(row.get(key) is not None for row in own)]
+        lines = [[cell(row.get(column), column) for column in columns] for row in own]
+        parts.append(markdown([words(column) for column in columns], lines))
+    if not rows:
+        parts.append("No rows.")
     plots = result.get("plot") or []
     for position, plot in enumerate([plots] if isinstance(plots, dict) else plots):
         parts.append(figures.of_plot(f"{name}_{position + 1}", rows, plot))
@@ -298,10 +304,15 @@ def number(value: Any) -> float:
     return float(value)
 
 
+UNITS = {"mb": "MB", "gb": "GB", "ms": "ms", "s": "s", "nm": "nm", "pixels": "pixels", "db": "dB"}
+
+
 def words(name: str) -> str:
-    """A column's or file's name as a heading."""
-    text = name.replace("_", " ")
-    return text[:1].upper() + text[1:]
+    """A column's or file's name as a heading, a unit at its end in brackets."""
+    parts = name.split("_")
+    unit = UNITS.get(parts[-1]) if len(parts) > 1 else None
+    text = " ".join(parts[:-1] if unit else parts)
+    return text[:1].upper() + text[1:] + (f" ({unit})" if unit else "")
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

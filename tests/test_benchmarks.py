@@ -87,7 +87,11 @@ def test_report_says_what_the_results_say(data, tmp_path):
                 "date": "2026-01-02",
                 "notes": "A note.",
                 "plot": [{"title": "Growth", "x": "side", "y": ["megabytes"], "log": "x"}],
-                "rows": [{"side": 64, "megabytes": 12.345, "curve": [1, 2]}, {"side": 128, "megabytes": None}],
+                "rows": [
+                    {"side": 64, "megabytes": 12.345, "curve": [1, 2]},
+                    {"side": 128, "megabytes": None, "curve": []},
+                    {"frames": 5},
+                ],
             }
         )
     )
@@ -100,6 +104,7 @@ def test_report_says_what_the_results_say(data, tmp_path):
     assert "| 64 | 12.3 |" in text
     assert "| 128 | – |" in text
     assert "Curve" not in text
+    assert "| Frames |" in text
     assert "`python benchmarks/memory.py` on Test CPU, 3 cores, 7.5 GB, 2026-01-02." in text
     assert "Not measured yet: `python benchmarks/gpu.py`." in text
     assert "26.59" in text  # the paper's figures, and why they are no yardstick here
