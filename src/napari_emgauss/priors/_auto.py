@@ -42,10 +42,10 @@ class AutoPriorConfig:
     """
 
     learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
-    trial_iterations: int = 350
+    trial_iterations: int = 180
     trial_pixels: int = 256
     trial_slices: int = 41
-    mixing_margin: float = 0.05
+    mixing_margin: float = 0.12
 
     def __post_init__(self) -> None:
         if self.trial_iterations < 1:

@@ -39,7 +39,7 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 2200
+    iterations: int = 1100
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
@@ -60,9 +60,9 @@ class SelfPriorConfig:
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
-    "fast": {"iterations": 350, "rotations_deg": (0.0,), "mirrored": False},
+    "fast": {"iterations": 190, "rotations_deg": (0.0,), "mirrored": False},
     "default": {},
-    "best": {"iterations": 8000, "channels": (64, 96, 128)},
+    "best": {"iterations": 4500, "channels": (64, 96, 128)},
 }
 """What an effort changes in `SelfPriorConfig`."""
 

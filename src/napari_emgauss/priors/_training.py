@@ -43,7 +43,7 @@ class TrainingConfig:
     """
 
     iterations: int
-    batch: int = 16
+    batch: int = 32
     rows: int = 12
     columns: int = 64
     learning_rate: float = 0.02
