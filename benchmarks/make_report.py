@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ does on any isotropic volume, and `emgauss score` on any stack ([how to](how-to/
 def main() -> int:
     """Write the page, or check it."""
     arguments = parse()
-    results = read_results(Path(arguments.results))
+    results = read_results(Path(arguments.results), tracked_only=arguments.tracked)
     target = Path(arguments.page)
     figures = Figures(target.parent / FIGURES, draw=not arguments.check)
     text = page(results, figures)
@@ -98,10 +99,16 @@ def main() -> int:
     return 0
 
 
-def read_results(folder: Path) -> dict[str, Result]:
+def read_results(folder: Path, *, tracked_only: bool) -> dict[str, Result]:
     """All results in the common form, by name; others are told and left out."""
     found: dict[str, Result] = {}
-    for path in sorted(folder.glob("*.json")):
+    paths = sorted(folder.glob("*.json"))
+    if tracked_only:
+        listed = subprocess.run(
+            ["git", "ls-files", "."], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.split()
+        paths = [path for path in paths if path.name in listed]
+    for path in paths:
         data = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(data, dict) and {"benchmark", "rows"} <= set(data):
             found[path.stem] = data
@@ -461,6 +468,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", default=str(RESULTS), metavar="FOLDER")
     parser.add_argument("--page", default=str(PAGE), metavar="FILE")
+    parser.add_argument("--tracked", action="store_true", help="leave results out that git does not know")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page would change")
     return parser.parse_args()
 
