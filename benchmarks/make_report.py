@@ -103,7 +103,7 @@ def read_results(folder: Path, *, tracked_only: bool) -> dict[str, Result]:
     """All results in the common form, by name; others are told and left out."""
     found: dict[str, Result] = {}
     paths = sorted(folder.glob("*.json"))
-    if tracked_only:
+    if tracked_only and paths:
         listed = subprocess.run(
             ["git", "ls-files", "."], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.split()
