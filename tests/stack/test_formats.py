@@ -17,7 +17,7 @@ import tifffile
 import zarr
 
 from napari_emgauss._errors import StackError, StackFileError, VoxelSizeError
-from napari_emgauss.stack import Stack, read_stack, read_voxel_size
+from napari_emgauss.stack import Stack, read_stack, read_voxel_size, stack_from_array
 
 VALUES = np.random.default_rng(5).integers(0, 65536, (9, 16, 18), dtype=np.uint16)
 SIZE = (50.0, 4.5, 4.25)
@@ -111,6 +111,11 @@ def test_every_format_gives_the_same_stack(tmp_path: Path, name: str) -> None:
     assert stack.slices.dtype == np.uint16
     np.testing.assert_allclose(stack.z_nm, 50.0 * np.arange(9), rtol=1e-6)
     np.testing.assert_allclose(stack.pixel_size_nm, SIZE[1:], rtol=1e-6)
+    # What a fit sees, depths and unit values, is the same whatever the format.
+    reference = stack_from_array(VALUES, SIZE)
+    assert stack.normalisation == reference.normalisation
+    np.testing.assert_array_equal(stack.unit_slices(), reference.unit_slices())
+    np.testing.assert_allclose(stack.t, reference.t, atol=1e-7)
     for key in (3, (8, slice(2, 5), slice(None, None, -2)), slice(1, 4), (slice(None), 3, 5)):
         np.testing.assert_array_equal(stack.slices[key], VALUES[key])
     assert json.loads(json.dumps(stack.metadata)) == stack.metadata
