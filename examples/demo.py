@@ -35,6 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fit the built-in sample and compare with the truth.")
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     parser.add_argument("--preset", default="fast", choices=emg.preset_names())
+    parser.add_argument("--prior", help="what makes the pseudo-labels, instead of the preset's choice")
     parser.add_argument(
         "--seed", type=int, default=emg.PhantomConfig().seed, help="another seed, another piece of tissue"
     )
@@ -49,7 +50,8 @@ def main() -> int:
     write_tiff(arguments.output / "truth.ome.tif", np.asarray(truth.slices), tissue, step=1)
 
     started = time.perf_counter()
-    model = fit(stack, arguments.preset)
+    settings = {"prior": arguments.prior} if arguments.prior else {}
+    model = fit(stack, emg.preset(arguments.preset, **settings))
     seconds = time.perf_counter() - started
     model.save(arguments.output / "model.safetensors")
     emg.export(model, arguments.output / "isotropic.ome.tif", overwrite=True)
@@ -64,15 +66,17 @@ def main() -> int:
     return 0
 
 
-def fit(stack: emg.Stack, preset: str) -> emg.EmgaussModel:
-    """The same as ``emg.run_fit(stack, emg.preset(preset))``, with a bar to watch."""
+def fit(stack: emg.Stack, config: emg.FitConfig) -> emg.EmgaussModel:
+    """The same as ``emg.run_fit(stack, config)``, with a bar to watch."""
+    text = ""
     with tqdm(total=1, bar_format="{desc:<16}{percentage:3.0f}% |{bar:30}| {elapsed}{postfix}") as bar:
-        for update in emg.fit(stack, emg.preset(preset)):
+        for update in emg.fit(stack, config):
             bar.total = max(update.total_iterations, 1)
             bar.n = update.iteration
             bar.set_description_str(update.stage)
+            text = update.text or text  # what was said last still holds
             preparing = update.stage == "prior" or update.loss is None
-            bar.set_postfix_str(update.text if preparing else f"loss {update.loss:.4f}")
+            bar.set_postfix_str(text if preparing else f"loss {update.loss:.4f}")
     model = update.model
     if model is None:
         raise RuntimeError("the fit ended without a model")
