@@ -109,3 +109,13 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     assert "emgauss export" in (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     assert "voxel_size_nm" in python
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    raw = "https://raw.githubusercontent.com/napari-emgauss/napari-emgauss/main/"
+    local = [target.removeprefix(raw) for target in targets if target.startswith(raw) or "://" not in target]
+    assert local
+    for target in local:
+        assert (ROOT / target).exists(), f"README.md links to {target}, which is not there"
