@@ -134,7 +134,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path) -> None:
     widget.depth.save_model(str(tmp_path / "kept"))
     kept = tmp_path / "kept.emgauss.safetensors"
     wait(kept.exists, "the model file", 20)
-    (again,) = viewer.open(kept)
+    (again,) = viewer.open(kept, plugin=None)  # as drag and drop do
     assert record_of(again).model.shape == (7, 36, 44)
     np.testing.assert_array_equal(np.asarray(again.data[0][20]), np.asarray(layer.data[0][20]))
 
