@@ -75,6 +75,7 @@ class DepthTab(Page):
 
     def _lay_out(self) -> None:
         steps = QHBoxLayout()
+        steps.setSpacing(6)
         steps.addWidget(self.step, 1)
         steps.addWidget(self.isotropic_button)
         form = form_layout()

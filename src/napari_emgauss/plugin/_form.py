@@ -53,7 +53,8 @@ class NanometreBox(QDoubleSpinBox):
         self.setSpecialValueText("?")
         self.setKeyboardTracking(False)
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        # Its own wish is room for its largest number, three times more than a voxel size needs.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setMinimumWidth(44)
 
     def textFromValue(self, value: float) -> str:
