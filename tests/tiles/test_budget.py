@@ -5,9 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from napari_emgauss import ConfigError, FitConfig, run_fit, stack_from_array
+from napari_emgauss import ConfigError, FitConfig, get_prior, run_fit, stack_from_array
 from napari_emgauss.tiles import TileSize, cut, estimate, parse_memory, plan_tiles
-from napari_emgauss.tiles._estimate import label_count, model_bytes, tile_memory_bytes, tile_seconds
+from napari_emgauss.tiles._estimate import (
+    SECONDS_PER_TRAINING_STEP,
+    label_count,
+    model_bytes,
+    tile_memory_bytes,
+    tile_seconds,
+)
 
 Z_NM = np.arange(40) * 40.0
 SHAPE = (40, 1500, 1100)
@@ -98,3 +104,17 @@ def test_larger_tiles_and_longer_fits_take_more(quick_config: FitConfig) -> None
     seconds = [tile_seconds(shape, Z_NM[:8], PIXEL_NM, quick_config) for shape in (small, large)]
     longer = tile_seconds(small, Z_NM[:8], PIXEL_NM, replace(quick_config, iterations_scale=2.0))
     assert seconds[0] < seconds[1] and seconds[0] < longer
+
+
+def test_what_is_learned_is_counted_once_or_in_every_tile(quick_config: FitConfig) -> None:
+    plan = cut((7, 140, 70), Z_NM[:7], TileSize(70, 8, 4, 2))
+    config = replace(quick_config, prior="self:fast")
+    shared = estimate(plan, Z_NM[:7], PIXEL_NM, config)
+    each = estimate(plan, Z_NM[:7], PIXEL_NM, config, share_prior=False)
+    steps = get_prior("self:fast").config.iterations
+    assert shared.prior_seconds == pytest.approx(SECONDS_PER_TRAINING_STEP * steps)
+    assert each.prior_seconds == 0
+    assert each.seconds - shared.seconds == pytest.approx((6 - 1) * shared.prior_seconds)
+    assert estimate(plan, Z_NM[:7], PIXEL_NM, quick_config).prior_seconds == 0
+    longer = estimate(plan, Z_NM[:7], PIXEL_NM, replace(quick_config, prior="auto"))
+    assert longer.prior_seconds > shared.prior_seconds

@@ -38,7 +38,7 @@ def observation_of(stack: Stack) -> Observation:
 
 
 def test_only_priors_that_learn_are_worth_sharing(quick_config: FitConfig) -> None:
-    assert learns(replace(quick_config, prior="auto")) and learns(replace(quick_config, prior="self"))
+    assert learns(replace(quick_config, prior="auto")) and learns(replace(quick_config, prior="self:best"))
     assert not learns(replace(quick_config, prior="ensemble"))
     assert not learns(replace(quick_config, prior="auto", teacher_student=False))
 

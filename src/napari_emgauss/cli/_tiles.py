@@ -141,6 +141,7 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
     depth, height, width = stack.shape
     grid = " × ".join(str(n) for n in told.grid)
     tile = " × ".join(str(n) for n in told.tile_shape)
+    learning = f", {_duration(told.prior_seconds)} for the prior of all" if told.prior_seconds else ""
     where = (
         "on this machine, as measured now" if measured else "on the machine of the benchmarks; --measure asks this one"
     )
@@ -150,7 +151,7 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
         ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than there are"),
         ("memory", f"{_bytes(told.memory_bytes)} ({_bytes(told.tile_memory_bytes)} for a tile, {workers} at once)"),
         ("disk", f"{_bytes(told.disk_bytes)} for the model, {_bytes(told.isotropic_bytes)} for the isotropic volume"),
-        ("time", f"{_duration(told.seconds)} ({_duration(told.tile_seconds)} for a tile) {where}"),
+        ("time", f"{_duration(told.seconds)} ({_duration(told.tile_seconds)} for a tile{learning}) {where}"),
     ]
 
 

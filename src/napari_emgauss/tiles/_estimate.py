@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_emgauss.fit import FitConfig
 
 from ._plan import TilePlan
+from ._shared_prior import learns
 
 BASE_BYTES = 460 * 10**6
 """A Python process with torch, numba and the compiled kernels."""
@@ -36,7 +37,14 @@ SECONDS_PER_ITERATION_AND_PIXEL = 5.8e-8
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.6e-7
 """Of an iteration on one core."""
 SECONDS_PER_LABEL_PIXEL = 2.1e-6
-"""What a prior with optical flow takes for each pixel of each pseudo-label; the others take less."""
+"""What a prior with optical flow takes for each pixel of each pseudo-label; those without take less."""
+SECONDS_PER_TRAINING_STEP = 0.25
+"""Of a learned prior."""
+SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
+"""Of a learned prior's prediction: a pass for each direction of planes, and again where they are mirrored."""
+LEARNED_BYTES = 60 * 10**6
+LEARNED_BYTES_PER_LABEL_PIXEL = 16.0
+"""What training takes, and the volume of predictions with its confidence."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Estimate:
         The isotropic volume that it renders, uncompressed.
     tile_seconds : float
         Fit of the largest tile.
+    prior_seconds : float
+        What is learned for all tiles, before the first; 0 where each tile has a prior of its own.
     seconds : float
         The whole run.
     """
@@ -76,6 +86,7 @@ class Estimate:
     disk_bytes: int
     isotropic_bytes: int
     tile_seconds: float
+    prior_seconds: float
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +103,7 @@ def estimate(
     dtype: str = "uint8",
     workers: int = 1,
     slowness: float = 1.0,
+    share_prior: bool = True,
 ) -> Estimate:
     """What fitting the tiles of a plan takes.
 
@@ -108,6 +120,8 @@ def estimate(
         Tiles fitted at once, each on cores of its own.
     slowness : float
         Time that this machine takes over that of the machine that the constants are from; :func:`measure_slowness`.
+    share_prior : bool
+        Whether a prior that learns does so once for all tiles.
     """
     z = np.asarray(z_nm, dtype=np.float64)
     _, height, width = plan.shape
@@ -116,7 +130,8 @@ def estimate(
     for window in plan.slices:
         for (rows, columns), count in _sizes(plan).items():
             shape = (len(window), rows, columns)
-            seconds += count * tile_seconds(shape, z[window.start : window.stop], pixel_size_nm, config)
+            depths = z[window.start : window.stop]
+            seconds += count * tile_seconds(shape, depths, pixel_size_nm, config, share_prior=share_prior)
             disk += count * model_bytes(shape, config)
     largest = plan.largest
     inside = z[largest.slices.start : largest.slices.stop]
@@ -124,6 +139,7 @@ def estimate(
     spacing = float(np.mean(pixel_size_nm))
     isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
     at_once = max(1, min(workers, len(plan)))
+    learning = learning_seconds(config) if share_prior else 0.0
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
     return Estimate(
@@ -135,8 +151,9 @@ def estimate(
         memory,
         round(disk),
         int(isotropic),
-        slowness * tile_seconds(largest.shape, inside, pixel_size_nm, config),
-        slowness * seconds / at_once * rounds,
+        slowness * tile_seconds(largest.shape, inside, pixel_size_nm, config, share_prior=share_prior),
+        slowness * learning,
+        slowness * (learning + seconds / at_once * rounds),
     )
 
 
@@ -148,32 +165,78 @@ def tile_memory_bytes(
 ) -> int:
     """Peak of a process that fits a tile of ``shape`` (K, H, W), bytes."""
     slices, rows, columns = shape
-    labels = 2 * rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
-    labels = min(labels, config.label_memory_mb * 2**20)
+    label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
+    learned = LEARNED_BYTES + LEARNED_BYTES_PER_LABEL_PIXEL * label_pixels if learns(config) else 0.0
     return round(
         BASE_BYTES
         + MODEL_COPIES * model_bytes(shape, config)
         + BYTES_PER_VOXEL * slices * rows * columns
         + BYTES_PER_PIXEL * rows * columns
-        + labels
+        + min(2 * label_pixels, config.label_memory_mb * 2**20)
+        + learned
     )
 
 
 def tile_seconds(
-    shape: tuple[int, int, int], z_nm: NDArray[np.float64], pixel_size_nm: tuple[float, float], config: FitConfig
+    shape: tuple[int, int, int],
+    z_nm: NDArray[np.float64],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+    *,
+    share_prior: bool = True,
 ) -> float:
     """Time of a tile's fit on one core of the machine that the constants are from."""
-    from napari_emgauss.fit._schedule import Schedule
-
-    _, rows, columns = shape
-    drawn = config.depths_per_iteration
-    one = (
-        SECONDS_PER_ITERATION
-        + SECONDS_PER_ITERATION_AND_PIXEL * rows * columns * drawn
-        + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(rows, columns, config) * drawn
-    )
+    slices, rows, columns = shape
     labels = label_count(z_nm, pixel_size_nm, config) * rows * columns
-    return Schedule(config, shape[0]).total * one + SECONDS_PER_LABEL_PIXEL * labels
+    own = 0.0 if share_prior else learning_seconds(config)
+    return config.total_iterations(slices) * iteration_seconds(shape, config) + _label_seconds(config) * labels + own
+
+
+def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
+    """Time of one iteration of a tile of ``shape`` (K, H, W)."""
+    _, rows, columns = shape
+    once = SECONDS_PER_ITERATION_AND_PIXEL * rows * columns + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(
+        rows, columns, config
+    )
+    return SECONDS_PER_ITERATION + config.depths_per_iteration * once
+
+
+def learning_seconds(config: FitConfig) -> float:
+    """Time to choose and train the prior that the settings name; 0 for those that learn nothing.
+
+    Whether the stack itself will choose the learned prior is not known beforehand: it is counted in.
+    """
+    from napari_emgauss.priors import get_prior
+    from napari_emgauss.priors._auto import AutoPrior
+    from napari_emgauss.priors._self import SelfPrior
+
+    if not learns(config):
+        return 0.0
+    prior = get_prior(config.prior)
+    if isinstance(prior, SelfPrior):
+        return SECONDS_PER_TRAINING_STEP * prior.config.iterations
+    if isinstance(prior, AutoPrior):
+        trial = min(prior.config.trial_iterations, prior.config.learned.iterations)
+        return SECONDS_PER_TRAINING_STEP * (trial + prior.config.learned.iterations)
+    return 0.0
+
+
+def _label_seconds(config: FitConfig) -> float:
+    """Time of a prior for each pixel of each label."""
+    from napari_emgauss.priors import get_prior
+    from napari_emgauss.priors._auto import AutoPrior
+    from napari_emgauss.priors._self import SelfPrior
+
+    if not learns(config):
+        return SECONDS_PER_LABEL_PIXEL
+    prior = get_prior(config.prior)
+    learned = (
+        prior.config.learned if isinstance(prior, AutoPrior) else prior.config if isinstance(prior, SelfPrior) else None
+    )
+    if learned is None:
+        return SECONDS_PER_LABEL_PIXEL
+    passes = 2 * len(learned.rotations_deg) * (2 if learned.mirrored else 1)
+    return SECONDS_PER_LABEL_PIXEL_AND_PASS * passes
 
 
 def gaussians(rows: int, columns: int, config: FitConfig) -> int:
@@ -255,10 +318,4 @@ def measure_slowness() -> float:
         torch.set_num_threads(threads)
     begun = last if first is None else first
     one = (last[0] - begun[0]) / max(1, last[1] - begun[1])
-    told = (
-        tile_seconds((4, side, side), stack.z_nm, stack.pixel_size_nm, config)
-        - SECONDS_PER_LABEL_PIXEL * label_count(stack.z_nm, stack.pixel_size_nm, config) * side * side
-    )
-    from napari_emgauss.fit._schedule import Schedule
-
-    return one / (told / Schedule(config, 4).total)
+    return one / iteration_seconds((4, side, side), config)

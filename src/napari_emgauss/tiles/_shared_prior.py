@@ -63,7 +63,7 @@ class SharedPrior:
 
 def learns(config: FitConfig) -> bool:
     """Whether the settings name a prior that chooses or trains, so that sharing it is of use."""
-    return config.teacher_student and config.prior in ("auto", "self")
+    return config.teacher_student and config.prior.partition(":")[0] in ("auto", "self")
 
 
 def learn_shared_prior(
