@@ -197,7 +197,7 @@ class EmgaussModel(GaussianModel):
             # A fit publishes new parameters between two renderings, never during one.
             with self._lock, torch.inference_mode():
                 images = self.render_unit(depths[start : start + step], region=region, shape=shape)
-            out[start : start + step] = self.normalisation.from_unit(images.cpu().numpy())
+            out[start : start + step] = _in_source_values(images, self.normalisation)
         result = out[:, 0] if channels == 1 else out
         return result[0] if single else result
 
@@ -299,6 +299,26 @@ class EmgaussModel(GaussianModel):
             # Σ' = S Σ S for S = diag(scale_x, scale_y), so its inverse is divided by the scales.
             conics = conics / conics.new_tensor([scale_x * scale_x, scale_x * scale_y, scale_y * scale_y])
         return splat(means, conics, splats.opacities, splats.values, shape, backend=self.backend)
+
+
+def _in_source_values(images: Tensor, normalisation: Normalisation) -> NDArray[Any]:
+    """Unit-range images as the source's grey values, on the host."""
+    small_integers = np.dtype(normalisation.dtype) in (np.uint8, np.uint16, np.int8, np.int16)
+    if images.device.type == "cpu" or images.device.type == "mps" or not small_integers:
+        return normalisation.from_unit(images.cpu().numpy())
+    return _rounded_on_device(images, normalisation)
+
+
+def _rounded_on_device(images: Tensor, normalisation: Normalisation) -> NDArray[Any]:
+    """What ``from_unit`` gives for integers of up to 16 bits, computed where the images are.
+
+    A GPU renders faster than one core of the host could round, and whole numbers are fewer bytes to bring back.
+    """
+    dtype = np.dtype(normalisation.dtype)
+    limits = np.iinfo(dtype)
+    grey = images.double() * (normalisation.high - normalisation.low) + normalisation.low
+    grey = grey.round_().clamp_(limits.min, limits.max)
+    return grey.to(torch.uint8 if dtype == np.uint8 else torch.int32).cpu().numpy().astype(dtype, copy=False)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
