@@ -95,9 +95,41 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     }
 
 
+def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
+    """The self-supervised prior: CPU seconds of a training step and of a pass over each label's pixels, memory."""
+    import torch
+
+    from napari_emgauss import stack_from_array
+    from napari_emgauss.priors import Observation
+    from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+    from napari_emgauss.tiles._task import peak_memory_mb
+
+    torch.set_num_threads(1)
+    stack = stack_from_array(generated(*shape), VOXEL_NM)
+    observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
+    config = SelfPriorConfig(iterations=iterations)
+    started = time.process_time()
+    learned = SelfPrior(config).learn(observation)
+    trained = time.process_time()
+    learned.prepare(observation)
+    predicted = time.process_time()
+    passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
+    label_pixels = (shape[0] - 1) * learned.network.config.nodes * shape[1] * shape[2]
+    return {
+        "slices": shape[0],
+        "side_pixels": shape[1],
+        "training_step_s": (trained - started) / iterations,
+        "label_pixel_and_pass_us": 1e6 * (predicted - trained) / passes / label_pixels,
+        "label_megapixels": label_pixels / 1e6,
+        "peak_memory_mb": peak_memory_mb() * 2**20 / 1e6,
+    }
+
+
 def calibrate(quick: bool) -> None:
     """Fit the constants of the estimate to short fits of several sizes."""
     from scipy.optimize import nnls
+
+    from napari_emgauss.tiles._estimate import LEARNED_BYTES
 
     iterations = 60 if quick else 200
     shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (
@@ -108,6 +140,7 @@ def calibrate(quick: bool) -> None:
         for shape in shapes:
             for density in (4.0, 8.0):
                 settings = {
+                    "prior": "ensemble",
                     "pixels_per_gaussian": density,
                     "teacher_student_iterations": iterations,
                     "warm_up_iterations": 10,
@@ -147,12 +180,24 @@ def calibrate(quick: bool) -> None:
     ):
         row["estimated_memory_mb"] = told / 1e6
         row["estimated_ms_per_iteration"] = lasted
-    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants)
+    learned = in_child("learned", shape=(16, 256, 256), iterations=15 if quick else 60)
+    constants["SECONDS_PER_TRAINING_STEP"] = learned["training_step_s"]
+    constants["SECONDS_PER_LABEL_PIXEL_AND_PASS"] = learned["label_pixel_and_pass_us"] / 1e6
+    without = memory_fit @ np.array([1, 0, 16 * 256**2, 256**2])
+    per_pixel = (learned["peak_memory_mb"] * 1e6 - without - LEARNED_BYTES) / (learned["label_megapixels"] * 1e6)
+    constants["LEARNED_BYTES_PER_LABEL_PIXEL"] = max(0.0, per_pixel)
+    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants, learned=learned)
     print(json.dumps(constants, indent=1))
 
 
 def child_seams(
-    volume: str, preset: str, scale: float, slices: int, side: int, variants: list[dict[str, Any]]
+    volume: str,
+    preset: str,
+    scale: float,
+    slices: int,
+    side: int,
+    variants: list[dict[str, Any]],
+    prior: str = "ensemble",
 ) -> dict[str, Any]:
     """Of a volume thinned out by 8: a single fit and fits in tiles, scored on the slices that were left out."""
     import torch
@@ -170,7 +215,7 @@ def child_seams(
     hidden = [k for k in range(whole.shape[0]) if k % 8]
     truth = np.stack([np.asarray(whole.slices[k]) for k in hidden])
     depths = whole.z_nm[hidden]
-    config = named(preset, iterations_scale=scale)
+    config = named(preset, iterations_scale=scale, prior=prior)
     started = time.process_time()
     single = run_fit(stack, config).render(depths)
     single_cpu = time.process_time() - started
@@ -181,7 +226,13 @@ def child_seams(
             model = run_fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(**variant))
             tiled_cpu = time.process_time() - started
             images, plan = model.render(depths), model.index.plan
-        row = {"volume": Path(volume).name.split(".")[0], "preset": preset, "tiles": len(plan), **variant}
+        row = {
+            "volume": Path(volume).name.split(".")[0],
+            "preset": preset,
+            "prior": prior,
+            "tiles": len(plan),
+            **variant,
+        }
         for name, found in (("tiles", images), ("single", single), ("truth", truth)):
             row[f"jump_ratio_{name}"] = jump_ratio(found, plan)
             if len(plan.slices) > 1:
@@ -221,6 +272,7 @@ def depth_jump_ratio(images: np.ndarray, depths: np.ndarray, plan: Any) -> float
 def seams(quick: bool) -> None:
     """Seams on fib25 and epfl, for several halos and for depth windows."""
     preset, scale, slices, side = ("fast", 0.5, 65, 160) if quick else ("default", 1.0, 1000, 1000)
+    prior = "ensemble" if quick else "auto"
     pixels, halos, window = (80, (16,), 6) if quick else (128, (8, 16, 32), 10)
     variants = [{"pixels": pixels, "halo_pixels": h, "window_slices": 24, "overlap_slices": 3} for h in halos]
     variants.append({"pixels": 512, "halo_pixels": 16, "window_slices": max(7, window), "overlap_slices": 3})
@@ -231,7 +283,14 @@ def seams(quick: bool) -> None:
             print(f"{name}.ome.tif is absent: left out.", file=sys.stderr)
             continue
         found = in_child(
-            "seams", volume=str(path), preset=preset, scale=scale, slices=slices, side=side, variants=variants
+            "seams",
+            volume=str(path),
+            preset=preset,
+            scale=scale,
+            slices=slices,
+            side=side,
+            variants=variants,
+            prior=prior,
         )
         rows += found["rows"]
     finish(
@@ -301,7 +360,8 @@ def workers(quick: bool) -> None:
     from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
 
     stack = stack_from_array(generated(8, 512, 512), VOXEL_NM)
-    config = preset("fast", iterations_scale=0.2 if quick else 1.0)
+    # A prior that learns would do so before the first tile, alone.
+    config = preset("fast", prior="ensemble", iterations_scale=0.2 if quick else 1.0)
     rows = []
     for count in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
@@ -330,11 +390,11 @@ def child_sample(path: str, folder: str, memory: str, only: list[int], preset: s
     from napari_emgauss.volume import LazyVolume
 
     opened = read_stack(path, voxel_size_nm=VOXEL_NM)
-    config = named(preset, iterations_scale=scale)
+    config = named(preset, iterations_scale=scale, prior="ensemble")
     arguments = (opened.z_nm, opened.pixel_size_nm, config)
     plan = plan_tiles(opened.shape, *arguments, memory_bytes=parse_memory(memory))
     told = estimate(plan, *arguments)
-    full = estimate(plan, opened.z_nm, opened.pixel_size_nm, named(preset))
+    full = estimate(plan, opened.z_nm, opened.pixel_size_nm, named(preset, prior="ensemble"))
     started = time.process_time()
     options = RunOptions(only=tuple(only))
     for update in fit_tiles(opened, config, folder=folder, size=plan.size, options=options):
@@ -401,6 +461,7 @@ def finish(name: str, rows: list[dict[str, Any]], notes: str, **extra: Any) -> N
 
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "fit": child_fit,
+    "learned": child_learned,
     "seams": child_seams,
     "tile": child_tile,
     "sample": child_sample,
