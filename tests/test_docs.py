@@ -45,7 +45,7 @@ def blocks_of(text: str) -> list[Block]:
                 if inner.strip() == "```":
                     break
                 body.append(inner.removeprefix(fence[1]))
-            found.append(Block(fence[2], "\n".join(body), reason))
+            found.append(Block("bash" if fence[2] == "sh" else fence[2], "\n".join(body), reason))
             reason = None
         elif line.strip():
             reason = None
