@@ -14,6 +14,7 @@ import argparse
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder to write to (default: demo)")
     parser.add_argument("--preset", default="fast", choices=emg.preset_names())
     parser.add_argument("--prior", help="what makes the pseudo-labels, instead of the preset's choice")
+    parser.add_argument("--iterations-scale", type=float, default=1.0, help="0.1 for a quick look (default: 1)")
     parser.add_argument(
         "--seed", type=int, default=emg.PhantomConfig().seed, help="another seed, another piece of tissue"
     )
@@ -50,8 +52,13 @@ def main() -> int:
     write_tiff(arguments.output / "truth.ome.tif", np.asarray(truth.slices), tissue, step=1)
 
     started = time.perf_counter()
-    settings = {"prior": arguments.prior} if arguments.prior else {}
-    model = fit(stack, emg.preset(arguments.preset, **settings))
+    config = emg.preset(arguments.preset)
+    config = replace(
+        config,
+        prior=arguments.prior or config.prior,
+        iterations_scale=config.iterations_scale * arguments.iterations_scale,
+    )
+    model = fit(stack, config)
     seconds = time.perf_counter() - started
     model.save(arguments.output / "model.safetensors")
     emg.export(model, arguments.output / "isotropic.ome.tif", overwrite=True)
