@@ -109,7 +109,7 @@ def plan_export(
     ExportError
         The format cannot be told from the file's name.
     ConfigError
-        The format is not known, or the z range is not two numbers.
+        The format is not known, the z range is not two numbers, or the model has several channels.
     DepthError
         See :func:`isotropic_depths`.
     """
@@ -119,6 +119,9 @@ def plan_export(
         raise ConfigError(f"There is no export format {format!r}: choose one of {', '.join(export_formats())}.")
     if z_range_nm is not None and len(z_range_nm) != 2:
         raise ConfigError(f"A z range is two depths in nm, not {len(z_range_nm)} numbers.")
+    channels = getattr(getattr(model, "config", None), "channels", 1)
+    if channels != 1:
+        raise ConfigError(f"Only models with one channel can be exported; this one has {channels}.")
     y_nm, x_nm = model.pixel_size_nm
     wanted = float(np.mean((y_nm, x_nm))) if spacing_nm is None else float(spacing_nm)
     z_range = None if z_range_nm is None else (float(z_range_nm[0]), float(z_range_nm[1]))
