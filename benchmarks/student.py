@@ -91,8 +91,8 @@ def main() -> int:
         print("The volume is not there: set EMGAUSS_BENCHMARK_DATA.", file=sys.stderr)
         return 1
     notes = (
-        f"Preset {arguments.preset}, {where.name} x{where.factor}, first {' x '.join(map(str, arguments.crop))} voxels; "
-        "dropped slices; the difference is fit minus labels in dB. Variants change the named settings alone."
+        f"Preset {arguments.preset}, {where.name} x{where.factor}, first {' x '.join(map(str, arguments.crop))} "
+        "voxels; dropped slices; the difference is fit minus labels in dB. Variants change the named settings alone."
     )
     rows: list[dict[str, Any]] = []
 
