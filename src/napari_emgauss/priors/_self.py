@@ -39,7 +39,7 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 1100
+    iterations: int = 1300
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
