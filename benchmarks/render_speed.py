@@ -61,6 +61,29 @@ def measure(side: int, count: int, backend: str, repeats: int) -> dict[str, Any]
     }
 
 
+def save(rows: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """Write what there is: after every size, so that stopping early loses nothing."""
+    write_result(
+        "render_speed",
+        rows,
+        notes=f"Threads: {arguments.threads}; float32, one channel, shortest of {arguments.repeats} calls (reference: "
+        "2). Ratios are of CPU time for picture and gradients; with one thread waiting does not enter it.",
+        load_average=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        threads=arguments.threads,
+        plot=[
+            {
+                "title": "Picture and gradients",
+                "x": "gaussians",
+                "y": ["forward_backward_ms"],
+                "series": "backend",
+                "log": "xy",
+                "x_label": "Gaussians",
+                "y_label": "ms",
+            }
+        ],
+    )
+
+
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -85,25 +108,7 @@ def main() -> int:
             slow["faster_than_reference"] = 1.0
             rows += [fast, slow]
         print_table(rows)
-    write_result(
-        "render_speed",
-        rows,
-        notes=f"Threads: {arguments.threads}; float32, one channel, shortest of {arguments.repeats} calls (reference: "
-        "2). Ratios are of CPU time for picture and gradients; with one thread waiting does not enter it.",
-        load_average=round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        threads=arguments.threads,
-        plot=[
-            {
-                "title": "Picture and gradients",
-                "x": "gaussians",
-                "y": ["forward_backward_ms"],
-                "series": "backend",
-                "log": "xy",
-                "x_label": "Gaussians",
-                "y_label": "ms",
-            }
-        ],
-    )
+        save(rows, arguments)
     return 0
 
 
