@@ -158,6 +158,8 @@ def test_voxel_size_depths_and_skipped_slices(here, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["shape (z, y, x)"] == [3, 18, 22]
     assert facts["depths (nm)"] == [0, 210]
+    assert main(["info", "s.ome.tif", "--region", "2", "12", "3", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape (z, y, x)"] == [6, 10, 17]
     (here / "z.txt").write_text("0\n40\ndeep\n")
     line = error_of(capsys, "info", "bare.tif", "--voxel-size", 40, 5, 5, "--z-positions", "z.txt")
     assert "deep" in line

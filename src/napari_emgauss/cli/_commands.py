@@ -36,6 +36,9 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dataset", help="which image, where the file holds several (HDF5, Zarr)")
     group.add_argument("--channel", type=int, metavar="N", help="which channel, counted from 0")
     group.add_argument("--time", type=int, metavar="N", help="which time point, counted from 0")
+    group.add_argument(
+        "--region", nargs=4, type=int, metavar=("Y0", "Y1", "X0", "X1"), help="this rectangle of every slice, in pixels"
+    )
     group = parser.add_argument_group("corrections before anything else")
     group.add_argument("--damage-mask", metavar="FILE", help="pixels that must teach nobody, as TIFF or .npy")
     group.add_argument("--straighten", action="store_true", help="move slices back that lie askew")

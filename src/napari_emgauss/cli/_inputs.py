@@ -49,6 +49,9 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
     stack = stacks.read_stack(path, **options)
     if arguments.damage_mask is not None:
         stack = stacks.mask_damage(stack, stacks.read_damage_mask(arguments.damage_mask))
+    if arguments.region is not None:
+        y0, y1, x0, x1 = arguments.region
+        stack = stack.crop((y0, y1, x0, x1))
     if arguments.straighten:
         stack = stacks.remove_jitter(stack, stacks.check_alignment(stack))
     if arguments.even_out is not None:
