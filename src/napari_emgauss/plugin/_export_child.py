@@ -53,13 +53,14 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
     """Target of the export's process; answers with the path that was written and removes the file ``model_path``."""
 
     def work(on_progress: Callable[[float | None, str], None]) -> str:
-        from napari_emgauss.render import load
+        from napari_emgauss.tiles import load
         from napari_emgauss.volume import export
 
         try:
             model = load(model_path, device=request.device)
         finally:
-            Path(model_path).unlink(missing_ok=True)
+            if not Path(model_path).is_dir():  # a folder of tiles is the user's own
+                Path(model_path).unlink(missing_ok=True)
         if request.dtype is not None:
             model.normalisation = with_dtype(model.normalisation, request.dtype)
         written = export(

@@ -17,7 +17,8 @@ def export_job(model: RemoteModel, request: ExportRequest) -> Job:
 
     def clean_up() -> None:
         """Remove what a killed export has left: its copy of the model, and the unfinished file."""
-        Path(copy).unlink(missing_ok=True)
+        if not Path(copy).is_dir():  # a folder of tiles is the user's own
+            Path(copy).unlink(missing_ok=True)
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)

@@ -18,7 +18,11 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[
 
 
 def is_model_file(path: str) -> bool:
-    """Whether a file is one of ours, by its header: eight bytes of length, then JSON with our key."""
+    """Whether a path is a model: a folder of tiles, or a file whose header (length, then JSON) has our key."""
+    if Path(path).is_dir():
+        from napari_emgauss.tiles._index import is_tiled
+
+        return is_tiled(path)
     if not str(path).endswith(".safetensors"):
         return False
     try:

@@ -138,9 +138,16 @@ class RemoteModel:
         threading.Thread(target=_forget, args=(self._service, [old], self._temporary), daemon=True).start()
 
     def save(self, path: str | Path) -> Path:
-        """Copy the model file to ``path`` (whole or not at all)."""
+        """Copy the model file, or the folder of tiles, to ``path`` (whole or not at all)."""
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
+        if self._path.is_dir():
+            try:
+                shutil.copytree(self._path, partial)
+                partial.replace(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+            return target
         try:
             shutil.copyfile(self._path, partial)
             partial.replace(target)
@@ -149,7 +156,12 @@ class RemoteModel:
         return target
 
     def scratch_copy(self) -> str:
-        """A copy of the file of the present state, for work that takes longer than that state lasts."""
+        """A copy of the file of the present state, for work that takes longer than that state lasts.
+
+        A folder of tiles is large and does not change: it is its own copy.
+        """
+        if self._path.is_dir():
+            return str(self._path)
         return str(self.save(scratch_folder() / f"copy-{uuid.uuid4().hex}.emgauss.safetensors"))
 
     def release(self) -> None:

@@ -13,6 +13,7 @@ from ._process import describe_failure
 
 if TYPE_CHECKING:
     from napari_emgauss.render import EmgaussModel
+    from napari_emgauss.tiles import TiledModel
 
 MODELS_KEPT = 6
 """Models held at once; the least recently used goes first and is read again when asked for."""
@@ -66,11 +67,11 @@ class _Models:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        self._models: OrderedDict[str, EmgaussModel] = OrderedDict()
+        self._models: OrderedDict[str, EmgaussModel | TiledModel] = OrderedDict()
 
-    def get(self, path: str) -> EmgaussModel:
+    def get(self, path: str) -> EmgaussModel | TiledModel:
         if path not in self._models:
-            from napari_emgauss.render import load
+            from napari_emgauss.tiles import load
 
             self._models[path] = load(path, device=self.device)
         self._models.move_to_end(path)
@@ -90,7 +91,7 @@ def _empty_gpu_cache() -> None:
         torch.cuda.empty_cache()
 
 
-def _describe(model: EmgaussModel) -> ModelInfo:
+def _describe(model: EmgaussModel | TiledModel) -> ModelInfo:
     depth, height, width = (int(n) for n in model.shape)
     y_nm, x_nm = (float(s) for s in model.pixel_size_nm)
     return ModelInfo(
@@ -99,8 +100,8 @@ def _describe(model: EmgaussModel) -> ModelInfo:
         z_nm=tuple(float(z) for z in model.z_nm),
         pixel_size_nm=(y_nm, x_nm),
         limits=(float(model.normalisation.low), float(model.normalisation.high)),
-        gaussians=sum(len(cloud) for cloud in model.cloud_list),
-        channels=int(model.config.channels),
+        gaussians=model.gaussian_count,
+        channels=model.channels,
         provenance=dict(model.provenance),
     )
 

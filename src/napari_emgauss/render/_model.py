@@ -91,6 +91,11 @@ class EmgaussModel(GaussianModel):
         return np.dtype(self.normalisation.dtype)
 
     @property
+    def channels(self) -> int:
+        """Grey channels."""
+        return self.config.channels
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.cloud_list[0].means.device

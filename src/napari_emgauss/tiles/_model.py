@@ -81,8 +81,10 @@ class TiledModel:
         self.folder = Path(folder)
         self.device = device
         self.version = 0
+        self.channels = 1
         self._allow_incomplete = allow_incomplete
         self._index = read_index(self.folder)
+        self.normalisation: Normalisation = self._index.normalisation
         missing = len(self._index.missing)
         if missing and not allow_incomplete:
             raise ModelFileError(
@@ -107,10 +109,6 @@ class TiledModel:
     @property
     def pixel_size_nm(self) -> tuple[float, float]:
         return self._index.pixel_size_nm
-
-    @property
-    def normalisation(self) -> Normalisation:
-        return self._index.normalisation
 
     @property
     def provenance(self) -> dict[str, Any]:
