@@ -19,7 +19,7 @@ from ._shortcuts import bind_shortcuts, unbind_shortcuts
 if TYPE_CHECKING:
     import napari
 
-LEAST_WIDTH = 330
+LEAST_WIDTH = 384
 
 
 class EmgaussDock(QWidget):

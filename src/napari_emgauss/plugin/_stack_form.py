@@ -53,6 +53,7 @@ class StackForm(QWidget):
         for box, tip in zip((self.z, self.y, self.x), tips, strict=True):
             box.setToolTip(f"{tip} Typing here sets the layer's scale, too.")
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
+            box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
             box.valueChanged.connect(self._typed)
         self.note = Note()
 
