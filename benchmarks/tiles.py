@@ -4,6 +4,7 @@
     python benchmarks/tiles.py seams       # jumps across tile borders, and PSNR against the single fit
     python benchmarks/tiles.py growth      # CPU seconds per voxel from small to large slices
     python benchmarks/tiles.py workers     # two workers against one
+    python benchmarks/tiles.py restart     # a worker killed in mid-tile, and the same bytes on another run
     python benchmarks/tiles.py memory      # a large stack on disk within a budget: a sample of tiles, the rest planned
 
 Each writes results/tiles_NAME.json. `--quick` runs a small version. Times are CPU seconds of one thread, so that a
@@ -381,6 +382,45 @@ def workers(quick: bool) -> None:
     finish("workers", rows, "From the first progress of a tile to the end; load_before is the machine's load average.")
 
 
+def restart(quick: bool) -> None:
+    """1024 x 1024 in nine tiles on two workers, one of them killed; then all again, in one process: the same bytes?"""
+    import psutil
+
+    from napari_emgauss import preset, stack_from_array
+    from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
+
+    stack = stack_from_array(generated(6, 1024, 1024), VOXEL_NM)
+    config = preset("fast", prior="linear" if quick else "ensemble", iterations_scale=0.2 if quick else 1.0)
+    rows = []
+    contents = []
+    for count in (2, None):
+        with tempfile.TemporaryDirectory() as folder:
+            run, killed, again = Path(folder) / "run", 0, 0
+            options = RunOptions(workers=count)
+            for update in fit_tiles(stack, config, folder=run, size=TileSize(342, 16), options=options):
+                again += "fitted again" in update.text
+                if count and not killed and len(update.running) == 2:
+                    children = psutil.Process().children(recursive=True)
+                    victims = [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+                    victims[0].kill()
+                    killed += 1
+            paths = [run / "index.json", *sorted((run / "tiles").iterdir())]
+            contents.append([path.read_bytes() for path in paths])
+            fitted = len((run / "log.jsonl").read_text().splitlines())
+        rows.append(
+            {
+                "workers": count or 1,
+                "tiles": update.tiles_total,
+                "killed": killed,
+                "told_fitted_again": again,
+                "finished": update.finished,
+                "tiles_written": fitted,
+                "same_bytes": contents[0] == contents[-1],
+            }
+        )
+    finish("restart", rows, "A worker is killed with both in mid-tile; then the same in one process, undisturbed.")
+
+
 def child_sample(path: str, folder: str, memory: str, only: list[int], preset: str, scale: float) -> dict[str, Any]:
     """Plan a stack in a file within a budget, fit a sample of its tiles, render through what there is."""
     from napari_emgauss import preset as named
@@ -471,6 +511,7 @@ COMMANDS: dict[str, Callable[[bool], None]] = {
     "seams": seams,
     "growth": growth,
     "workers": workers,
+    "restart": restart,
     "memory": memory,
 }
 
