@@ -153,6 +153,7 @@ def main() -> int:
     take("plugin-difference")
     for name in [one.name for one in viewer.layers if one not in (source, layer)]:
         viewer.layers.remove(name)
+    viewer.layers.selection.active = layer
 
     dock.tabs.setCurrentWidget(dock.quality)
     take("plugin-quality-start")
@@ -175,7 +176,7 @@ def main() -> int:
     take("plugin-log", dialog)
     dialog.close()
     dock.tabs.setCurrentWidget(dock.fit)
-    dock.fit.region.first.setValue(11)
+    dock.fit.region.first.setValue(dock.fit.region.last.value() - 1)
     dock.fit.start_fit()
     take("plugin-refused")
     dock.fit.region.first.setValue(0)

@@ -306,7 +306,7 @@ class ExportTab(Page):
     def _on_done(self, path: str) -> None:
         self._end(f"Written: {Path(path).name}")
         LOGGER.info("Exported %s", path)
-        show_info(f"EMGauss wrote {path}")
+        show_info(f"EMGauss wrote {Path(path).name}.")
         if self.add_layer.isChecked():
             self._add_written(path)
 
