@@ -37,13 +37,14 @@ def draw_gaussians(model: emg.EmgaussModel, path: Path) -> None:
     axes = figure.subplots(2, 3)
     rng = np.random.default_rng(0)
     shown = None
+    cloud = model.cloud_list[model.active(model.t_of(float(depths[1])))[0][0]]
     for column, z in enumerate(depths):
         with torch.no_grad():
-            splats = model.splats(model.t_of(float(z)))
+            splats = cloud.splats([model.t_of(float(z))])
         means = splats.means.reshape(-1, 2).numpy()
         conics = splats.conics.reshape(-1, 3).double().numpy()
         opacities = splats.opacities.reshape(-1).numpy()
-        values = splats.values.reshape(len(means), -1)[:, 0].numpy()
+        values = splats.values.detach().reshape(len(means), -1)[:, 0].numpy()
         if shown is None:
             shown = rng.random(len(means)) < 0.1
         a, b, c = conics[shown].T
