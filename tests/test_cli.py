@@ -221,7 +221,7 @@ def test_presets(capsys):
 def test_sample_is_a_stack_that_can_be_fitted(here, capsys, monkeypatch):
     from napari_emgauss.stack import PhantomConfig, sample_stack, sample_truth
 
-    small = PhantomConfig(shape=(41, 36, 44))  # the full one takes seconds to draw
+    small = PhantomConfig(shape=(41, 36, 44), factor=10)  # the full one takes seconds to draw
     monkeypatch.setattr("napari_emgauss.stack.sample_stack", lambda: sample_stack(small))
     monkeypatch.setattr("napari_emgauss.stack.sample_truth", lambda: sample_truth(small))
     assert main(["sample", "-o", "stack.ome.tif", "--truth", "truth.ome.tif"]) == 0
