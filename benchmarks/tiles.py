@@ -383,7 +383,7 @@ def workers(quick: bool) -> None:
 
 
 def restart(quick: bool) -> None:
-    """1024 x 1024 in nine tiles on two workers, one of them killed; then all again, in one process, for the same bytes."""
+    """1024 x 1024 in nine tiles on two workers, one of them killed; then again in one process, for the same bytes."""
     import psutil
 
     from napari_emgauss import preset, stack_from_array
