@@ -6,7 +6,8 @@
 #   make docs    the documentation, as a folder of pages that opens offline: ./site/
 #   make clean   remove what the targets above made
 #
-# On Linux, PyPI's torch brings CUDA (gigabytes). For the small one: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# On Linux the usual torch brings CUDA (gigabytes). For the small CPU build: make demo TORCH_INDEX=<the CPU index that
+# torch's own installation page names>
 
 VENV ?= .venv
 TORCH_INDEX ?=
