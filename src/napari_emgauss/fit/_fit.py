@@ -144,9 +144,11 @@ class _Fit:
             labels = self._saved_labels()
             if labels is None:
                 work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
+                latest: PriorProgress | None = None
                 with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
                     for message in messages:
-                        yield self._prior_update(message, shown)
+                        latest = message or latest  # a silent moment shows what was said last
+                        yield self._prior_update(latest, shown)
                 labels, provenance["prior"] = work.result
                 prior_s = time.monotonic() - self._started
                 provenance["prior_s"] = round(prior_s, 2)
