@@ -54,8 +54,10 @@ def choose_quick_settings(widget: Any) -> None:
     fields["prior"].setCurrentText("linear")
 
 
-def test_a_session(dock: tuple[Any, Any], tmp_path: Path) -> None:
+def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, widget = dock
+    complaints: list[str] = []
+    monkeypatch.setattr("napari_emgauss.plugin._depth_tab.show_error", complaints.append)
     source = viewer.layers["phantom stack"]
     assert tuple(source.scale) == (40, 5, 5) and viewer.dims.axis_labels == ("z", "y", "x")
     assert widget.fit.stack.voxel_size_nm == (40, 5, 5)
@@ -102,6 +104,9 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path) -> None:
         seen.add(viewer.screenshot(canvas_only=True, flash=False).tobytes())
     assert len(seen) == 8
     widget.depth.difference_button.click()
+    assert not complaints, complaints
+    names = ["phantom stack", "phantom stack EMGauss", "phantom stack linear", "phantom stack EMGauss − linear"]
+    assert [one.name for one in viewer.layers] == names, widget.depth.linear_button.isEnabled()
     linear, difference = viewer.layers["phantom stack linear"], viewer.layers["phantom stack EMGauss − linear"]
     widget.depth.control.go_to(100.0)
     between = np.asarray(linear.data[0][20])  # half of the way from slice 2 to slice 3

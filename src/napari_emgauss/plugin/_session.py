@@ -150,6 +150,8 @@ class FitSession:
 
     def _news(self) -> Iterator[News | None]:
         """Messages of the fit, previews loaded and rendered: the window only has to swap."""
+        # The worker's own: the window may take the first model over only after the next message has come.
+        model: RemoteModel | None = None
         for message in self.process.messages():
             if message is None:
                 yield None
@@ -157,12 +159,12 @@ class FitSession:
             shown: PreparedState | RemoteModel | None = None
             final = message.kind in ("finished", "stopped")
             if message.model_path and (final or self.previews_wanted()):
-                if self.model is None:
-                    shown = RemoteModel.open(self._service, message.model_path, temporary=True)
+                if model is None:
+                    shown = model = RemoteModel.open(self._service, message.model_path, temporary=True)
                     # The window's first look at the model must find a compiled renderer.
-                    shown.render(float(shown.z_nm[0]))
+                    model.render(float(model.z_nm[0]))
                 else:
-                    shown = self.model.prepare(message.model_path)
+                    shown = model.prepare(message.model_path)
             if self.previews_wanted():
                 self.process.preview_shown()
             yield message, shown
