@@ -227,7 +227,7 @@ def test_sample_is_a_stack_that_can_be_fitted(here, capsys, monkeypatch):
     assert main(["sample", "-o", "stack.ome.tif", "--truth", "truth.ome.tif"]) == 0
     assert main(["info", "stack.ome.tif", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["anisotropy factor"] == 8
+    assert facts["anisotropy factor"] == 10
     truth, stack = tifffile.imread("truth.ome.tif"), tifffile.imread("stack.ome.tif")
     np.testing.assert_array_equal(truth[::10], stack)
 
