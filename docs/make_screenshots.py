@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the iterations of the fit")
-    parser.add_argument("--prior", default="flow+blur", help="prior of the fit")
+    parser.add_argument("--prior", default="auto:fast", help="prior of the fit")
     parser.add_argument("--skip-score", action="store_true", help="leave out the Quality tab's result")
     options = parser.parse_args()
     photographer = Photographer(options.output)
