@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import DepthError, ModelFileError
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Normalisation
 
-from ._cache import ByteBoundCache
 from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, tile_path, write_index
 from ._plan import Tile
 from ._spans import Span
@@ -91,9 +91,7 @@ class TiledModel:
                 f"'{self.folder}' is unfinished: {missing} of {len(self._index.plan)} tiles are missing; run the fit "
                 "with the same folder again to go on."
             )
-        self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(
-            self._load_tile, _bytes_of, cache_bytes
-        )
+        self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(_bytes_of, cache_bytes)
         self._checked: set[str] = set()
         self._lock = threading.Lock()
 
@@ -287,7 +285,7 @@ class TiledModel:
     def _tile_images(
         self, tile: Tile, depths: list[float], rows: _Samples, row_part: slice, columns: _Samples, column_part: slice
     ) -> NDArray[np.float32]:
-        model = self._cache.get(tile.index)
+        model = self._cache.get_or_load(tile.index, self._load_tile)
         y0, y1 = rows.edges(row_part)
         x0, x1 = columns.edges(column_part)
         top, _, left, _ = tile.region

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._depths import aligned_spacing, isotropic_depths
     from ._export import export
-    from ._lazy import LazyVolume, RenderCache, VolumeModel, pyramid
+    from ._lazy import LazyVolume
     from ._plan import ExportPlan, export_formats, plan_export
+    from ._protocol import VolumeModel
+    from ._pyramid import pyramid
+    from ._render_cache import RenderCache
 
 _HOMES = {
     "ExportPlan": "_plan",
     "LazyVolume": "_lazy",
-    "RenderCache": "_lazy",
-    "VolumeModel": "_lazy",
+    "RenderCache": "_render_cache",
+    "VolumeModel": "_protocol",
     "aligned_spacing": "_depths",
     "export": "_export",
     "export_formats": "_plan",
     "isotropic_depths": "_depths",
     "plan_export": "_plan",
-    "pyramid": "_lazy",
+    "pyramid": "_pyramid",
 }
 
 __all__ = [

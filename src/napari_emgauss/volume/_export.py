@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
 
-from ._lazy import VolumeModel
 from ._plan import ExportPlan, plan_export
+from ._protocol import VolumeModel
 
 Planes = Iterator[NDArray[Any]]
 _WRITERS = {

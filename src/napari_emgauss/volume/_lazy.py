@@ -9,122 +9,23 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._depths import aligned_spacing, isotropic_depths
+from ._protocol import VolumeModel
+from ._render_cache import RenderCache
 
 # A view along z (xz, yz) needs a few rows of every depth. Moving the Gaussians to a depth costs more than drawing a
 # row, so neighbouring rows are drawn with it and kept: the next steps of the slider are then there already.
 _BAND = 16
 _BAND_DEPTHS = 8
-
-
-class VolumeModel(Protocol):
-    """What a volume needs of a fitted model. ``render`` may be called from several threads."""
-
-    @property
-    def z_nm(self) -> NDArray[np.float64]:
-        """Depths of the observed slices, nm."""
-        ...
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]:
-        """In-plane pixel size ``(y, x)``, nm."""
-        ...
-
-    @property
-    def version(self) -> int:
-        """Changes whenever the parameters do."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Observed slices, rows, columns."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the grey values."""
-        ...
-
-    def render(
-        self,
-        z_nm: Any,
-        *,
-        region: tuple[float, float, float, float] | None = None,
-        shape: tuple[int, int] | None = None,
-    ) -> NDArray[Any]:
-        """Slices at depths, of each a region ``(y0, y1, x0, x1)`` (pixels) sampled with ``shape`` cells."""
-        ...
-
-
-class RenderCache:
-    """Rendered planes, least recently used ones dropped above a limit in bytes; shared by levels and views.
-
-    Parameters
-    ----------
-    max_bytes : int
-        Limit; a plane larger than it is not kept at all.
-    """
-
-    def __init__(self, max_bytes: int = 512 << 20) -> None:
-        self._max_bytes = int(max_bytes)
-        self._nbytes = 0
-        self._planes: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held now."""
-        return self._nbytes
-
-    @property
-    def max_bytes(self) -> int:
-        """Limit in bytes; setting it lower drops planes at once."""
-        return self._max_bytes
-
-    @max_bytes.setter
-    def max_bytes(self, value: int) -> None:
-        with self._lock:
-            self._max_bytes = int(value)
-            self._shrink()
-
-    def __len__(self) -> int:
-        return len(self._planes)
-
-    def get(self, key: Hashable) -> NDArray[Any] | None:
-        """The plane, or None."""
-        with self._lock:
-            plane = self._planes.get(key)
-            if plane is not None:
-                self._planes.move_to_end(key)
-            return plane
-
-    def put(self, key: Hashable, plane: NDArray[Any]) -> None:
-        """Keep a plane; it must not be written to afterwards."""
-        with self._lock:
-            if key not in self._planes:  # two threads may have rendered the same one
-                self._planes[key] = plane
-                self._nbytes += plane.nbytes
-            self._shrink()
-
-    def clear(self) -> None:
-        """Drop everything."""
-        with self._lock:
-            self._planes.clear()
-            self._nbytes = 0
-
-    def _shrink(self) -> None:
-        while self._nbytes > self._max_bytes and self._planes:
-            self._nbytes -= self._planes.popitem(last=False)[1].nbytes
 
 
 @dataclass(frozen=True)
@@ -370,55 +271,3 @@ class LazyVolume:
 def default_spacing(model: VolumeModel) -> float:
     """The pixel size (mean of y and x), adjusted so that evenly spaced observed slices lie on the grid."""
     return aligned_spacing(model.z_nm, float(np.mean(model.pixel_size_nm)))
-
-
-def pyramid(
-    model: VolumeModel,
-    *,
-    spacing_nm: float | None = None,
-    z_range_nm: tuple[float, float] | None = None,
-    cache: RenderCache | None = None,
-    smallest: int = 256,
-    limit_3d: int = 160,
-) -> list[LazyVolume]:
-    """Levels of one volume, finest first, for a viewer's multiscale image layer.
-
-    The in-plane levels keep every depth, or scrubbing a zoomed-out view would skip steps; only the last one is coarse
-    along z too. It is what 3D views and thumbnails show, so its size is the price of both. Samples are spaced by the
-    ratio of the levels' shapes, from which viewers derive the scale.
-
-    Parameters
-    ----------
-    model : VolumeModel
-    spacing_nm : float, optional
-        Distance between slices; by default the pixel size, adjusted so that observed slices lie on the grid.
-    z_range_nm : tuple of float, optional
-        First and last depth.
-    cache : RenderCache, optional
-        Shared by all levels; a new one by default.
-    smallest : int
-        In-plane levels are made until the longer side would fall below this.
-    limit_3d : int
-        Largest extent of the last level.
-
-    Raises
-    ------
-    DepthError
-        See :func:`isotropic_depths`.
-    """
-    depths = isotropic_depths(model.z_nm, default_spacing(model) if spacing_nm is None else spacing_nm, z_range_nm)
-    cache = RenderCache() if cache is None else cache
-    _, height, width = model.shape
-    levels: list[LazyVolume] = []
-    reduction = 1
-    while reduction == 1 or max(height, width) // reduction >= smallest:
-        shape = (-(-height // reduction), -(-width // reduction))
-        levels.append(LazyVolume(model, depths, in_plane_shape=shape, cache=cache))
-        reduction *= 2
-    kept, rows, columns = (min(n, limit_3d) for n in levels[-1].shape)
-    if (kept, rows, columns) != levels[-1].shape:
-        # Centres of `kept` equal cells of the index range, as for rows and columns.
-        index = (np.arange(kept) + 0.5) * (len(depths) / kept) - 0.5
-        coarse_depths = np.interp(index, np.arange(len(depths)), depths)
-        levels.append(LazyVolume(model, coarse_depths, in_plane_shape=(rows, columns), cache=cache))
-    return levels

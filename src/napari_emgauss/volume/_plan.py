@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, ExportError
 
 from ._depths import isotropic_depths
-from ._lazy import VolumeModel
+from ._protocol import VolumeModel
 
 ExportFormat = Literal["ome-tiff", "imagej-tiff", "ome-zarr", "ome-zarr-0.5", "mrc"]
 

@@ -5,7 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from napari_emgauss.tiles._cache import ByteBoundCache
+from napari_emgauss._cache import ByteBoundCache
+
+
+def cache_of(max_bytes: int) -> ByteBoundCache[str, str]:
+    return ByteBoundCache(len, max_bytes)
 
 
 def test_the_least_recently_used_value_goes_first() -> None:
@@ -15,27 +19,37 @@ def test_the_least_recently_used_value_goes_first() -> None:
         loaded.append(key)
         return key * 4
 
-    cache = ByteBoundCache(load, len, max_bytes=8)
+    cache = cache_of(8)
+    assert cache.get_or_load("a", load) == "aaaa"
+    cache.get_or_load("b", load)
     assert cache.get("a") == "aaaa"
-    cache.get("b")
-    cache.get("a")
-    cache.get("c")  # b is the one that was not looked at for longest
+    cache.get_or_load("c", load)  # b is the one that was not looked at for longest
     assert ("a" in cache, "b" in cache, "c" in cache) == (True, False, True)
     assert cache.nbytes == 8
-    cache.get("a")
+    cache.get_or_load("a", load)
     assert loaded == ["a", "b", "c"]
 
 
+def test_what_is_not_kept_is_none() -> None:
+    cache = cache_of(8)
+    assert cache.get("a") is None
+    cache.put("a", "four")
+    cache.put("a", "else")  # of two threads that made it, the first counts
+    assert (cache.get("a"), cache.nbytes) == ("four", 4)
+    cache.clear()
+    assert (cache.get("a"), cache.nbytes, len(cache)) == (None, 0, 0)
+
+
 def test_a_value_larger_than_the_limit_is_handed_out_but_not_kept() -> None:
-    cache = ByteBoundCache(lambda key: key * 9, len, max_bytes=8)
-    assert cache.get("a") == "a" * 9
+    cache = cache_of(8)
+    assert cache.get_or_load("a", lambda key: key * 9) == "a" * 9
     assert len(cache) == cache.nbytes == 0
 
 
 def test_a_lower_limit_drops_values_at_once() -> None:
-    cache = ByteBoundCache(lambda key: key * 4, len, max_bytes=8)
-    cache.get("a")
-    cache.get("b")
+    cache = cache_of(8)
+    cache.put("a", "four")
+    cache.put("b", "more")
     cache.max_bytes = 4
     assert "a" not in cache and "b" in cache
 
@@ -50,11 +64,11 @@ def test_threads_that_ask_for_the_same_value_load_it_once() -> None:
         threading.Event().wait(0.1)
         return key
 
-    cache = ByteBoundCache(load, len, max_bytes=100)
+    cache = cache_of(100)
 
     def ask(_: int) -> str:
         asked.wait()
-        return cache.get("a")
+        return cache.get_or_load("a", load)
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(ask, range(4))) == ["a"] * 4
@@ -70,7 +84,7 @@ def test_an_error_of_loading_is_told_and_not_remembered() -> None:
             raise outcome
         return outcome
 
-    cache = ByteBoundCache(load, len, max_bytes=100)
+    cache = cache_of(100)
     with pytest.raises(OSError, match="gone"):
-        cache.get("a")
-    assert cache.get("a") == "fine"
+        cache.get_or_load("a", load)
+    assert cache.get_or_load("a", load) == "fine"
