@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._depths import aligned_spacing, isotropic_depths
+from ._drawing import Drawing, PlaneBox
 from ._protocol import VolumeModel
 from ._render_cache import RenderCache
 
@@ -205,17 +206,11 @@ class LazyVolume:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if not self.size:
             return np.empty(self.shape, self.dtype if dtype is None else dtype)
-        planes = self._render()
-        first_row, first_column = self._rows.step < 0, self._columns.step < 0
-        picked = planes[
-            0 if self._single_depth else slice(None),
-            0 if self._rows.single else slice(-1 if first_row else 0, None, self._rows.step),
-            0 if self._columns.single else slice(-1 if first_column else 0, None, self._columns.step),
-        ]
+        picked = self.pick(self.drawing().finish())
         return np.array(picked, dtype=dtype) if copy else np.asarray(picked, dtype=dtype)
 
-    def _render(self) -> NDArray[Any]:
-        """All cells between the first and the last of the view, ``(depths, rows, columns)``."""
+    def drawing(self) -> Drawing:
+        """The planes of this view, some of them in the cache, for callers that cannot wait for all of them."""
         _, height, width = self._model.shape
         (y0, y1), (x0, x1) = self._rows.span, self._columns.span
         row_cells, column_cells = round(height / self._rows.cell), round(width / self._columns.cell)
@@ -227,7 +222,6 @@ class LazyVolume:
             elif self._columns.single:
                 left = x0 // _BAND * _BAND
                 right = min(left + _BAND, column_cells)
-        cells = (top, bottom, left, right)
         # The ends are computed so that they never exceed the slice by a rounding error.
         region = (
             top * height / row_cells,
@@ -235,30 +229,21 @@ class LazyVolume:
             left * width / column_cells,
             right * width / column_cells,
         )
-        shape = (bottom - top, right - left)
-        window = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        out = np.empty((len(self._depths), y1 - y0, x1 - x0), self.dtype)
         # The version is part of the key: a new state never shows old pixels, and nothing needs clearing.
-        base = (_token(self._model), self._model.version, row_cells, column_cells, cells)
-        missing: list[int] = []
-        for k, depth in enumerate(self._depths):
-            plane = self._cache.get((*base, float(depth)))
-            if plane is None:
-                missing.append(k)
-            else:
-                out[k] = plane[window]
-        # Several depths a call let a graphics card work in batches; a limit keeps the memory independent of depth.
-        at_once = max(1, min(64, (16 << 20) // (4 * shape[0] * shape[1])))
-        for start in range(0, len(missing), at_once):
-            chosen = missing[start : start + at_once]
-            rendered = np.asarray(self._model.render(self._depths[chosen], region=region, shape=shape))
-            for k, plane in zip(chosen, rendered, strict=True):
-                out[k] = plane[window]
-                # A plane of a batch is copied, or it would keep the whole batch alive.
-                kept = plane if len(chosen) == 1 else plane.copy()
-                kept.flags.writeable = False
-                self._cache.put((*base, float(self._depths[k])), kept)
-        return out
+        key = (_token(self._model), self._model.version, row_cells, column_cells, (top, bottom, left, right))
+        window = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        box = PlaneBox(region, (bottom - top, right - left), window, key)
+        return Drawing(self._model, self._cache, self._depths, box)
+
+    def pick(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Of the planes of :meth:`drawing` the cells of this view, in its order and with its axes."""
+        first_row, first_column = self._rows.step < 0, self._columns.step < 0
+        picked: NDArray[Any] = planes[
+            0 if self._single_depth else slice(None),
+            0 if self._rows.single else slice(-1 if first_row else 0, None, self._rows.step),
+            0 if self._columns.single else slice(-1 if first_column else 0, None, self._columns.step),
+        ]
+        return picked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyVolume:
         """Duplicating a layer deep-copies its data; locks and device tensors cannot be copied, and need not be."""
