@@ -198,8 +198,9 @@ def test_hdf5_datasets(tmp_path: Path) -> None:
 def test_hdf5_with_channels(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = np.stack([VALUES, VALUES[::-1]])
-    with pytest.raises(StackError, match="2 channels"):
-        read_stack(tmp_path / "a.h5", voxel_size_nm=SIZE)
+    both = read_stack(tmp_path / "a.h5", voxel_size_nm=SIZE)
+    assert (both.channels, both.shape) == (2, VALUES.shape)
+    np.testing.assert_array_equal(both.slices[2], [VALUES[2], VALUES[6]])
     stack = read_stack(tmp_path / "a.h5", voxel_size_nm=SIZE, channel=1)
     np.testing.assert_array_equal(stack.slices[0], VALUES[8])
 

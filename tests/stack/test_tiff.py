@@ -125,11 +125,14 @@ def test_pyramid_reads_the_finest_level(tmp_path: Path) -> None:
     np.testing.assert_array_equal(stack.slices[4], VALUES[4])
 
 
-def test_channel_must_be_chosen(tmp_path: Path) -> None:
+def test_channels_come_together_or_are_chosen(tmp_path: Path) -> None:
     both = np.stack([VALUES, VALUES[:, ::-1]], axis=1)
     path = write(tmp_path / "a.ome.tif", both, metadata={"axes": "ZCYX", **OME_SIZE, **NM})
-    with pytest.raises(StackError, match="2 channels of a stack: choose one with channel=0 to channel=1"):
-        read_stack(path)
+    together = read_stack(path)
+    assert (together.channels, together.shape) == (2, VALUES.shape)
+    np.testing.assert_array_equal(np.asarray(together.slices), both)
+    turned = read_stack(path, channel=(1, 0))
+    np.testing.assert_array_equal(turned.slices[3, 0], VALUES[3, ::-1])
     np.testing.assert_array_equal(np.asarray(read_stack(path, channel=1).slices), VALUES[:, ::-1])
     with pytest.raises(StackError, match="no channel 2"):
         read_stack(path, channel=2)

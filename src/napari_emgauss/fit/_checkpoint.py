@@ -22,12 +22,14 @@ CHECKPOINT_FORMAT = "napari-emgauss-checkpoint"
 CHECKPOINT_FORMAT_VERSION = 1
 
 
-def fingerprint(images: NDArray[np.float32], z_nm: NDArray[np.float64]) -> str:
-    """Short digest of the slices and their depths: a checkpoint goes on with the stack it began with."""
+def fingerprint(images: NDArray[np.float32], z_nm: NDArray[np.float64], sound: NDArray[np.bool_] | None = None) -> str:
+    """Short digest of slices, depths and sound pixels: a checkpoint goes on with the stack it began with."""
     digest = hashlib.sha256()
     digest.update(repr(images.shape).encode())
     digest.update(np.ascontiguousarray(z_nm).tobytes())
     digest.update(np.ascontiguousarray(images).tobytes())
+    if sound is not None:
+        digest.update(np.packbits(sound).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.model import ModelConfig
 from napari_emgauss.model._config import FieldName
+
+SamplingName = Literal["point", "slab"]
+SAMPLING_NAMES: tuple[str, ...] = get_args(SamplingName)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,20 @@ class FitConfig:
         Of grey values, opacities, log-scales and rotations.
     lr_end : float
         These four are multiplied by this at the end, in a cosine; 1 keeps them constant as in the paper's base.
+    sampling : {"point", "slab"}
+        What a slice is: the tissue at its depth (thin sections), or its mean over the slice's thickness (optical
+        sections, CT and MRI with thick slices).
+    slab_fraction : float
+        With ``slab``: thickness of a slice over the distance to the next.
+    slab_samples : int
+        With ``slab``: depths rendered for a slice (Gauss-Legendre rule).
+    slice_shifts : bool
+        Learn a small in-plane translation of every slice in the joint stage, for slices that are not quite aligned.
+        The model shows all of them in one frame; the translations go into its provenance.
+    slice_shift_iterations : float
+        Joint iterations for every slice with ``slice_shifts``, if ``joint_iterations`` are fewer.
+    slice_shift_penalty : float
+        Draws shifts towards zero: added to the loss, per square pixel.
     pixels_per_gaussian : float
         Sets the number of Gaussians at the start.
     max_gaussians : int
@@ -125,6 +142,13 @@ mlp_layers, displacement_pixels, softness_pixels
     pseudo_charbonnier_epsilon: float = 0.0
     depth_noise: float = 0.2
     depth_noise_iterations: int = 5000
+    # slices as they are
+    sampling: SamplingName = "point"
+    slab_fraction: float = 1.0
+    slab_samples: int = 3
+    slice_shifts: bool = False
+    slice_shift_iterations: float = 40.0
+    slice_shift_penalty: float = 1e-4
     # learning rates
     position_lr_start: float = 1.6e-4
     position_lr_end: float = 1.6e-6
@@ -182,6 +206,14 @@ mlp_layers, displacement_pixels, softness_pixels
             raise ConfigError(f"labels_per_gap is {self.labels_per_gap}, but must be at least 1.")
         if not (self.warm_up or self.joint or self.teacher_student):
             raise ConfigError("At least one of warm_up, joint and teacher_student must be on.")
+        if self.sampling not in SAMPLING_NAMES:
+            raise ConfigError(f"sampling is {self.sampling!r}, but must be one of {', '.join(SAMPLING_NAMES)}.")
+        if not 0 < self.slab_fraction <= 1:
+            raise ConfigError(f"slab_fraction is {self.slab_fraction}, but slices are above 0 and at most 1 gap thick.")
+        if not 2 <= self.slab_samples <= 9:
+            raise ConfigError(f"slab_samples is {self.slab_samples}, but must be between 2 and 9.")
+        if self.slice_shifts and not self.joint:
+            raise ConfigError("slice_shifts are learned in the joint stage, which is off: switch joint on.")
         self.model_config()
 
     def _check_types(self) -> None:
@@ -268,6 +300,7 @@ _POSITIVE = (
     "pixels_per_gaussian",
     "max_gaussians",
     "density_interval",
+    "slice_shift_iterations",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -282,6 +315,7 @@ _NOT_NEGATIVE = (
     "depth_noise_iterations",
     "grow_gradient",
     "density_iterations",
+    "slice_shift_penalty",
 )
 _SHARES = ("ema_decay", "dssim_weight", "pseudo_dssim_weight", "prune_opacity", "uniform_share")
 

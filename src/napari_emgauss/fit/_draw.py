@@ -14,12 +14,14 @@ class ShuffleBag:
         self.size = size
         self._rng = rng
         self._left: list[int] = []
+        self.last = 0
 
     def draw(self) -> int:
         """The next number."""
         if not self._left:
             self._left = [int(v) for v in self._rng.permutation(self.size)]
-        return self._left.pop()
+        self.last = self._left.pop()
+        return self.last
 
     def state(self) -> dict[str, Any]:
         """What is left, JSON-compatible; the generator's own state is the caller's."""

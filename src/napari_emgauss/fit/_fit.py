@@ -6,7 +6,7 @@ import contextlib
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +20,11 @@ from napari_emgauss.fit._checkpoint import Checkpoint, fingerprint, read_checkpo
 from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._labels import Labels, label_depths
 from napari_emgauss.fit._presets import preset
+from napari_emgauss.fit._supervision import shift_report
 from napari_emgauss.fit._trainer import Trainer
 from napari_emgauss.fit._update import FitUpdate
-from napari_emgauss.priors._protocol import Observation, Prior, PriorProgress
+from napari_emgauss.priors._channels import prepare_channels
+from napari_emgauss.priors._protocol import Prior, PriorProgress
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
@@ -128,7 +130,8 @@ class _Fit:
     def run(self) -> Iterator[FitUpdate]:
         self._started = time.monotonic()
         images = self.stack.unit_slices()
-        stack_id = fingerprint(images, self.stack.z_nm)
+        sound = self.stack.sound_pixels()
+        stack_id = fingerprint(images, self.stack.z_nm, sound)
         if self.saved is not None:
             if self.saved.stack != stack_id:
                 raise ConfigError("The checkpoint belongs to another stack: its slices or depths differ from this one.")
@@ -138,31 +141,65 @@ class _Fit:
         student = self._new_model(images, counts)
         shown = self._new_model(images, counts)
         shown.provenance = provenance
-        prior_s = 0.0
         labels: Labels | None = None
         if self._needs_labels():
             labels = self._saved_labels()
-            if labels is None:
-                work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
-                latest: PriorProgress | None = None
-                with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
-                    for message in messages:
-                        latest = message or latest  # a silent moment shows what was said last
-                        yield self._prior_update(latest, shown)
-                labels, provenance["prior"] = work.result
-                prior_s = time.monotonic() - self._started
-                provenance["prior_s"] = round(prior_s, 2)
-            elif self.saved is not None:
+            if labels is not None and self.saved is not None:
                 provenance.update(self.saved.provenance)
-        trainer = Trainer(student, images, self.config, labels)
+            elif not self.config.slice_shifts:
+                labels = yield from self._ask_prior(images, shown, 0)
+        trainer = Trainer(student, images, self.config, labels, sound)
         if self.saved is not None:
             trainer.restore(self.saved.tensors, self.saved.state)
             self.saved = None  # its tensors are as large as the model; nobody needs them any more
+        if self._needs_labels() and labels is None:
+            # A prior must see the slices where they belong, so it waits until the joint stage knows.
+            yield from self._iterate(trainer, shown, None, stack_id, until=trainer.schedule.joint_end)
+            labels = yield from self._ask_prior(self._put_in_place(images, trainer), shown, trainer.iteration)
+            trainer.take_labels(labels)
         yield from self._iterate(trainer, shown, labels, stack_id)
 
+    def _ask_prior(
+        self, images: NDArray[np.float32], shown: EmgaussModel, iteration: int
+    ) -> Generator[FitUpdate, None, Labels]:
+        """Prepare the prior on ``images`` and collect its labels, telling about it."""
+        began = time.monotonic()
+        work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
+        latest: PriorProgress | None = None
+        with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
+            for message in messages:
+                latest = message or latest  # a silent moment shows what was said last
+                yield self._prior_update(latest, shown, iteration)
+        labels, shown.provenance["prior"] = work.result
+        shown.provenance["prior_s"] = round(time.monotonic() - began, 2)
+        return labels
+
+    @staticmethod
+    def _put_in_place(images: NDArray[np.float32], trainer: Trainer) -> NDArray[np.float32]:
+        """Slices moved back by the shifts that were learned."""
+        from scipy.ndimage import shift
+
+        shifts = trainer.supervision.shifts_px()
+        if shifts is None:
+            return images
+        lead = (0.0,) * (images.ndim - 3)
+        moved = [
+            shift(image, (*lead, -dy, -dx), order=3, mode="nearest")
+            for image, (dy, dx) in zip(images, shifts, strict=True)
+        ]
+        return np.asarray(moved, dtype=np.float32)
+
     def _iterate(
-        self, trainer: Trainer, shown: EmgaussModel, labels: Labels | None, stack_id: str
+        self,
+        trainer: Trainer,
+        shown: EmgaussModel,
+        labels: Labels | None,
+        stack_id: str,
+        *,
+        until: int | None = None,
     ) -> Iterator[FitUpdate]:
+        """Iterate to the end, or to iteration ``until``."""
+        end = trainer.schedule.total if until is None else until
         began, first = time.monotonic(), trainer.iteration
         reported, text = 0.0, ""
         stage = ""
@@ -181,7 +218,7 @@ class _Fit:
                 )
 
         try:
-            while not trainer.finished:
+            while trainer.iteration < end:
                 if time.monotonic() - reported >= _REPORT_INTERVAL_S:
                     now = trainer.schedule.stage(trainer.iteration)
                     text, stage = (f"{now} from iteration {trainer.iteration}" if now != stage else ""), now
@@ -198,8 +235,11 @@ class _Fit:
         finally:
             # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
             # finite, and at most one half-applied update.
-            if keep and not trainer.finished:
+            if keep and trainer.iteration < end:
                 save()
+        shown.provenance.update(shift_report(trainer.supervision.shifts_px()))
+        if until is not None:
+            return
         if self.checkpoint is not None and saved != began:
             pathlib.Path(self.checkpoint).unlink(missing_ok=True)
         shown.publish(trainer.result)
@@ -207,7 +247,7 @@ class _Fit:
         yield self._update(trainer, shown, 0.0, "finished", finished=True)
 
     def _new_model(self, images: NDArray[np.float32], counts: list[int] | None) -> EmgaussModel:
-        _, height, width = images.shape
+        *_, height, width = images.shape
         number = max(16, min(self.config.max_gaussians, round(height * width / self.config.pixels_per_gaussian)))
         from napari_emgauss.render import choose_backend
 
@@ -215,7 +255,7 @@ class _Fit:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return EmgaussModel(
-                self.config.model_config(),
+                self.config.model_config(self.stack.channels),
                 self.stack.z_nm,
                 self.stack.pixel_size_nm,
                 (height, width),
@@ -255,10 +295,10 @@ class _Fit:
         if prior is None:
             raise FitError("Pseudo-labels were asked for without a prior.")
         depths = self._depths()
-        observation = Observation(images, self.stack.z_nm, self.stack.pixel_size_nm)
+        z_nm, pixel_size_nm = self.stack.z_nm, self.stack.pixel_size_nm
 
         def work(report: Callable[[PriorProgress], None]) -> tuple[Labels, dict[str, Any]]:
-            interpolator = prior.prepare(observation, seed=config.seed, on_progress=report)
+            interpolator = prepare_channels(prior, images, z_nm, pixel_size_nm, seed=config.seed, on_progress=report)
             labels = Labels.collect(
                 depths,
                 interpolator,
@@ -281,10 +321,10 @@ class _Fit:
             return None
         return (time.monotonic() - began) / done * (trainer.schedule.total - trainer.iteration)
 
-    def _prior_update(self, message: PriorProgress | None, shown: EmgaussModel) -> FitUpdate:
+    def _prior_update(self, message: PriorProgress | None, shown: EmgaussModel, iteration: int) -> FitUpdate:
         return FitUpdate(
             stage="prior",
-            iteration=0,
+            iteration=iteration,
             total_iterations=self.config.total_iterations(self.stack.shape[0]),
             loss=None if message is None else message.loss,
             gaussians=shown.gaussian_count,

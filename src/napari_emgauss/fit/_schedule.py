@@ -27,7 +27,12 @@ class Schedule:
     @property
     def joint_end(self) -> int:
         """First iteration of the teacher-student stage (3000 in the paper)."""
-        return self.warm_up_end + (self._scaled(self.config.joint_iterations) if self.config.joint else 0)
+        if not self.config.joint:
+            return self.warm_up_end
+        count = self._scaled(self.config.joint_iterations)
+        if self.config.slice_shifts:
+            count = max(count, self._scaled(self.config.slice_shift_iterations * self.slices))
+        return self.warm_up_end + count
 
     @property
     def total(self) -> int:
@@ -91,6 +96,11 @@ class Schedule:
         if since < 0 or since >= end:
             return 0.0
         return self.config.depth_noise * (1.0 - since / end)
+
+    def shift_rate(self, iteration: int) -> float:
+        """Pixels by which a slice's shift may change in one step: 0.2, falling to 0.01 over the joint stage."""
+        along = (iteration - self.warm_up_end) / max(1, self.joint_end - self.warm_up_end - 1)
+        return _log_lerp(0.2, 0.01, min(max(along, 0.0), 1.0))
 
     def progress(self, iteration: int) -> float:
         """Share of all iterations done."""

@@ -19,6 +19,7 @@ from napari_emgauss.fit._labels import Labels
 from napari_emgauss.fit._losses import reconstruction_loss
 from napari_emgauss.fit._optimiser import ModelOptimiser
 from napari_emgauss.fit._schedule import Schedule
+from napari_emgauss.fit._supervision import ShiftLearner, SliceSupervision
 from napari_emgauss.render import EmgaussModel
 
 # Beyond these a splat is a point or the whole image, and its gradient is of no use.
@@ -45,11 +46,13 @@ class Trainer:
     student : EmgaussModel
         A fresh model; it is initialised here.
     images : ndarray
-        ``(K, H, W)`` observed slices, unit range.
+        ``(K, H, W)`` or ``(K, C, H, W)`` observed slices, unit range.
     config : FitConfig
         Settings.
     labels : Labels or None
         Pseudo-labels; None where the teacher makes them (``prior="ema"``) or there are none.
+    sound : ndarray, optional
+        ``(K, H, W)`` bool: pixels that may supervise; None for all.
 
     Attributes
     ----------
@@ -62,7 +65,12 @@ class Trainer:
     """
 
     def __init__(
-        self, student: EmgaussModel, images: NDArray[np.float32], config: FitConfig, labels: Labels | None
+        self,
+        student: EmgaussModel,
+        images: NDArray[np.float32],
+        config: FitConfig,
+        labels: Labels | None,
+        sound: NDArray[np.bool_] | None = None,
     ) -> None:
         self.student = student
         self.teacher: EmgaussModel | None = None
@@ -77,7 +85,8 @@ class Trainer:
         self._last = math.nan
         self.rng = np.random.default_rng(config.seed)
         initialise(student, images, config.uniform_share, self.rng)
-        self._targets = torch.as_tensor(images, dtype=torch.float32, device=student.device)[:, None]
+        self.supervision = SliceSupervision(images, config, student, sound)
+        self._shifting = ShiftLearner(self.supervision, student, config) if config.slice_shifts else None
         self._gaps = np.diff(student.slice_t)
         self._real = ShuffleBag(len(images), self.rng)
         self._pseudo = ShuffleBag(len(self._gaps) if labels is None else len(labels), self.rng)
@@ -93,6 +102,11 @@ class Trainer:
     def result(self) -> EmgaussModel:
         """The model to look at: the teacher where there is one."""
         return self.student if self.teacher is None else self.teacher
+
+    def take_labels(self, labels: Labels) -> None:
+        """Pseudo-labels that were made after the joint stage, of slices put where they belong."""
+        self.labels = labels
+        self._pseudo = ShuffleBag(len(labels), self.rng)
 
     @property
     def finished(self) -> bool:
@@ -134,6 +148,8 @@ class Trainer:
         self._keep_in_bounds()
         if self.teacher is not None:
             self._follow()
+        if self._shifting is not None and stage == "joint":
+            self._shifting.step(self._real.last, self.schedule.shift_rate(now))
         self.iteration += 1
         if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
             self._grow_and_prune()
@@ -160,14 +176,7 @@ class Trainer:
         picks = [self._real.draw() for _ in range(self.config.depths_per_iteration)]
         noise = self.schedule.depth_noise(now)
         depths = [self._noisy(k, noise) for k in picks]
-        image = self.student.render_unit(depths, deform=deform)
-        return reconstruction_loss(
-            image,
-            # Not indexed by the list of picks: on a GPU that copies the list there.
-            torch.stack([self._targets[k] for k in picks]),
-            dssim_weight=self.config.dssim_weight,
-            epsilon=self.config.charbonnier_epsilon,
-        )
+        return self.supervision.loss(self.student, picks, depths, deform=deform)
 
     def _noisy(self, index: int, noise: float) -> float:
         t = float(self.student.slice_t[index])
@@ -179,7 +188,8 @@ class Trainer:
 
     def _pseudo_loss(self, now: int) -> Tensor:
         depths, targets, confidence = self._pseudo_targets(now)
-        image = self.student.render_unit(depths)
+        # A prior that saw slabs guesses slabs.
+        image = self.supervision.render(self.student, depths)
         loss = reconstruction_loss(
             image,
             targets,
@@ -201,7 +211,7 @@ class Trainer:
                 share = 0.5 + spread * (float(self.rng.random()) - 0.5)
                 depths.append(float(self.student.slice_t[gap] + share * self._gaps[gap]))
             with torch.no_grad():
-                return depths, self.teacher.render_unit(depths), None
+                return depths, self.supervision.render(self.teacher, depths), None
         allowed = self.labels.depths.allowed(spread)
         picks: list[int] = []
         while len(picks) < count:
@@ -213,12 +223,12 @@ class Trainer:
         if device.type == "cuda" and self.labels.images is not None:
             return depths, *self._resident_targets(self.labels.images, self.labels.confidences, picks, device)
         labels = [self.labels[pick] for pick in picks]
-        targets = torch.as_tensor(np.stack([label.image for label in labels]), device=device)[:, None]
+        targets = _with_channels(torch.as_tensor(np.stack([label.image for label in labels]), device=device))
         confidences = [label.confidence for label in labels]
         if not self.config.confidence_weighting or any(c is None for c in confidences):
             return depths, targets, None
         stacked = np.stack([c for c in confidences if c is not None])
-        return depths, targets, torch.as_tensor(stacked, device=device)[:, None]
+        return depths, targets, _with_channels(torch.as_tensor(stacked, device=device))
 
     def _resident_targets(
         self,
@@ -232,7 +242,7 @@ class Trainer:
             self._resident["image"] = torch.as_tensor(images).to(device)
             if confidences is not None and self.config.confidence_weighting:
                 self._resident["confidence"] = torch.as_tensor(confidences).to(device)
-        found = {name: torch.stack([v[k] for k in picks]).float()[:, None] for name, v in self._resident.items()}
+        found = {name: _with_channels(torch.stack([v[k] for k in picks]).float()) for name, v in self._resident.items()}
         return found["image"], found.get("confidence")
 
     @torch.no_grad()
@@ -305,6 +315,8 @@ class Trainer:
         tensors.update({f"adam/{name}": value for name, value in self._optimiser.tensors(self.student).items()})
         for position, record in enumerate(self._records):
             tensors[f"gradient/{position}"] = record.total
+        if self._shifting is not None:
+            tensors.update({f"shifts/{name}": value for name, value in self._shifting.tensors().items()})
         return tensors, {
             "iteration": self.iteration,
             "loss": self.loss,
@@ -330,6 +342,8 @@ class Trainer:
             self.teacher.requires_grad_(False)
             _load_any_size(self.teacher, teacher)
         self._optimiser.restore(self.student, part("adam/"))
+        if self._shifting is not None:
+            self._shifting.restore(part("shifts/"))
         self._records = [
             GradientRecord(tensors[f"gradient/{position}"].to(self.student.device).clone(), int(count))
             for position, count in enumerate(state["gradient_counts"])
@@ -340,6 +354,11 @@ class Trainer:
         self.rng.bit_generator.state = state["rng"]
         self._real.restore(state["real"])
         self._pseudo.restore(state["pseudo"])
+
+
+def _with_channels(images: Tensor) -> Tensor:
+    """``(B, C, H, W)`` of images that may lack the channel axis."""
+    return images if images.ndim == 4 else images[:, None]
 
 
 @torch.no_grad()

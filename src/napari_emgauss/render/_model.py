@@ -123,6 +123,7 @@ class EmgaussModel(GaussianModel):
         region: Region | None = None,
         shape: tuple[int, int] | None = None,
         deform: bool = True,
+        shift: Tensor | None = None,
     ) -> Tensor:
         """Images in the unit range, differentiable.
 
@@ -137,6 +138,8 @@ class EmgaussModel(GaussianModel):
             Rows and columns to sample the region with, at the centres of equal cells; one per pixel by default.
         deform : bool
             False shows the canonical Gaussians at every depth.
+        shift : Tensor, optional
+            ``(B, 2)``, (x, y) pixels by which each image is moved as a whole.
 
         Returns
         -------
@@ -147,7 +150,7 @@ class EmgaussModel(GaussianModel):
         box, sampled = self._sampling(region, shape)
         clouds = self.cloud_list
         if len(clouds) == 1:
-            return self._draw(clouds[0].splats(depths, deform=deform), box, sampled)
+            return self._draw(clouds[0].splats(depths, deform=deform), box, sampled, shift)
         # Depths that share a cloud are drawn together; where two windows overlap their images are blended.
         wanted: dict[int, list[tuple[int, float]]] = {}
         for position, depth in enumerate(depths):
@@ -155,7 +158,8 @@ class EmgaussModel(GaussianModel):
                 wanted.setdefault(cloud, []).append((position, weight))
         parts: list[Tensor | None] = [None] * len(depths)
         for cloud, items in wanted.items():
-            images = self._draw(clouds[cloud].splats([depths[p] for p, _ in items], deform=deform), box, sampled)
+            moved = None if shift is None else torch.stack([shift[p] for p, _ in items])
+            images = self._draw(clouds[cloud].splats([depths[p] for p, _ in items], deform=deform), box, sampled, moved)
             for image, (position, weight) in zip(images, items, strict=True):
                 share = image if weight >= 1.0 - 1e-6 else image * weight
                 before = parts[position]
@@ -258,11 +262,7 @@ class EmgaussModel(GaussianModel):
             "pixel_size_nm": list(self.pixel_size_nm),
             "shape": list(self.shape),
             "counts": [len(cloud) for cloud in self.cloud_list],
-            "normalisation": {
-                "low": self.normalisation.low,
-                "high": self.normalisation.high,
-                "dtype": self.normalisation.dtype,
-            },
+            "normalisation": self.normalisation.to_dict(),
             "provenance": self.provenance,
         }
 
@@ -295,8 +295,12 @@ class EmgaussModel(GaussianModel):
             raise DepthError(f"A region needs at least one row and one column, not {rows} x {columns}.")
         return (y0, y1, x0, x1), (rows, columns)
 
-    def _draw(self, splats: Splats, region: Region | None, shape: tuple[int, int]) -> Tensor:
+    def _draw(
+        self, splats: Splats, region: Region | None, shape: tuple[int, int], shift: Tensor | None = None
+    ) -> Tensor:
         means, conics = splats.means, splats.conics
+        if shift is not None:
+            means = means + shift[:, None]
         if region is not None:
             y0, y1, x0, x1 = region
             scale_y, scale_x = shape[0] / (y1 - y0), shape[1] / (x1 - x0)
@@ -321,7 +325,8 @@ def _rounded_on_device(images: Tensor, normalisation: Normalisation) -> NDArray[
     """
     dtype = np.dtype(normalisation.dtype)
     limits = np.iinfo(dtype)
-    grey = images.double() * (normalisation.high - normalisation.low) + normalisation.low
+    low, span = (torch.as_tensor(end, device=images.device) for end in normalisation.line(np.dtype(np.float64)))
+    grey = images.double() * span + low
     grey = grey.round_().clamp_(limits.min, limits.max)
     return grey.to(torch.uint8 if dtype == np.uint8 else torch.int32).cpu().numpy().astype(dtype, copy=False)
 

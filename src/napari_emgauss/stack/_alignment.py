@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._channels import geometry_of, on_each_channel
 from ._slices import LazySlices
 from ._stack import Stack
 
@@ -93,6 +94,7 @@ def check_alignment(stack: Stack, *, on_progress: Callable[[float], None] | None
     on_progress : callable, optional
         Called with the part done; may raise to stop.
     """
+    stack = geometry_of(stack)
     count, height, width = stack.shape
     top, left = max(0, (height - _WINDOW) // 2), max(0, (width - _WINDOW) // 2)
     window = (slice(top, top + _WINDOW), slice(left, left + _WINDOW))
@@ -132,23 +134,49 @@ def remove_jitter(stack: Stack, report: AlignmentReport) -> Stack:
     error = report.uncertainty_px.copy()
     error[[0, -1]] = error[[1, -2]]
     off *= (square / (square + error**2 + 1e-12))[:, None]
-    metadata = {**stack.metadata, "jitter_removed_px": off.round(3).tolist()}
-    return replace(stack, slices=_ShiftedSlices(stack.slices, -off), metadata=metadata)
+    moved = move_slices(stack, -off)
+    return replace(moved, metadata={**stack.metadata, "jitter_removed_px": off.round(3).tolist()})
+
+
+def move_slices(stack: Stack, shift_px: NDArray[np.float64]) -> Stack:
+    """A stack whose slices are moved by ``shift_px`` (``(K, 2)``, y and x), read lazily; edges repeat themselves.
+
+    Damage moves with the pixels that it marks.
+    """
+    shift_px = np.asarray(shift_px, dtype=np.float64)
+    damage = None if stack.damage is None else _ShiftedSlices(_AsBytes(stack.damage), shift_px, order=1)
+
+    def moved(one: Stack) -> Stack:
+        return replace(one, slices=_ShiftedSlices(one.slices, shift_px), damage=damage)
+
+    return on_each_channel(stack, moved)
+
+
+class _AsBytes(LazySlices):
+    """A mask as 0 and 255, so that moving it by parts of a pixel leaves every touched pixel above 0."""
+
+    def __init__(self, mask: Any) -> None:
+        count, height, width = (int(n) for n in mask.shape)
+        super().__init__((count, height, width), np.uint8)
+        self._mask = mask
+
+    def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
+        return np.where(np.asarray(self._mask[index, rows, columns]) != 0, np.uint8(255), np.uint8(0))
 
 
 class _ShiftedSlices(LazySlices):
     """Slices moved by fractions of a pixel."""
 
-    def __init__(self, source: Any, shift_px: NDArray[np.float64]) -> None:
+    def __init__(self, source: Any, shift_px: NDArray[np.float64], order: int = 3) -> None:
         count, height, width = (int(n) for n in source.shape)
         super().__init__((count, height, width), source.dtype)
-        self._source, self._shift_px = source, shift_px
+        self._source, self._shift_px, self._order = source, shift_px, order
 
     def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
         from scipy.ndimage import shift
 
         plane = np.asarray(self._source[index])
-        moved = shift(plane.astype(np.float64), self._shift_px[index], order=3, mode="nearest")
+        moved = shift(plane.astype(np.float64), self._shift_px[index], order=self._order, mode="nearest")
         if self._dtype.kind in "iu":
             limits = np.iinfo(self._dtype)
             moved = np.clip(np.rint(moved), limits.min, limits.max)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from napari_emgauss._errors import VoxelSizeError
 
+from ._channels import channel_sources
 from ._check import check_and_normalise, check_shape, sampled_indices
 from ._skip import parse_slices
 from ._stack import Normalisation, Stack
@@ -35,7 +36,8 @@ def stack_from_array(
     Parameters
     ----------
     array : array-like
-        ``(K, H, W)`` grey values; anything that can be indexed by slice and has ``shape`` and ``dtype``.
+        ``(K, H, W)`` grey values, or ``(K, C, H, W)`` of up to 4 channels; anything that can be indexed by slice and
+        has ``shape`` and ``dtype``.
     voxel_size_nm : sequence of float, optional
         ``(z, y, x)`` in nm. Or give ``z_nm`` and ``pixel_size_nm``.
     z_nm : array-like, optional
@@ -102,6 +104,8 @@ def build_stack(
 ) -> Stack:
     """The last step that arrays and files share: depths, left-out slices, checks and grey-value limits."""
     count = int(slices.shape[0])
+    if len(slices.shape) == 4 and slices.shape[1] == 1:
+        (slices,) = channel_sources(slices)
     z_nm, pixel_size_nm = resolve_geometry(count, voxel_size, z_positions_nm)
     if not allow_isotropic:
         check_anisotropic(z_nm, pixel_size_nm)
@@ -109,7 +113,7 @@ def build_stack(
     kept = [k for k in range(count) if k not in set(left_out)]
     check_shape((len(kept), *(int(n) for n in slices.shape[1:])), slices.dtype)
     if normalisation is None or not allow_damaged:
-        measured = check_and_normalise(slices, sampled_indices(slices, kept), check=not allow_damaged)
+        measured = _measured(slices, kept, check=not allow_damaged)
         normalisation = measured if normalisation is None else normalisation
     about = {"voxel_size_source": voxel_size.source, **(metadata or {})}
     if z_positions_nm is not None:
@@ -119,3 +123,12 @@ def build_stack(
         about["left_out_z_nm"] = [float(z_nm[k]) for k in left_out]
     stack = Stack(slices, z_nm, pixel_size_nm, normalisation, name, source, about)
     return stack.select(kept) if left_out else stack
+
+
+def _measured(slices: Any, kept: list[int], *, check: bool) -> Normalisation:
+    """Grey-value limits, of every channel where there are several."""
+    if len(slices.shape) == 3:
+        return check_and_normalise(slices, sampled_indices(slices, kept), check=check)
+    found = [check_and_normalise(one, sampled_indices(one, kept), check=check) for one in channel_sources(slices)]
+    limits = tuple((one.low, one.high) for one in found)
+    return Normalisation(min(low for low, _ in limits), max(high for _, high in limits), found[0].dtype, limits)

@@ -15,6 +15,7 @@ from napari_emgauss._errors import StackFileError
 from ._axes import choose_axes
 from ._slices import LazySlices
 from ._source import Selection
+from ._stack import MAX_CHANNELS
 
 # A block of slices that comes with the one asked for is kept if it is no larger than this.
 _BLOCK_BYTES = 256 << 20
@@ -49,6 +50,7 @@ class ArraySlices(LazySlices):
         shape = tuple(int(n) for n in self._array.shape)
         choice = choose_axes(axes, shape, selection.channel, selection.time)
         self.note = choice.note
+        self.channels = choice.channels
         self._places = np.unravel_index(choice.pages, shape[:-2]) if len(shape) > 2 else ()
         super().__init__((len(choice.pages), choice.height, choice.width), self._array.dtype)
         chunks = getattr(self._array, "chunks", None)
@@ -114,5 +116,7 @@ def guess_axes(shape: tuple[int, ...]) -> str:
     """
     if len(shape) == 4 and shape[-1] in (3, 4):
         return "ZYXS"
+    if len(shape) == 4 and shape[0] > MAX_CHANNELS and 2 <= shape[1] <= MAX_CHANNELS:
+        return "ZCYX"  # as ImageJ writes hyperstacks
     known = "TCZYX"
     return known[-len(shape) :] if len(shape) <= 5 else "Q" * (len(shape) - 5) + known

@@ -8,6 +8,8 @@ import numpy as np
 
 from napari_emgauss._errors import StackError
 
+from ._stack import MAX_CHANNELS
+
 # Axes that may hold the slices, best first: depth; a file's unnamed page order; time, which ImageJ writes when a
 # stack was saved as frames.
 _DEPTH_AXES = "ZIQRT"
@@ -27,12 +29,15 @@ class AxisChoice:
         Rows and columns of a plane.
     note : str
         What had to be assumed, for people; may be empty.
+    channels : int
+        Channels of the file, where none was chosen and all may be had; ``pages`` are then those of the first.
     """
 
     pages: np.ndarray
     height: int
     width: int
     note: str = ""
+    channels: int = 1
 
 
 def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, time: int | None = None) -> AxisChoice:
@@ -49,7 +54,7 @@ def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, t
     Raises
     ------
     StackError
-        RGB, no axis for the slices, or several channels or times and none chosen.
+        RGB, no axis for the slices, or none chosen of several times or of more channels than a model takes.
     """
     axes = axes.upper()
     if "S" in axes and shape[axes.index("S")] > 1:
@@ -72,6 +77,11 @@ def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, t
             raise StackError(f"No axis of this file (axes {axes}, shape {shape}) holds slices along z.")
     if depth not in "ZIQ":
         note = f"the file calls its slices {'times' if depth == 'T' else 'channels'}; they are read as depths"
+    channels = 1
+    if channel is None and "C" in wide and depth != "C":
+        size = counts[leading.index("C")]
+        if size <= MAX_CHANNELS:
+            channels, channel = size, 0
     first, stride = 0, 1
     for position in range(len(leading)):
         first *= counts[position]
@@ -81,7 +91,7 @@ def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, t
     if slices > MAX_SLICES:
         raise StackError(f"The file claims {slices} slices: that is more than can be read, or it is damaged.")
     pages = first + stride * np.arange(slices)
-    return AxisChoice(pages, sizes[-2], sizes[-1], note)
+    return AxisChoice(pages, sizes[-2], sizes[-1], note, channels)
 
 
 def _chosen(letter: str, size: int, depth: str, channel: int | None, time: int | None) -> int:
@@ -92,6 +102,8 @@ def _chosen(letter: str, size: int, depth: str, channel: int | None, time: int |
     if size > 1 and wanted is None:
         what, option = {"C": ("channels", "channel"), "T": ("time points", "time")}.get(letter, ("images", ""))
         how = f"choose one with {option}=0 to {option}={size - 1}" if option else "save one of them alone"
+        if letter == "C":
+            how += f", or up to {MAX_CHANNELS} together"
         raise StackError(f"The file holds {size} {what} of a stack: {how}.")
     wanted = wanted or 0
     if not 0 <= wanted < size:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import StackError
 
 from ._axes import MAX_SLICES
-from ._stack import Normalisation, SliceSource
+from ._stack import MAX_CHANNELS, Normalisation, SliceSource
 
 MIN_SLICES = 3
 MIN_PIXELS = 4
@@ -33,12 +33,18 @@ def check_shape(shape: tuple[int, ...], dtype: Any) -> None:
     StackError
         RGB, a single image, too many axes, a type that is no grey value, no pixels, or fewer than 3 slices.
     """
+    # Channels lie on the second axis; what is asked of a stack is asked of each.
+    if len(shape) == 4 and 1 <= shape[1] <= MAX_CHANNELS and shape[-1] not in (3, 4):
+        shape = (shape[0], *shape[2:])
     dtype = np.dtype(dtype)
     if (len(shape) == 4 and shape[-1] in (3, 4)) or (len(shape) == 3 and shape[-1] in (3, 4) and dtype == np.uint8):
         raise StackError("This is an RGB image: convert it to grey values (in Fiji: Image > Type > 8-bit) first.")
     if len(shape) != 3:
         what = "a single image" if len(shape) == 2 else f"an array with {len(shape)} axes"
-        raise StackError(f"This is {what}, not a stack: three axes are needed (slices, rows, columns).")
+        raise StackError(
+            f"This is {what}, not a stack: three axes are needed (slices, rows, columns), or four with up to "
+            f"{MAX_CHANNELS} channels second."
+        )
     if dtype.kind not in "iuf":
         what = "a yes/no mask" if dtype.kind == "b" else f"of type {dtype}"
         raise StackError(f"The stack is {what}: grey values must be whole or floating-point numbers.")

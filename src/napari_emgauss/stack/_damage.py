@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ._channels import geometry_of
 from ._stack import Stack
 
 # Slices are looked at in at most this many pixels a side; damage is large, and 1000 slices should take seconds.
@@ -83,6 +84,7 @@ def find_damage(stack: Stack, *, on_progress: Callable[[float], None] | None = N
     list of SliceReport
         One for each slice, in order.
     """
+    stack = geometry_of(stack)
     looks = _look(stack, on_progress)
     reports = []
     usable = looks.finite & (looks.flat < 0.98)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 
+from ._channels import on_each_channel
 from ._intensity import WholeSliceFilter
 from ._stack import Stack
 
@@ -54,6 +55,8 @@ def denoise(
     ConfigError
         The method is not known.
     """
+    if stack.channels > 1:
+        return on_each_channel(stack, lambda one: denoise(one, method, on_progress=on_progress))
     candidates = {"gaussian": _SIGMAS, "tv": _TV_WEIGHTS, "nlm": _NLM_STRENGTHS}
     if method != "auto" and method not in candidates:
         raise ConfigError(f"There is no denoising method {method!r}: choose auto, gaussian, tv or nlm.")

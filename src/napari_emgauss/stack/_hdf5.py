@@ -44,7 +44,7 @@ def open_hdf5(path: Path, selection: Selection) -> OpenedFile:
     voxel_size = voxel_size_of_attributes(attributes, "HDF5 attributes")
     slices = ArraySlices(_dataset, (path, chosen), selection, guess_axes(shape), path.name)
     notes = (slices.note,) if slices.note else ()
-    return OpenedFile(slices, voxel_size, "HDF5", notes, metadata={"dataset": chosen})
+    return OpenedFile(slices, voxel_size, "HDF5", notes, metadata={"dataset": chosen}, channels=slices.channels)
 
 
 def _dataset(path: Path, name: str) -> Any:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 
+from ._channels import on_each_channel
 from ._slices import LazySlices
 from ._stack import Stack
 
@@ -54,6 +55,11 @@ def correct_intensity(
     ConfigError
         The method is not known, or the window is too small.
     """
+    if stack.channels > 1:
+        return on_each_channel(
+            stack,
+            lambda one: correct_intensity(one, method, window=window, clip_limit=clip_limit, on_progress=on_progress),
+        )
     if method == "linear":
         return _linear(stack, window, on_progress)
     if method == "histogram":

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
 
+from ._channels import on_each_channel
 from ._intensity import WholeSliceFilter
+from ._slices import SliceView
 from ._stack import Stack
 
 
@@ -28,16 +30,18 @@ class DamagedRectangle:
 
 
 def mask_damage(stack: Stack, damage: Any) -> Stack:
-    """A stack whose damaged pixels are taken from the neighbouring slices, read lazily.
+    """A stack whose damaged pixels are marked, and taken from the neighbouring slices; read lazily.
 
-    Damaged pixels must teach nobody: neither the model nor the priors that look at whole slices. They are replaced by
-    linear interpolation, along z, between the nearest slices that are good at that pixel.
+    Damaged pixels must teach nobody. A fit leaves them out of its loss (the stack's ``damage`` marks them); priors,
+    which look at whole slices, see them replaced by linear interpolation, along z, between the nearest slices that are
+    good at that pixel.
 
     Parameters
     ----------
     stack : Stack
     damage : array-like or sequence of DamagedRectangle
-        ``(K, H, W)``, not zero where damaged (a Labels layer's data will do), or rectangles.
+        ``(K, H, W)``, not zero where damaged (a Labels layer's data will do), or rectangles. Of a stack without some
+        slices of its file, an array may have all slices of the file.
 
     Returns
     -------
@@ -53,6 +57,9 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     mask = _from_rectangles(damage, stack.shape) if _is_rectangles(damage) else damage
     if not hasattr(mask, "shape"):
         mask = np.asarray(mask)
+    in_file = stack.metadata.get("selected_slices")
+    if in_file is not None and len(mask.shape) == 3 and mask.shape[0] > max(*in_file, count - 1) >= count:
+        mask = SliceView(mask, in_file)
     if tuple(int(n) for n in mask.shape) != (count, height, width):
         raise StackError(
             f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."
@@ -68,9 +75,13 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
         raise StackError(f"{int(always.sum())} pixels are marked as damaged in every slice: nothing can be put there.")
     if not fractions:
         return stack
+    damaged_slices = frozenset(int(k) for k in fractions)
+
+    def filled(one: Stack) -> Stack:
+        return replace(one, slices=_FilledSlices(one.slices, mask, one.z_nm, damaged_slices))
+
     metadata = {**stack.metadata, "masked_fraction": fractions}
-    filled = _FilledSlices(stack.slices, mask, stack.z_nm, frozenset(int(k) for k in fractions))
-    return replace(stack, slices=filled, metadata=metadata)
+    return replace(on_each_channel(stack, filled), metadata=metadata, damage=mask)
 
 
 def read_damage_mask(path: str | Path) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ def open_npy(path: Path, selection: Selection) -> OpenedFile:
     """
     shape = _map(path).shape
     slices = ArraySlices(_map, (path,), selection, guess_axes(shape), path.name)
-    return OpenedFile(slices, VoxelSize(), "NumPy")
+    notes = (slices.note,) if slices.note else ()
+    return OpenedFile(slices, VoxelSize(), "NumPy", notes, channels=slices.channels)
 
 
 def _map(path: Path) -> NDArray[Any]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from napari_emgauss._errors import StackFileError
+from napari_emgauss._errors import StackError, StackFileError
 
 from ._array import build_stack
+from ._channels import ChannelSlices
 from ._check import check_shape
 from ._source import OpenedFile, Selection
-from ._stack import Normalisation, Stack
+from ._stack import MAX_CHANNELS, Normalisation, Stack
 from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
 
 # Ending of a file's name -> module and function that opens it; the longest ending wins.
@@ -47,7 +50,7 @@ def read_stack(
     z_positions_nm: ArrayLike | None = None,
     skip: str | Sequence[int] = (),
     dataset: str | int | None = None,
-    channel: int | None = None,
+    channel: int | Sequence[int] | None = None,
     time: int | None = None,
     normalisation: Normalisation | None = None,
     allow_isotropic: bool = False,
@@ -71,8 +74,10 @@ def read_stack(
         Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. They keep their place: depths do not close up.
     dataset : str or int, optional
         Which image, where the file holds several: path within HDF5 and Zarr, level of an OME-Zarr, number in a TIFF.
-    channel, time : int, optional
-        Which channel and time point, where the file holds several.
+    channel : int or sequence of int, optional
+        Which channels, where the file holds several; by default all, up to 4.
+    time : int, optional
+        Which time point, where the file holds several.
     normalisation : Normalisation, optional
         Grey-value limits; found from the data by default.
     allow_isotropic : bool
@@ -95,7 +100,7 @@ def read_stack(
         The voxel size is unknown, or isotropic already.
     """
     path = Path(path)
-    opened = open_file(path, Selection(dataset, channel, time))
+    opened = _open_channels(path, Selection(dataset, None, time), channel)
     check_shape(tuple(int(n) for n in opened.slices.shape), opened.slices.dtype)
     voxel_size = opened.voxel_size if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
     if z_positions_nm is None and voxel_size_nm is None:
@@ -119,6 +124,24 @@ def read_stack(
         if close is not None:
             close()
         raise
+
+
+def _open_channels(path: Path, selection: Selection, channel: int | Sequence[int] | None) -> OpenedFile:
+    """A file's slices with the channels that are wanted: one source a channel, or the only one itself."""
+    if channel is None:
+        first = open_file(path, selection)
+        if first.channels == 1:
+            return first
+        wanted = list(range(first.channels))
+    else:
+        wanted = [int(channel)] if isinstance(channel, (int, np.integer)) else [int(c) for c in channel]
+        if not wanted or len(set(wanted)) != len(wanted) or len(wanted) > MAX_CHANNELS:
+            raise StackError(f"Channels must be 1 to {MAX_CHANNELS} different numbers, not {wanted}.")
+        first = open_file(path, replace(selection, channel=wanted[0]))
+    if len(wanted) == 1:
+        return first
+    others = [open_file(path, replace(selection, channel=c)) for c in wanted[1:]]
+    return replace(first, slices=ChannelSlices([first.slices, *(one.slices for one in others)]))
 
 
 def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> VoxelSize:

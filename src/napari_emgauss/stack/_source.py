@@ -41,6 +41,8 @@ class OpenedFile:
         What had to be assumed.
     z_nm : list of float, optional
         Depth of each slice where the file gives it.
+    channels : int
+        How many channels the file has, where none was chosen; ``slices`` are those of the first.
     metadata : dict
         More for the stack's provenance; JSON-compatible.
     """
@@ -50,4 +52,5 @@ class OpenedFile:
     format: str
     notes: tuple[str, ...] = ()
     z_nm: list[float] | None = None
+    channels: int = 1
     metadata: dict[str, Any] = field(default_factory=dict)

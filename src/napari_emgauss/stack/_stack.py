@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, VoxelSizeError
 
+# A model of more would need more grey values per Gaussian than anything else of it.
+MAX_CHANNELS = 4
+
 
 class SliceSource(Protocol):
     """Anything that hands out slices lazily: a NumPy, dask or Zarr array, or a file opened slice by slice."""
@@ -35,23 +38,55 @@ class Normalisation:
         other types robust limits of the data.
     dtype : str
         NumPy name of the source's dtype; output comes back in it.
+    channel_limits : tuple of (float, float), optional
+        ``(low, high)`` of each channel where there are several: stains differ in brightness. Values then have their
+        channels on the third axis from the end.
     """
 
     low: float
     high: float
     dtype: str
+    channel_limits: tuple[tuple[float, float], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.channel_limits is not None:  # JSON knows no tuples
+            limits = tuple((float(low), float(high)) for low, high in self.channel_limits)
+            object.__setattr__(self, "channel_limits", limits)
+
+    def of_channel(self, channel: int) -> Normalisation:
+        """The line of one channel alone."""
+        if self.channel_limits is None:
+            return self
+        low, high = self.channel_limits[channel]
+        return Normalisation(low, high, self.dtype)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible, for ``Normalisation(**...)``."""
+        values: dict[str, Any] = {"low": self.low, "high": self.high, "dtype": self.dtype}
+        if self.channel_limits is not None:
+            values["channel_limits"] = [list(limits) for limits in self.channel_limits]
+        return values
+
+    def line(self, dtype: Any) -> tuple[Any, Any]:
+        """Low end and length of the range in ``dtype``; ``(C, 1, 1)`` each where channels have their own."""
+        if self.channel_limits is None:
+            return dtype.type(self.low), dtype.type(self.high - self.low)
+        limits = np.array(self.channel_limits, dtype=np.float64)[:, :, None, None]
+        return limits[:, 0].astype(dtype), (limits[:, 1] - limits[:, 0]).astype(dtype)
 
     def to_unit(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Source grey values to the unit range, float32; values beyond the limits go beyond [0, 1]."""
         # 32-bit and wider values lose their low bits in float32 before the offset is taken off.
         wide = np.dtype(np.float64 if np.asarray(values).dtype.itemsize > 2 else np.float32)
-        unit = (np.asarray(values, dtype=wide) - wide.type(self.low)) / wide.type(self.high - self.low)
+        low, span = self.line(wide)
+        unit = (np.asarray(values, dtype=wide) - low) / span
         return np.asarray(unit, dtype=np.float32)
 
     def from_unit(self, values: NDArray[Any]) -> NDArray[Any]:
         """Unit-range values back to the source's dtype: rounded and clipped for integers, as they are for floats."""
         dtype = np.dtype(self.dtype)
-        out = np.asarray(values, dtype=np.float64) * (self.high - self.low) + self.low
+        low, span = self.line(np.dtype(np.float64))
+        out = np.asarray(values, dtype=np.float64) * span + low
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             # The largest 64-bit integer has no float64; the next one below has.
@@ -68,7 +103,8 @@ class Stack:
     Parameters
     ----------
     slices : SliceSource
-        ``(K, H, W)`` grey values in the source's dtype.
+        ``(K, H, W)`` grey values in the source's dtype, or ``(K, C, H, W)`` of 2 to 4 channels that share their
+        geometry.
     z_nm : ndarray
         ``(K,)`` float64, strictly increasing depth of each slice in nm. Uneven spacing is allowed.
     pixel_size_nm : tuple of float
@@ -81,11 +117,13 @@ class Stack:
         Where it was read from, for provenance.
     metadata : dict
         Free provenance (where the voxel size came from, which slices were left out, ...); JSON-compatible.
+    damage : array-like, optional
+        ``(K, H, W)``, not zero at pixels that must not supervise a fit; see :func:`mask_damage`.
 
     Raises
     ------
     StackError
-        Not three axes, or as many depths as slices are not given.
+        Not three axes (four with channels), or as many depths as slices are not given.
     VoxelSizeError
         Depths that do not increase, or a pixel size that is not positive.
     """
@@ -97,10 +135,18 @@ class Stack:
     name: str = "stack"
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    damage: Any = None
 
     def __post_init__(self) -> None:
-        if len(self.slices.shape) != 3:
-            raise StackError(f"A stack has three axes (slices, rows, columns); this has {len(self.slices.shape)}.")
+        axes = len(self.slices.shape)
+        if axes not in (3, 4):
+            raise StackError(f"A stack has three axes (slices, rows, columns), four with channels; this has {axes}.")
+        if axes == 4 and not 2 <= self.slices.shape[1] <= MAX_CHANNELS:
+            raise StackError(
+                f"A stack has up to {MAX_CHANNELS} channels on its second axis; this has {self.slices.shape[1]}."
+            )
+        if self.damage is not None and tuple(int(n) for n in self.damage.shape) != self.shape:
+            raise StackError(f"The damage has the shape {tuple(self.damage.shape)}, but the stack {self.shape}.")
         z_nm = np.array(self.z_nm, dtype=np.float64)
         if z_nm.shape != (self.slices.shape[0],):
             raise StackError(
@@ -118,8 +164,13 @@ class Stack:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of slices, rows, columns."""
-        depth, height, width = self.slices.shape
+        depth, *_, height, width = self.slices.shape
         return int(depth), int(height), int(width)
+
+    @property
+    def channels(self) -> int:
+        """Grey values per pixel, 1 to 4."""
+        return int(self.slices.shape[1]) if len(self.slices.shape) == 4 else 1
 
     @property
     def t(self) -> NDArray[np.float64]:
@@ -132,7 +183,7 @@ class Stack:
         return float(np.median(np.diff(self.z_nm)) / np.mean(self.pixel_size_nm))
 
     def unit_slice(self, index: int) -> NDArray[np.float32]:
-        """Slice ``index`` as ``(H, W)`` float32 in the unit range.
+        """Slice ``index`` as float32 in the unit range: ``(H, W)``, or ``(C, H, W)`` with several channels.
 
         Raises
         ------
@@ -145,8 +196,14 @@ class Stack:
         return self.normalisation.to_unit(values)
 
     def unit_slices(self) -> NDArray[np.float32]:
-        """All slices as ``(K, H, W)`` float32 in the unit range (in memory)."""
+        """All slices as ``(K, H, W)`` or ``(K, C, H, W)`` float32 in the unit range (in memory)."""
         return np.stack([self.unit_slice(k) for k in range(self.shape[0])])
+
+    def sound_pixels(self) -> NDArray[np.bool_] | None:
+        """``(K, H, W)``, True where a pixel may supervise; None where all may."""
+        if self.damage is None:
+            return None
+        return np.stack([np.asarray(self.damage[k]) == 0 for k in range(self.shape[0])])
 
     def select(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Stack:
         """A stack of some of the slices, still lazy; depths and normalisation stay those of the whole.
@@ -156,7 +213,7 @@ class Stack:
         indices : sequence of int
             Increasing, non-negative. ``metadata["selected_slices"]`` remembers them, counted in the file.
         """
-        from ._slices import SliceView
+        from ._channels import view
 
         chosen = [int(k) for k in indices]
         count = self.shape[0]
@@ -165,7 +222,13 @@ class Stack:
         before = self.metadata.get("selected_slices")
         in_file = chosen if before is None else [before[k] for k in chosen]
         metadata = {**self.metadata, "selected_slices": in_file}
-        return replace(self, slices=SliceView(self.slices, chosen), z_nm=self.z_nm[chosen], metadata=metadata)
+        return replace(
+            self,
+            slices=view(self.slices, chosen),
+            z_nm=self.z_nm[chosen],
+            metadata=metadata,
+            damage=None if self.damage is None else view(self.damage, chosen),
+        )
 
     def keep_every(self, factor: int) -> Stack:
         """Slices 0, ``factor``, 2 ``factor``, ...: an anisotropic stack made of a finer one, for evaluation."""
@@ -178,7 +241,7 @@ class Stack:
 
         ``metadata["region"]`` remembers it, counted in the file.
         """
-        from ._slices import SliceView
+        from ._channels import view
 
         depth, height, width = self.shape
         y0, y1, x0, x1 = (int(v) for v in region)
@@ -186,8 +249,13 @@ class Stack:
             raise StackError(f"The region {region} (y0, y1, x0, x1) does not lie within {height} x {width} pixels.")
         top, _, left, _ = self.metadata.get("region", (0, height, 0, width))
         metadata = {**self.metadata, "region": [top + y0, top + y1, left + x0, left + x1]}
-        view = SliceView(self.slices, range(depth), (y0, y1, x0, x1))
-        return replace(self, slices=view, metadata=metadata)
+        box = (y0, y1, x0, x1)
+        return replace(
+            self,
+            slices=view(self.slices, range(depth), box),
+            metadata=metadata,
+            damage=None if self.damage is None else view(self.damage, range(depth), box),
+        )
 
     def in_memory(self) -> Stack:
         """The same stack with its grey values read into memory."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ._channels import geometry_of
 from ._stack import Stack
 
 _WINDOW = 512
@@ -63,6 +64,7 @@ def estimate_thickness(stack: Stack, *, on_progress: Callable[[float], None] | N
     on_progress : callable, optional
         Called with the part done; may raise to stop.
     """
+    stack = geometry_of(stack)
     count, height, width = stack.shape
     top, left = max(0, (height - _WINDOW) // 2), max(0, (width - _WINDOW) // 2)
     rows, columns = slice(top, top + _WINDOW), slice(left, left + _WINDOW)

@@ -132,7 +132,7 @@ def open_tiff(path: Path, selection: Selection) -> OpenedFile:
     except Exception as error:  # a broken file can fail anywhere in the parser
         raise _unreadable(path) from error
     notes = (choice.note,) if choice.note else ()
-    return OpenedFile(slices, voxel_size, kind, notes)
+    return OpenedFile(slices, voxel_size, kind, notes, channels=choice.channels)
 
 
 @contextmanager

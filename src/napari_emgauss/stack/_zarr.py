@@ -133,7 +133,9 @@ def _opened(
 ) -> OpenedFile:
     slices = ArraySlices(_array, (path, name), selection, axes, path.name)
     notes = (slices.note,) if slices.note else ()
-    return OpenedFile(slices, voxel_size, kind, notes, metadata={"dataset": name} if name else {})
+    return OpenedFile(
+        slices, voxel_size, kind, notes, metadata={"dataset": name} if name else {}, channels=slices.channels
+    )
 
 
 def _array(path: Path, name: str) -> Any:

@@ -1,0 +1,68 @@
+"""A prior on a stack of several channels: one after the other, guesses put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PriorProgress, PseudoLabel
+
+
+def prepare_channels(
+    prior: Prior,
+    images: NDArray[np.float32],
+    z_nm: NDArray[np.float64],
+    pixel_size_nm: tuple[float, float],
+    *,
+    seed: int = 0,
+    on_progress: Callable[[PriorProgress], None] | None = None,
+) -> Interpolator:
+    """Prepare a prior on ``(K, H, W)`` slices, or on each channel of ``(K, C, H, W)`` ones.
+
+    Stains show different structures, so every channel is prepared by itself; guesses of several channels are
+    ``(C, H, W)``.
+
+    Parameters
+    ----------
+    prior : Prior
+    images : ndarray
+        Unit range.
+    z_nm, pixel_size_nm
+        As of `Observation`.
+    seed, on_progress
+        As of `Prior.prepare`.
+    """
+    if images.ndim == 3:
+        return prior.prepare(Observation(images, z_nm, pixel_size_nm), seed=seed, on_progress=on_progress)
+    count = images.shape[1]
+    parts: list[Interpolator] = []
+    for channel in range(count):
+
+        def tell(progress: PriorProgress, channel: int = channel) -> None:
+            if on_progress is not None:
+                text = f"channel {channel + 1} of {count}: {progress.text}"
+                on_progress(PriorProgress((channel + progress.fraction) / count, progress.loss, text))
+
+        alone = Observation(np.ascontiguousarray(images[:, channel]), z_nm, pixel_size_nm)
+        parts.append(prior.prepare(alone, seed=seed, on_progress=tell))
+    return ChannelInterpolator(parts)
+
+
+class ChannelInterpolator:
+    """One interpolator a channel; ``report`` holds what each tells of itself."""
+
+    def __init__(self, parts: list[Interpolator]) -> None:
+        self._parts = parts
+        self.report: dict[str, Any] = {"channels": [dict(getattr(part, "report", {})) for part in parts]}
+
+    def at(self, z_nm: float) -> PseudoLabel:
+        """``(C, H, W)`` guess and confidence; see `Interpolator.at`."""
+        labels = [part.at(z_nm) for part in self._parts]
+        image = np.stack([label.image for label in labels])
+        if all(label.confidence is None for label in labels):
+            return PseudoLabel(image)
+        confidences = [np.ones_like(label.image) if label.confidence is None else label.confidence for label in labels]
+        return PseudoLabel(image, np.stack(confidences))
