@@ -33,6 +33,25 @@ def _courier() -> _Courier:
     return found if found is not None else _Courier(app)
 
 
+def call_in_window(call: Callable[[], Any]) -> None:
+    """Have ``call()`` done by the window's thread, soon; nothing where the application has gone.
+
+    :func:`prepare_calls` must have been called by the window's thread before.
+    """
+    try:
+        _courier().sent.emit(call)
+    except RuntimeError:
+        return
+
+
+def prepare_calls() -> bool:
+    """Whether there is a window's thread that calls can be sent to."""
+    if QCoreApplication.instance() is None:
+        return False
+    _courier()
+    return True
+
+
 def in_background(
     owner: QObject,
     work: Callable[[], Result],

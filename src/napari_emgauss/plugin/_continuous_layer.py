@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import Placement
+from ._painter import Painter
 from ._preferences import preferences
+from ._prompt_volume import PromptVolume
 from ._render_service import Region
+from ._viewers import viewers
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-    from napari_emgauss.volume import LazyVolume
 
 KEY = "emgauss"
 """Where a layer's record is, in ``layer.metadata``."""
@@ -144,6 +145,7 @@ class LayerRecord:
 
         self.cache = RenderCache(preferences().cache_mib << 20)
         self.shifted = ShiftedModel(self.model, self.shift)
+        self.painter = Painter(self._on_news)
 
     @property
     def isotropic_step_nm(self) -> float:
@@ -152,11 +154,18 @@ class LayerRecord:
 
         return aligned_spacing(self.model.z_nm, float(np.mean(self.model.pixel_size_nm)))
 
-    def levels(self, z_step_nm: float) -> list[LazyVolume]:
+    def levels(self, z_step_nm: float) -> list[PromptVolume]:
         """Lazy pyramid with about this z step; pixels of an earlier one are used again where depths agree."""
         from napari_emgauss.volume import pyramid
 
-        return pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
+        views = pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
+        return [PromptVolume(view, self.painter, coarsest=view is views[-1]) for view in views]
+
+    def _on_news(self, error: Exception | None) -> None:
+        from ._background import call_in_window
+
+        painter = self.painter
+        call_in_window(lambda: refresh_painted(painter, error))
 
 
 def record_of(layer: Any) -> LayerRecord | None:
@@ -228,6 +237,19 @@ def go_to_depth(layer: Image, viewer: Any, z_nm: float) -> None:
     point[-3] = index
     axis = viewer.dims.ndim - 3
     viewer.dims.set_point(axis, float(layer.data_to_world(point)[-3]))
+
+
+def refresh_painted(painter: Painter, error: Exception | None) -> None:
+    """Draw the layers of a painter again, or say why that cannot be."""
+    if error is not None:
+        from napari.utils.notifications import show_error
+
+        show_error(str(error))
+        return
+    for viewer in viewers():
+        for layer in viewer.layers:
+            if record_of(layer) is not None and layer.visible and layer.data[0].painter is painter:
+                refresh_shown(layer)
 
 
 def refresh_shown(layer: Image) -> None:

@@ -15,6 +15,7 @@ from ._log_dialog import LogDialog
 from ._quality_tab import QualityTab
 from ._render_service import RenderService, render_service
 from ._shortcuts import bind_shortcuts, unbind_shortcuts
+from ._viewers import forget_viewer, watch_viewer
 
 if TYPE_CHECKING:
     import napari
@@ -65,6 +66,7 @@ class EmgaussDock(QWidget):
         column.addLayout(foot)
         self.setMinimumWidth(LEAST_WIDTH)
         self.fit.layer_added.connect(self._on_layer_added)
+        watch_viewer(napari_viewer)
         bind_shortcuts(napari_viewer, self.depth.control)
         # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
         in_background(self, self._service.warm_up, lambda info: None)
@@ -87,6 +89,7 @@ class EmgaussDock(QWidget):
         if not self._open:
             return
         self._open = False
+        forget_viewer(self._viewer)
         unbind_shortcuts(self._viewer, self.depth.control)
         for tab in (self.fit, self.depth, self.quality, self.export):
             tab.disconnect_viewer()

@@ -25,8 +25,21 @@ BACKGROUND_DEPTHS = 8
 """Depths a background caller asks for at once; between two such requests the window gets its turn."""
 
 
+_HURRY = threading.local()
+
+
+@contextlib.contextmanager
+def hurried() -> Iterator[None]:
+    """What this thread asks for is for the screen: it goes before background work, as the main thread does."""
+    _HURRY.on = True
+    try:
+        yield
+    finally:
+        _HURRY.on = False
+
+
 class _Turn:
-    """A lock that lets the main thread go first, so that the slider never waits for a long background job."""
+    """A lock that lets what is for the screen go first, so that the slider never waits for a long background job."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -34,7 +47,7 @@ class _Turn:
 
     @contextlib.contextmanager
     def take(self) -> Iterator[None]:
-        urgent = on_main_thread()
+        urgent = for_the_screen()
         with self._condition:
             self._urgent += urgent
             try:
@@ -51,9 +64,9 @@ class _Turn:
                 self._condition.notify_all()
 
 
-def on_main_thread() -> bool:
-    """Whether the caller is the thread that draws the window."""
-    return threading.current_thread() is threading.main_thread()
+def for_the_screen() -> bool:
+    """Whether the caller is the thread that draws the window, or one that renders for it."""
+    return getattr(_HURRY, "on", False) or threading.current_thread() is threading.main_thread()
 
 
 def render_threads() -> int:
@@ -127,7 +140,7 @@ class RenderService:
     ) -> NDArray[Any]:
         """Render slices ``(n, h, w)`` of the model file ``path``; see ``EmgaussModel.render``."""
         depths = [float(z) for z in z_nm]
-        step = len(depths) if on_main_thread() else BACKGROUND_DEPTHS
+        step = len(depths) if for_the_screen() else BACKGROUND_DEPTHS
         parts = [
             self._ask("render", path, depths[start : start + step], region, shape)
             for start in range(0, len(depths), step)

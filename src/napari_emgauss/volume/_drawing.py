@@ -60,7 +60,8 @@ class Drawing:
     """
 
     def __init__(self, model: VolumeModel, cache: RenderCache, depths_nm: NDArray[np.float64], box: PlaneBox) -> None:
-        self._model, self._cache, self._depths, self._box = model, cache, depths_nm, box
+        self._model, self._cache = model, cache
+        self.depths_nm, self.box = depths_nm, box
         rows, columns = (part.stop - part.start for part in box.window)
         self.values: NDArray[Any] = np.empty((len(depths_nm), rows, columns), np.dtype(model.dtype))
         self.known = np.zeros(len(depths_nm), dtype=bool)
@@ -80,19 +81,19 @@ class Drawing:
 
         Several let a graphics card work in batches; a limit keeps the memory independent of depth.
         """
-        rows, columns = self._box.shape
+        rows, columns = self.box.shape
         return max(1, min(_LONGEST_BATCH, _BATCH_BYTES // (4 * rows * columns)))
 
     def render(self, positions: Sequence[int]) -> None:
         """Render the planes at ``positions``, in one call to the model."""
         chosen = list(positions)
-        rendered = np.asarray(self._model.render(self._depths[chosen], region=self._box.region, shape=self._box.shape))
+        rendered = np.asarray(self._model.render(self.depths_nm[chosen], region=self.box.region, shape=self.box.shape))
         for k, plane in zip(chosen, rendered, strict=True):
-            self.values[k], self.known[k] = plane[self._box.window], True
+            self.values[k], self.known[k] = plane[self.box.window], True
             # A plane of a batch is copied, or it would keep the whole batch alive.
             kept = plane if len(chosen) == 1 else plane.copy()
             kept.flags.writeable = False
-            self._cache.put((*self._box.key, float(self._depths[k])), kept)
+            self._cache.put((*self.box.key, float(self.depths_nm[k])), kept)
 
     def finish(self) -> NDArray[Any]:
         """Render all that is missing; all values."""

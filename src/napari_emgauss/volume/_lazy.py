@@ -216,10 +216,11 @@ class LazyVolume:
         row_cells, column_cells = round(height / self._rows.cell), round(width / self._columns.cell)
         top, bottom, left, right = y0, y1, x0, x1
         if len(self._depths) >= _BAND_DEPTHS:
-            if self._rows.single:
+            # Viewers ask for one row as a number, or as a range of one.
+            if self._rows.count == 1:
                 top = y0 // _BAND * _BAND
                 bottom = min(top + _BAND, row_cells)
-            elif self._columns.single:
+            elif self._columns.count == 1:
                 left = x0 // _BAND * _BAND
                 right = min(left + _BAND, column_cells)
         # The ends are computed so that they never exceed the slice by a rounding error.
