@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from ._slices import LazySlices
 from ._source import Selection
 from ._stack import MAX_CHANNELS
 
-# A block of slices that comes with the one asked for is kept if it is no larger than this.
+# Of a block of slices that comes with the one asked for so much is kept.
 _BLOCK_BYTES = 256 << 20
 
 
@@ -57,9 +58,8 @@ class ArraySlices(LazySlices):
         # Only along the axis that holds the slices is a block of use.
         moving = [axis for axis, index in enumerate(self._places) if len(index) > 1 and index[0] != index[1]]
         depth = int(chunks[moving[0]]) if chunks and moving else 1
-        plane_bytes = choice.height * choice.width * self._dtype.itemsize
         self._depth_axis = moving[0] if moving else 0
-        self._block = depth if depth * plane_bytes <= _BLOCK_BYTES else 1
+        self._chunk_depth = depth
         self._kept: tuple[Any, NDArray[Any]] | None = None
         self._lock = threading.Lock()
 
@@ -81,7 +81,7 @@ class ArraySlices(LazySlices):
         forward = [_forward(part, size) for part, size in zip((rows, columns), self._shape[1:], strict=True)]
         window = tuple(part for part, _ in forward)
         try:
-            plane = self._from_block(place, window) if self._block > 1 else np.asarray(self._array[*place, *window])
+            plane = self._from_block(place, window)
         except Exception as error:  # storage and codecs raise errors of many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StackFileError(f"Slice {index} of {self._name} cannot be read: {reason}") from error
@@ -89,13 +89,19 @@ class ArraySlices(LazySlices):
         return np.asarray(plane, dtype=self._dtype)
 
     def _from_block(self, place: tuple[int, ...], window: tuple[slice, ...]) -> NDArray[Any]:
-        axis = self._depth_axis
-        first = place[axis] // self._block * self._block
+        axis, depth = self._depth_axis, self._chunk_depth
+        # As many slices of the file's block as may be kept: of the window that is asked for, not of whole slices.
+        window_bytes = math.prod(len(range(part.start, part.stop, part.step)) for part in window) * self._dtype.itemsize
+        count = min(depth, max(1, _BLOCK_BYTES // max(1, window_bytes)))
+        if count == 1:
+            return np.asarray(self._array[*place, *window])
+        block_start = place[axis] // depth * depth
+        first = block_start + (place[axis] - block_start) // count * count
         key = (*place[:axis], first, *place[axis + 1 :], *((part.start, part.stop, part.step) for part in window))
         with self._lock:
             if self._kept is None or self._kept[0] != key:
                 self._kept = None  # two blocks at once would be twice the memory
-                block = slice(first, min(first + self._block, self._array.shape[axis]))
+                block = slice(first, min(first + count, block_start + depth, self._array.shape[axis]))
                 values = np.asarray(self._array[(*place[:axis], block, *place[axis + 1 :], *window)])
                 self._kept = (key, values)
             return np.array(self._kept[1][place[axis] - first])

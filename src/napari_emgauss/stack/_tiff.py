@@ -1,4 +1,4 @@
-"""TIFF, OME-TIFF and ImageJ TIFF, page by page through tifffile."""
+"""TIFF, OME-TIFF and ImageJ TIFF through tifffile, of each page what is asked for."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from napari_emgauss._errors import StackError, StackFileError
 from ._axes import choose_axes
 from ._slices import LazySlices
 from ._source import OpenedFile, Selection
+from ._tiff_window import read_window
 from ._voxel_size import VoxelSize, nm_per_unit
 
 # Deflate cannot shrink data by more than about 1030 to 1, other codecs hardly so; a page that claims more is broken.
@@ -62,24 +63,35 @@ class TiffSlices(LazySlices):
         self.close()
 
     def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
+        down, along = range(*rows.indices(self._shape[1])), range(*columns.indices(self._shape[2]))
+        if not down or not along:
+            return np.empty((len(down), len(along)), self._dtype)
+        window = [range(min(part), max(part) + 1) for part in (down, along)]
         try:
-            plane = self._read_plane(self._planes[index])
+            part = self._read_part(self._planes[index], *window)
         except (StackError, KeyboardInterrupt):
             raise
         except Exception as error:  # codecs raise errors of many kinds
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StackFileError(f"Slice {index} of {self._path.name} cannot be read: {reason}") from error
-        return plane[rows, columns].astype(self._dtype, copy=False)
+        if down.step != 1 or along.step != 1:
+            part = part[np.ix_(np.asarray(down) - window[0].start, np.asarray(along) - window[1].start)]
+        return part.astype(self._dtype, copy=False)
 
-    def _read_plane(self, number: int) -> NDArray[Any]:
+    def _read_part(self, number: int, rows: range, columns: range) -> NDArray[Any]:
         height, width = self._shape[1:]
+        part = np.s_[rows.start : rows.stop, columns.start : columns.stop]
         with self._lock:
             if self._one_page_each:
                 page = self._series.pages[number]
                 if page is None:
                     raise StackFileError(f"{self._path.name} is incomplete: it lacks page {number}.")
                 _check_claimed_size(page, self._path)
-                return np.asarray(page.asarray(maxworkers=1)).reshape(height, width)
+                same_size = (page.keyframe.imagelength, page.keyframe.imagewidth) == (height, width)
+                window = read_window(page, rows, columns) if same_size else None
+                if window is not None:
+                    return window
+                return np.asarray(page.asarray(maxworkers=1)).reshape(height, width)[part]
             if self._mapped is None:
                 offset = self._series.dataoffset
                 if offset is not None:
@@ -89,7 +101,7 @@ class TiffSlices(LazySlices):
                     )
                 else:  # compressed volumes: several planes in one page
                     self._mapped = np.asarray(self._series.asarray(maxworkers=1)).reshape(-1, height, width)
-            return np.asarray(self._mapped[number])
+            return np.asarray(self._mapped[number][part])
 
 
 def open_tiff(path: Path, selection: Selection) -> OpenedFile:
