@@ -147,8 +147,8 @@ mlp_layers, displacement_pixels, softness_pixels
     slab_fraction: float = 1.0
     slab_samples: int = 3
     slice_shifts: bool = False
-    slice_shift_iterations: float = 40.0
-    slice_shift_penalty: float = 1e-4
+    slice_shift_iterations: float = 30.0
+    slice_shift_penalty: float = 1e-3
     # learning rates
     position_lr_start: float = 1.6e-4
     position_lr_end: float = 1.6e-6
