@@ -89,3 +89,9 @@ def service() -> Iterator[object]:
 def no_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests neither read nor write what this machine learned of its speed."""
     monkeypatch.setattr("napari_emgauss.plugin._estimate._path", lambda: tmp_path / "speed.json")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on the canvas is what was asked for, however busy the machine."""
+    monkeypatch.setattr("napari_emgauss.plugin._painter.PATIENCE_S", 60.0)

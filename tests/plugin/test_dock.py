@@ -350,6 +350,7 @@ def test_the_linear_layer_needs_the_right_stack(
 
 
 def test_the_z_bar_knows_where_a_click_is(with_model: EmgaussDock) -> None:
+    with_model.tabs.setCurrentWidget(with_model.depth)
     bar = with_model.depth.bar
     bar.resize(216, 38)
     assert bar.depth_of(bar.x_of(40.0)) == pytest.approx(40)

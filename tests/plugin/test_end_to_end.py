@@ -83,6 +83,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     assert layer.units == source.units and tuple(layer.contrast_limits) == tuple(source.contrast_limits)
 
     # to exact depths
+    widget.tabs.setCurrentWidget(widget.depth)
     widget.depth.depth.setValue(101.25)
     assert widget.depth.where.text() == "Slice 2.53: inferred, 18.75 nm from slice 3."
     widget.depth.next_button.click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -246,10 +247,12 @@ def refresh_painted(painter: Painter, error: Exception | None) -> None:
 
         show_error(str(error))
         return
+    began = time.perf_counter()
     for viewer in viewers():
         for layer in viewer.layers:
             if record_of(layer) is not None and layer.visible and layer.data[0].painter is painter:
                 refresh_shown(layer)
+    painter.refresh_s = time.perf_counter() - began
 
 
 def refresh_shown(layer: Image) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
 
 from napari_emgauss._errors import EmgaussError
@@ -66,6 +67,11 @@ class DepthTab(Page):
         self._lay_out()
         self._connect()
         self._on_layer(self.chooser.layer)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """The page comes to the front."""
+        super().showEvent(event)
+        self._show_depth()
 
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
@@ -157,7 +163,7 @@ class DepthTab(Page):
 
     def _show_depth(self) -> None:
         record = self.control.record
-        if record is None:
+        if record is None or self.isHidden():  # behind another tab: drawn when it comes to the front
             return
         here, z = self.control.depth_nm, record.model.z_nm
         for widget, value in (

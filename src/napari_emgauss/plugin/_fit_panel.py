@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -13,6 +14,9 @@ from ._loss_plot import LossPlot
 from ._session import FitSession
 from ._theme import theme_colours
 
+SHOW_INTERVAL_S = 0.5
+"""Least time between two pictures of a running fit."""
+
 
 class FitPanel(QWidget):
     """Shows one session; the buttons act on it."""
@@ -23,6 +27,7 @@ class FitPanel(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._session: FitSession | None = None
+        self._shown_status, self._shown_at = FitStatus.IDLE, 0.0
         self.fit_button = QPushButton("Fit EMGauss")
         self.fit_button.setToolTip("Fit the stack; a continuous-z layer appears after a few seconds and improves.")
         self.fit_button.setMinimumHeight(32)
@@ -59,17 +64,17 @@ class FitPanel(QWidget):
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
         if self._session is not None:
-            self._session.progressed.disconnect(self.show_state)
+            self._session.progressed.disconnect(self._on_progress)
             self._session = None
         self.plot.disconnect_viewer()
 
     def set_session(self, session: FitSession | None) -> None:
         """Show another session."""
         if self._session is not None:
-            self._session.progressed.disconnect(self.show_state)
+            self._session.progressed.disconnect(self._on_progress)
         self._session = session
         if session is not None:
-            session.progressed.connect(self.show_state)
+            session.progressed.connect(self._on_progress)
         self.show_state()
 
     def tell_error(self, sentence: str) -> None:
@@ -80,9 +85,18 @@ class FitPanel(QWidget):
         """Show what is in the way of a fit, or nothing."""
         self.status.tell(sentence, theme_colours(self._viewer).warning)
 
+    def _on_progress(self) -> None:
+        """Show the session now and then: each time, Qt draws the window anew."""
+        if self._session is None:
+            return
+        now = time.monotonic()
+        if self._session.state.status is not self._shown_status or now - self._shown_at > SHOW_INTERVAL_S:
+            self.show_state()
+
     def show_state(self) -> None:
         """Show the session as it is now."""
         status = FitStatus.IDLE if self._session is None else self._session.state.status
+        self._shown_status, self._shown_at = status, time.monotonic()
         self.fit_button.setEnabled(not status.active)
         self.pause_button.setVisible(status.active)
         self.stop_button.setVisible(status.active)

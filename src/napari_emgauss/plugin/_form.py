@@ -38,8 +38,12 @@ class Note(QLabel):
 
     def tell(self, text: str, colour: str = "") -> None:
         """Show ``text`` in ``colour`` (the theme's text colour by default)."""
-        self.setText(text)
-        self.setStyleSheet(f"color: {colour};" if colour else "")
+        # A style sheet costs Qt milliseconds even where it is the same, and a fit tells something five times a second.
+        if text != self.text():
+            self.setText(text)
+        style = f"color: {colour};" if colour else ""
+        if style != self.styleSheet():
+            self.setStyleSheet(style)
         self.setVisible(bool(text))
 
 

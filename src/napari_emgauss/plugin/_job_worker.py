@@ -28,6 +28,8 @@ class RunningJob:
         Shown in the activity dock.
     on_progress, on_done, on_cancelled, on_failed : callable
         Called in the window's thread; ``on_failed`` gets one sentence.
+    in_activity_dock : bool
+        Show a bar there. Not for work of many minutes: see ``FitSession``.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class RunningJob:
         on_done: Callable[[Any], Any],
         on_cancelled: Callable[[], Any],
         on_failed: Callable[[str], Any],
+        in_activity_dock: bool = True,
     ) -> None:
         self._make_job, self._title = make_job, title
         self._on_progress, self._on_done = on_progress, on_done
@@ -59,7 +62,7 @@ class RunningJob:
         worker = create_worker(
             self._messages,
             _start_thread=False,
-            _progress={"desc": title},
+            _progress={"desc": title} if in_activity_dock else False,
             _worker_class=JobWorker,
             _ignore_errors=True,
         )
@@ -100,7 +103,7 @@ class RunningJob:
             self._on_done(message.result)
         elif message is not None:
             self._on_progress(message)
-            bar = self._worker.pbar if self._worker is not None else None
+            bar = getattr(self._worker, "pbar", None)
             if bar is not None and message.fraction is not None:
                 if not bar.total:
                     bar.total = STEPS

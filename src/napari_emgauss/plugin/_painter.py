@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
-PATIENCE_S = 0.05
+PATIENCE_S = 0.08
 """How long the window waits for pixels in one pass of its event loop, all layers together."""
 
 PROGRESS_S = 0.4
-"""Least time between two pictures of a view that is still being rendered: drawing them costs the window time, too."""
+"""Least time between two pictures of a view that is still being rendered."""
+
+PROGRESS_SHARE = 0.1
+"""Share of the window's time that drawing them may take."""
 
 THUMBNAIL_S = 1.0
 """Least time between two renderings of a thumbnail for its own sake."""
@@ -32,6 +35,8 @@ _BATCH_S = 0.04
 _IDLE_S = 2.0
 _ONE_PASS_S = 0.02
 _RIGHT_AFTER_S = 0.01
+_SMALL = 1 << 21
+"""Values that are interpolated within a few milliseconds."""
 
 
 @dataclass
@@ -58,6 +63,13 @@ class Painter:
     on_news : callable
         Called from a thread when a picture that the window got too early has become better. The argument is the
         error where there was one.
+
+    Attributes
+    ----------
+    pictures, late : int
+        Pictures that the window asked for, and those of them that were not ready in time.
+    refresh_s : float
+        What the window took to draw such a picture last; told by the window.
     """
 
     def __init__(self, on_news: Callable[[Exception | None], None]) -> None:
@@ -68,6 +80,8 @@ class Painter:
         self._shown: dict[Hashable, Drawing] = {}
         self._latest: tuple[Hashable, float] | None = None
         self._thumbnail_at = 0.0
+        self.refresh_s = 0.0
+        self.pictures = self.late = 0
         self._thread: threading.Thread | None = None
 
     def paint(self, view: LazyVolume, *, coarsest: bool) -> NDArray[Any]:
@@ -94,8 +108,11 @@ class Painter:
             self._remember(slot, drawing)
             return drawing.values
         job = self._ask(slot, drawing)
-        if not job.done.wait(_BUDGET.take()):
+        # Asked again, after news of it: no more waiting.
+        self.pictures += not job.news_wanted
+        if not job.done.wait(0.0 if job.news_wanted else _BUDGET.take()):
             with self._changed:
+                self.late += not job.news_wanted
                 job.news_wanted = not job.done.is_set()
         _BUDGET.give_back()
         if job.error is not None:
@@ -197,7 +214,8 @@ class Painter:
             now = time.monotonic()
             each = max(1e-5, (now - began) / len(batch))
             count = max(1, min(drawing.batch, 4 * count, round(_BATCH_S / each)))
-            if order and job.news_wanted and now - told > PROGRESS_S and not job.superseded:
+            interval = max(PROGRESS_S, self.refresh_s / PROGRESS_SHARE)
+            if order and job.news_wanted and now - told > interval and not job.superseded:
                 told = now
                 self._on_news(None)
             with self._changed:
@@ -259,8 +277,11 @@ def coarse_to_fine(positions: list[int]) -> list[int]:
 
 
 def between(values: NDArray[Any], known: NDArray[np.intp]) -> NDArray[Any]:
-    """All planes, the unknown ones on a straight line between the nearest known ones."""
+    """All planes, the unknown ones on a straight line between the nearest known ones; in large views, the nearest."""
     every = np.arange(len(values))
+    if values.size > _SMALL:
+        nearest = np.rint(np.interp(every, known, np.arange(len(known)))).astype(np.intp)
+        return np.asarray(values[known[nearest]])
     place = np.interp(every, known, np.arange(len(known)))
     below = np.floor(place).astype(np.intp)
     above = np.minimum(below + 1, len(known) - 1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
+from ._log_axis import log_ticks
 from ._theme import theme_colours
 
 
@@ -77,7 +79,7 @@ class ThemedPlot(QWidget):
     def _build(self) -> None:
         import pyqtgraph
 
-        self._plot = pyqtgraph.PlotWidget()
+        self._plot = pyqtgraph.PlotWidget(axisItems={"left": _log_axis()} if self._logarithmic else None)
         self._plot.setMenuEnabled(False)
         self._plot.setMouseEnabled(x=False, y=False)  # the wheel scrolls the page
         self._plot.setLogMode(y=self._logarithmic)
@@ -107,3 +109,18 @@ class ThemedPlot(QWidget):
             axis = self._plot.plotItem.getAxis(side)
             axis.setPen(colours.muted_text)
             axis.setTextPen(colours.text)
+
+
+def _log_axis() -> Any:
+    """pyqtgraph's own labels of a logarithmic axis lie on top of each other when the axis is short."""
+    import pyqtgraph
+
+    class LogAxis(pyqtgraph.AxisItem):  # type: ignore[misc] # pyqtgraph has no types
+        def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
+            most = max(2, min(6, int(size // 24)))
+            return [(1.0, [math.log10(tick) for tick in log_ticks(10**low, 10**high, most)])]
+
+        def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+            return [f"{10**value:.3g}" for value in values]
+
+    return LogAxis("left")

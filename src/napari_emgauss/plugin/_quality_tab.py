@@ -111,6 +111,7 @@ class QualityTab(Page):
             on_done=self.show_result,
             on_cancelled=lambda: self._end("Cancelled."),
             on_failed=self._fail,
+            in_activity_dock=False,
         )
 
     def cancel(self) -> None:

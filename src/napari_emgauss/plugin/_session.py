@@ -101,13 +101,10 @@ class FitSession:
                 process.abandon()
                 super().quit()
 
-        worker = create_worker(
-            self._news,
-            _start_thread=False,
-            _progress={"desc": f"EMGauss: {self.name}"},
-            _worker_class=FitWorker,
-            _ignore_errors=True,
-        )
+        # No bar in napari's activity dock, the widget has one: napari's moving picture beside it redraws the window
+        # thirty times a second, which takes half a core from the fit where OpenGL is done in software. Closing the
+        # window asks all the same.
+        worker = create_worker(self._news, _start_thread=False, _worker_class=FitWorker, _ignore_errors=True)
         worker.yielded.connect(self._on_news)
         worker.errored.connect(self._on_error)
         worker.aborted.connect(self._on_aborted)
@@ -193,8 +190,6 @@ class FitSession:
             self.ended.emit()
         else:
             self.progressed.emit()
-        # Last, because napari's bar runs the event loop: the next message may be delivered inside this call.
-        self._move_bar(message)
 
     def _take_over(self, message: FitMessage) -> None:
         state = self.state
@@ -211,15 +206,6 @@ class FitSession:
         if message.stage:
             at = message.elapsed_s if message.stage == "prior" else float(message.iteration)
             self.curve.add(message.stage, at, message.loss)
-
-    def _move_bar(self, message: FitMessage) -> None:
-        bar = self._worker.pbar
-        if not message.total_iterations or not message.iteration:
-            return
-        if not bar.total:
-            bar.total = message.total_iterations
-        if message.iteration > bar.n:
-            bar.update(message.iteration - bar.n)
 
     def _on_error(self, error: Exception) -> None:
         if self._abandoned:
