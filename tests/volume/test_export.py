@@ -17,7 +17,7 @@ import zarr
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss.stack import read_stack, read_voxel_size
-from napari_emgauss.volume import _plan, export, export_formats, plan_export
+from napari_emgauss.volume import _plan, _write_zarr, export, export_formats, plan_export
 
 from .conftest import AnalyticModel
 
@@ -285,3 +285,21 @@ def test_slices_are_rendered_in_batches_of_bounded_size(make_model: Make, tmp_pa
     export(model, tmp_path / "a.tif")
     assert max(box[0] for box in model.boxes) == 16
     assert sum(box[0] for box in model.boxes) == 111
+
+
+def test_ome_zarr_of_wide_slices_keeps_few_of_them(
+    make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model((12, 261, 263))
+    usual = export(model, tmp_path / "usual.ome.zarr")
+    plane = 261 * 263 * model.dtype.itemsize
+    monkeypatch.setattr(_write_zarr, "_WAITING_BYTES", 5 * plane)
+    monkeypatch.setattr(_write_zarr, "_MEAN_PIXELS", 40 * 263)  # a slice in seven parts
+    bounded = export(model, tmp_path / "bounded.ome.zarr")
+    levels = sorted(zarr.open_group(str(usual), mode="r").array_keys())
+    assert len(levels) > 1
+    for level in levels:
+        one, other = (zarr.open_array(str(path / level), mode="r") for path in (usual, bounded))
+        assert other.chunks[0] * other.shape[1] * other.shape[2] * model.dtype.itemsize <= 5 * plane
+        np.testing.assert_array_equal(one[:], other[:])
+    assert zarr.open_array(str(bounded / "0"), mode="r").chunks[0] == 4

@@ -18,6 +18,7 @@ from napari_emgauss._errors import StackError, StackFileError
 from ._axes import choose_axes
 from ._slices import LazySlices
 from ._source import OpenedFile, Selection
+from ._tiff_chain import check_chain
 from ._tiff_window import read_window
 from ._voxel_size import VoxelSize, nm_per_unit
 
@@ -118,6 +119,7 @@ def open_tiff(path: Path, selection: Selection) -> OpenedFile:
 
     told: list[str] = []
     try:
+        check_chain(path)
         with _listening(told), tifffile.TiffFile(path) as file:
             number, series = _choose_series(file, selection)
             choice = choose_axes(series.axes, series.shape, selection.channel, selection.time)
@@ -168,6 +170,7 @@ def read_tiff_voxel_size(path: Path, selection: Selection) -> VoxelSize:
     import tifffile
 
     try:
+        check_chain(path)
         with tifffile.TiffFile(path) as file:
             number, _ = _choose_series(file, selection)
             return tiff_voxel_size(file, number)[1]

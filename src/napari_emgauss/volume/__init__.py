@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._channel_model import channel_models
     from ._depths import aligned_spacing, isotropic_depths
     from ._export import export
     from ._lazy import LazyVolume
@@ -20,6 +21,7 @@ _HOMES = {
     "RenderCache": "_render_cache",
     "VolumeModel": "_protocol",
     "aligned_spacing": "_depths",
+    "channel_models": "_channel_model",
     "export": "_export",
     "export_formats": "_plan",
     "isotropic_depths": "_depths",
@@ -33,6 +35,7 @@ __all__ = [
     "RenderCache",
     "VolumeModel",
     "aligned_spacing",
+    "channel_models",
     "export",
     "export_formats",
     "isotropic_depths",

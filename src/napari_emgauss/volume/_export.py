@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
 
+from ._channel_model import one_channel
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
 
@@ -39,6 +40,7 @@ def export(
     spacing_nm: float | None = None,
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
+    channel: int | None = None,
     overwrite: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Path:
@@ -61,6 +63,8 @@ def export(
         First and last depth.
     format : str, optional
         One of :func:`export_formats`; by default told from the name.
+    channel : int, optional
+        Of a model of several channels write only this one; by default all, side by side in the file.
     overwrite : bool
         Replace an existing file.
     on_progress : callable, optional
@@ -79,6 +83,8 @@ def export(
     DepthError, ConfigError
         See :func:`plan_export`.
     """
+    if channel is not None:
+        model = one_channel(model, channel)
     plan = plan_export(model, path, spacing_nm=spacing_nm, z_range_nm=z_range_nm, format=format)
     _check_target(plan, overwrite)
     temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -104,9 +110,9 @@ def export(
 
 
 def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float, str], None] | None) -> Planes:
-    """The slices one after the other, in the file's dtype."""
+    """The slices one after the other, ``(H, W)`` or ``(C, H, W)``, in the file's dtype."""
     count, height, width = plan.shape
-    at_once = max(1, min(_BATCH_SLICES, _BATCH_BYTES // (4 * height * width)))
+    at_once = max(1, min(_BATCH_SLICES, _BATCH_BYTES // (4 * plan.channels * height * width)))
     if on_progress is not None:
         on_progress(0.0, f"0 of {count} slices")
     for start in range(0, count, at_once):

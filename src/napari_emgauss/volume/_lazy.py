@@ -18,6 +18,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss._errors import ConfigError
+
+from ._channel_model import channel_count
 from ._depths import aligned_spacing, isotropic_depths
 from ._drawing import Drawing, PlaneBox
 from ._protocol import VolumeModel
@@ -93,6 +96,11 @@ class LazyVolume:
     cache : RenderCache, optional
         Shared with other volumes of the same model.
 
+    Raises
+    ------
+    ConfigError
+        The model has several channels: see :func:`channel_models`.
+
     Examples
     --------
     >>> volume = LazyVolume(model)  # doctest: +SKIP
@@ -108,6 +116,11 @@ class LazyVolume:
         in_plane_shape: tuple[int, int] | None = None,
         cache: RenderCache | None = None,
     ) -> None:
+        if channel_count(model) > 1:
+            raise ConfigError(
+                f"A lazy volume shows one grey value, and this model has {channel_count(model)} channels: make one of "
+                "each of channel_models(model)."
+            )
         if depths_nm is None:
             depths_nm = isotropic_depths(model.z_nm, default_spacing(model) if spacing_nm is None else spacing_nm)
         _, height, width = model.shape

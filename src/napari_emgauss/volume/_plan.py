@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ExportError
 
+from ._channel_model import channel_count
 from ._depths import isotropic_depths
 from ._protocol import VolumeModel
 
@@ -59,6 +60,8 @@ class ExportPlan:
         Type of the grey values in the file.
     voxel_size_nm : tuple of float
         ``(z, y, x)``.
+    channels : int
+        Grey values of each voxel; those of slice after slice come one after the other.
     about : dict
         Provenance written into the file, where the format has room; JSON-compatible.
     """
@@ -70,11 +73,18 @@ class ExportPlan:
     dtype: np.dtype[Any]
     voxel_size_nm: tuple[float, float, float]
     about: dict[str, Any] = field(default_factory=dict)
+    channels: int = 1
 
     @property
     def nbytes(self) -> int:
         """Size of the grey values, without compression (and, for OME-Zarr, without its coarser levels)."""
-        return prod(self.shape) * self.dtype.itemsize
+        return prod(self.shape) * self.channels * self.dtype.itemsize
+
+    @property
+    def pages_shape(self) -> tuple[int, ...]:
+        """Shape of the array in the file: slices, channels where there are several, rows, columns."""
+        depth, height, width = self.shape
+        return self.shape if self.channels == 1 else (depth, self.channels, height, width)
 
     @property
     def is_folder(self) -> bool:
@@ -87,7 +97,7 @@ class ExportPlan:
         return self.nbytes > _CLASSIC_TIFF_BYTES
 
     def __str__(self) -> str:
-        size = " x ".join(str(n) for n in self.shape)
+        size = " x ".join(str(n) for n in self.pages_shape)
         voxel = " x ".join(f"{s:.4g}" for s in self.voxel_size_nm)
         return f"{size} {self.dtype} voxels of {voxel} nm as {self.format}, {self.nbytes / 1e6:,.0f} MB"
 
@@ -109,7 +119,7 @@ def plan_export(
     ExportError
         The format cannot be told from the file's name.
     ConfigError
-        The format is not known, the z range is not two numbers, or the model has several channels.
+        The format is not known, the z range is not two numbers, or the format has no room for the model's channels.
     DepthError
         See :func:`isotropic_depths`.
     """
@@ -119,9 +129,12 @@ def plan_export(
         raise ConfigError(f"There is no export format {format!r}: choose one of {', '.join(export_formats())}.")
     if z_range_nm is not None and len(z_range_nm) != 2:
         raise ConfigError(f"A z range is two depths in nm, not {len(z_range_nm)} numbers.")
-    channels = getattr(getattr(model, "config", None), "channels", 1)
-    if channels != 1:
-        raise ConfigError(f"Only models with one channel can be exported; this one has {channels}.")
+    channels = channel_count(model)
+    if channels > 1 and chosen == "mrc":
+        raise ConfigError(
+            f"An MRC file holds one grey value per voxel, and this model has {channels} channels: choose one with "
+            "channel=, or --channel; or write .ome.tif or .ome.zarr."
+        )
     y_nm, x_nm = model.pixel_size_nm
     wanted = float(np.mean((y_nm, x_nm))) if spacing_nm is None else float(spacing_nm)
     z_range = None if z_range_nm is None else (float(z_range_nm[0]), float(z_range_nm[1]))
@@ -130,7 +143,7 @@ def plan_export(
     shape = (len(depths), int(height), int(width))
     dtype = np.dtype(model.dtype)
     if chosen == "imagej-tiff" and (
-        dtype.name not in _IMAGEJ_TYPES or prod(shape) * dtype.itemsize > _CLASSIC_TIFF_BYTES
+        dtype.name not in _IMAGEJ_TYPES or prod(shape) * channels * dtype.itemsize > _CLASSIC_TIFF_BYTES
     ):
         chosen = "ome-tiff"  # ImageJ opens that as well, and its own form has neither this type nor this size
     if chosen == "mrc":
@@ -143,6 +156,7 @@ def plan_export(
         dtype,
         (float(depths[-1] - depths[0]) / (len(depths) - 1), float(y_nm), float(x_nm)),
         _about(model),
+        channels,
     )
 
 
@@ -161,11 +175,15 @@ def _about(model: VolumeModel) -> dict[str, Any]:
     provenance = getattr(model, "provenance", None) or {}
     stack = provenance.get("stack") or {}
     about: dict[str, Any] = {"reconstructed_by": "napari-emgauss", "observed_z_nm": [float(z) for z in model.z_nm]}
-    for key in ("source", "name", "prior_name", "napari_emgauss"):
+    for key in ("source", "name", "channel", "prior_name", "napari_emgauss"):
         if provenance.get(key) is not None:
             about[key] = provenance[key]
     if stack.get("left_out_slices"):
         about["filled_slices"] = stack["left_out_slices"]
         if stack.get("left_out_z_nm"):
             about["filled_z_nm"] = stack["left_out_z_nm"]
+    if stack.get("masked_fraction"):
+        about["partly_filled_slices"] = stack["masked_fraction"]
+    if provenance.get("slice_shifts_px"):
+        about["slice_shifts_px"] = provenance["slice_shifts_px"]
     return about

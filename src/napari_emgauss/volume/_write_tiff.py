@@ -16,10 +16,13 @@ def write_ome_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
     """OME-TIFF: voxel size and the depth of every plane in nm, BigTIFF where needed."""
     z_nm, y_nm, x_nm = plan.voxel_size_nm
     metadata: dict[str, Any] = {
-        "axes": "ZYX",
+        "axes": _axes(plan),
         "Name": plan.path.name,
         "Description": json.dumps(plan.about),
-        "Plane": {"PositionZ": [float(z) for z in plan.depths_nm], "PositionZUnit": ["nm"] * plan.shape[0]},
+        "Plane": {
+            "PositionZ": [float(z) for z in plan.depths_nm for _ in range(plan.channels)],
+            "PositionZUnit": ["nm"] * plan.shape[0] * plan.channels,
+        },
     }
     for axis, size in (("Z", z_nm), ("Y", y_nm), ("X", x_nm)):
         metadata[f"PhysicalSize{axis}"] = size
@@ -30,13 +33,25 @@ def write_ome_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
 def write_imagej_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Path) -> None:
     """ImageJ TIFF: opens in ImageJ and Fiji with its voxel size in nm."""
     metadata = {
-        "axes": "ZYX",
+        "axes": _axes(plan),
         "spacing": plan.voxel_size_nm[0],
         "unit": "nm",
         "zorigin": float(plan.depths_nm[0]),
         "Info": json.dumps(plan.about),
     }
+    if plan.channels > 1:
+        metadata["mode"] = "composite"
     _write(plan, planes, target, metadata, {"imagej": True})
+
+
+def _axes(plan: ExportPlan) -> str:
+    return "ZYX" if plan.channels == 1 else "ZCYX"
+
+
+def _pages(plan: ExportPlan, planes: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Channel after channel of slice after slice."""
+    for plane in planes:
+        yield from plane.reshape(plan.channels, *plan.shape[1:])
 
 
 def _write(
@@ -47,8 +62,8 @@ def _write(
     _, y_nm, x_nm = plan.voxel_size_nm
     with tifffile.TiffWriter(target, **form) as tif:
         tif.write(
-            planes,
-            shape=plan.shape,
+            _pages(plan, planes),
+            shape=plan.pages_shape,
             dtype=plan.dtype,
             photometric="minisblack",
             metadata=metadata,
