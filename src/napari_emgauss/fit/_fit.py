@@ -331,6 +331,7 @@ class _Fit:
             elapsed_s=self._elapsed(),
             text="" if message is None else message.text,
             model=shown,
+            stage_fraction=None if message is None else message.fraction,
         )
 
     def _update(

@@ -33,6 +33,8 @@ class FitUpdate:
         A line for people, where there is something to say.
     model : EmgaussModel or None
         The model to look at now. Set in every message; it is live: take ``model.snapshot()`` to keep a state.
+    stage_fraction : float or None
+        Share of the stage that is done, in [0, 1], where it has no iterations of the fit: ``prior``.
     finished : bool
         True in the last message only; ``model`` is then the result (the teacher where there is one).
     """
@@ -47,3 +49,4 @@ class FitUpdate:
     text: str = ""
     model: EmgaussModel | None = None
     finished: bool = False
+    stage_fraction: float | None = None
