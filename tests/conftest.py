@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -92,3 +94,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["sample", "-o", str(folder / "stack.ome.tif"), "--truth", str(folder / "volume.ome.tif")]) == 0
         emg.run_fit(emg.sample_stack(), emg.preset("fast")).save(folder / "model.safetensors")
     return folder
+
+
+@functools.cache
+def _launches() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("launches", Path(__file__).with_name("launches.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def launches() -> ModuleType:
+    """What counts a GPU's waits and replays recorded steps, without a GPU."""
+    return _launches()

@@ -73,8 +73,8 @@ def test_pseudo_depths_start_at_mid_gap_and_cover_the_gap(stack: Stack) -> None:
     def shares(iteration: int) -> np.ndarray:
         found = []
         for _ in range(200):
-            (depth,), target, _ = trainer._pseudo_targets(iteration)
-            assert target.shape == (1, 1, *stack.shape[1:])
+            (depth,) = trainer._depths_in_gaps(trainer.schedule.pseudo_spread(iteration))
+            assert trainer._taught([depth]).shape == (1, 1, *stack.shape[1:])
             gap = int(np.searchsorted(t, depth, side="right")) - 1
             found.append((depth - t[gap]) / (t[gap + 1] - t[gap]))
         return np.array(found)
@@ -90,13 +90,13 @@ def test_real_and_pseudo_iterations_alternate(stack: Stack, monkeypatch: pytest.
     trainer = make_trainer(stack, preset("paper", iterations_scale=0.002, **SMALL))
     order: list[str] = []
     for kind in ("real", "pseudo"):
-        method = getattr(trainer, f"_{kind}_loss")
+        method = getattr(trainer, f"_{kind}_job")
 
         def spy(*args: Any, kind: str = kind, method: Any = method, **kwargs: Any) -> Any:
             order.append(kind)
             return method(*args, **kwargs)
 
-        monkeypatch.setattr(trainer, f"_{kind}_loss", spy)
+        monkeypatch.setattr(trainer, f"_{kind}_job", spy)
     run_to(trainer, trainer.schedule.joint_end + 6)
     assert order == ["real"] * trainer.schedule.joint_end + ["real", "pseudo"] * 3
 
@@ -118,7 +118,7 @@ def test_confidence_weights_the_pseudo_loss(stack: Stack) -> None:
     for confidence in (None, 1.0, 0.25):
         config = preset("fast", warm_up=False, joint=False, real_per_pseudo=0.1, **SMALL)
         trainer = make_trainer(stack, config, Labels(depths, Black(confidence)))
-        losses.append(float(trainer._pseudo_loss(trainer.schedule.ramp_end).detach()))
+        losses.append(float(trainer._pseudo_job(trainer.schedule.ramp_end).loss().detach()))
     assert losses[0] == pytest.approx(losses[1]) and losses[2] == pytest.approx(losses[0] / 4)
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_emgauss.model._device import constant
+
 SSIM_RADIUS = 5
 SSIM_SIGMA = 1.5
 _C1 = 0.01**2
@@ -59,7 +61,7 @@ def _blur(x: Tensor) -> Tensor:
 
 def _blur_by_convolution(x: Tensor) -> Tensor:
     """The same blur in two launches, where forty-four of shifted sums would cost more than their arithmetic."""
-    taps = x.new_tensor(_taps())
+    taps = constant(x, *_taps())
     planes = x.reshape(-1, 1, *x.shape[-2:])
     # TensorFloat-32 keeps ten bits: variances are differences of such blurs, and would be noise.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

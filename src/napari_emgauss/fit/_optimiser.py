@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from napari_emgauss.model import GaussianModel
+from napari_emgauss.model._device import has_fused_adam, uploaded
 
 CANONICAL_GROUPS = ("means", "log_scales", "rotations", "opacity_logits", "values")
 
@@ -23,24 +28,54 @@ class ModelOptimiser:
 
     Parameters that got no gradient in an iteration (knots of other depths, the field during warm-up) are left alone,
     moments included.
+
+    Parameters
+    ----------
+    model : GaussianModel
+        Whose parameters are trained.
+    rates_there : bool
+        Keep the learning rates in memory of the device, so that a recorded step sees those of its iteration.
     """
 
-    def __init__(self, model: GaussianModel) -> None:
+    def __init__(self, model: GaussianModel, *, rates_there: bool = False) -> None:
         groups: dict[str, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             groups.setdefault(group_of(name), []).append(parameter)
+        device = next(model.parameters()).device
         # 1e-15 as in 3D Gaussian splatting: many gradients here are tiny.
         self._adam = torch.optim.Adam(
             [{"params": parameters, "name": name, "lr": 0.0} for name, parameters in groups.items()],
             eps=1e-15,
             betas=(0.9, 0.999),
-            fused=True,
+            # Where it does not run, torch chooses what does.
+            fused=has_fused_adam(device) or None,
         )
+        self._rates: Tensor | None = None
+        if rates_there:
+            self._rates = torch.zeros(len(groups), device=device)
+            for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
+                group["lr"] = rate
 
     def set_learning_rates(self, rates: dict[str, float]) -> None:
         """Rates by group, for the next step."""
-        for group in self._adam.param_groups:
-            group["lr"] = rates[group["name"]]
+        groups = self._adam.param_groups
+        if self._rates is None:
+            for group in groups:
+                group["lr"] = rates[group["name"]]
+            return
+        now = np.array([rates[group["name"]] for group in groups], dtype=np.float32)
+        self._rates.copy_(uploaded(now, self._rates.device))
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While a step is recorded: torch wants to be told, and warns of it at any other time."""
+        try:
+            for group in self._adam.param_groups:
+                group["capturable"] = True
+            yield
+        finally:
+            for group in self._adam.param_groups:
+                group["capturable"] = False
 
     def step(self) -> None:
         """One Adam step on all parameters that have a gradient, and forget the gradients."""

@@ -15,7 +15,6 @@ from napari_emgauss.fit._losses import reconstruction_loss
 from napari_emgauss.model._device import constant
 from napari_emgauss.render import EmgaussModel, splat
 
-
 # Jitter of 1.2 pixels gains 3.5 % on a phantom with slices 4 pixels apart, where shifts are found to half a pixel; at
 # 6 and 8 pixels apart it gains 1.9 and 1.3 %, and shifts are further off than none.
 _LEAST_GAIN = 0.025

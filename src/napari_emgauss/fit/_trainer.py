@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +20,12 @@ from napari_emgauss.fit._initialise import initialise
 from napari_emgauss.fit._labels import Labels
 from napari_emgauss.fit._losses import reconstruction_loss
 from napari_emgauss.fit._optimiser import ModelOptimiser
+from napari_emgauss.fit._pending import PendingLosses
 from napari_emgauss.fit._schedule import Schedule
 from napari_emgauss.fit._supervision import ShiftLearner, SliceSupervision
+from napari_emgauss.model._device import uploaded
 from napari_emgauss.render import EmgaussModel
+from napari_emgauss.render._graphs import GraphedSteps
 
 # Beyond these a splat is a point or the whole image, and its gradient is of no use.
 _SMALLEST_SCALE = 0.25
@@ -29,13 +34,19 @@ _LOSS_MEMORY = 0.98
 _LOSSES_AT_ONCE = 16
 
 
-class _Unread(NamedTuple):
-    """A loss that is still where it was computed."""
+class _Origin(NamedTuple):
+    """Where a loss comes from."""
 
-    loss: Tensor
     iteration: int
     stage: str
     pseudo: bool
+
+
+class _Job(NamedTuple):
+    """What an iteration works on; ``key`` is None where no other iteration launches the same work."""
+
+    loss: Callable[[], Tensor]
+    key: Hashable | None
 
 
 class Trainer:
@@ -79,9 +90,9 @@ class Trainer:
         self.labels = labels
         self.iteration = 0
         self.loss: float | None = None
-        self._unread: list[_Unread] = []
+        self._pending = PendingLosses[_Origin](student.device, 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE)
         self._resident: dict[str, Tensor] = {}
-        self._losses_at_once = 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE
+        self._keeps_labels_there = student.device.type == "cuda"
         self._last = math.nan
         self.rng = np.random.default_rng(config.seed)
         initialise(student, images, config.uniform_share, self.rng)
@@ -93,7 +104,8 @@ class Trainer:
         self._caps = [
             max(1, min(config.max_gaussians, round(len(cloud) * config.growth))) for cloud in student.cloud_list
         ]
-        self._optimiser = ModelOptimiser(student)
+        self._graphs = GraphedSteps.on(student.device, self._recording)
+        self._optimiser = ModelOptimiser(student, rates_there=self._graphs.active)
         self._records = self._fresh_records()
         self._half_extent = max(student.size) / 2
         self._largest_scale = float(max(student.size))
@@ -106,6 +118,8 @@ class Trainer:
     def take_labels(self, labels: Labels) -> None:
         """Pseudo-labels that were made after the joint stage, of slices put where they belong."""
         self.labels = labels
+        self._resident.clear()
+        self._graphs.forget()
         self._pseudo = ShuffleBag(len(labels), self.rng)
 
     @property
@@ -136,47 +150,70 @@ class Trainer:
             self.teacher = self.student.snapshot()
             self.teacher.requires_grad_(False)
         pseudo = self.schedule.is_pseudo(now)
-        loss = self._pseudo_loss(now) if pseudo else self._real_loss(now, deform=stage != "warm-up")
-        self._unread.append(_Unread(loss.detach(), now, stage, pseudo))
-        if len(self._unread) >= self._losses_at_once:
-            self._read_losses()
-        loss.backward()
-        self._record_gradients()
+        job = self._pseudo_job(now) if pseudo else self._real_job(now, deform=stage != "warm-up")
         extent = float(max(self.student.size))
         self._optimiser.set_learning_rates(self.schedule.learning_rates(now, extent))
-        self._optimiser.step()
-        self._keep_in_bounds()
-        if self.teacher is not None:
-            self._follow()
+        # What a round of growing replaces cannot be in a recording.
+        key = job.key if now >= self.schedule.density_end else None
+        loss = self._graphs.run(None if key is None else (stage, key), lambda: self._update(job), job.loss)
+        self._take_losses(self._pending.add(loss, _Origin(now, stage, pseudo)))
         if self._shifting is not None and stage == "joint":
             self._shifting.step(self._real.last, self.schedule.shift_rate(now))
         self.iteration += 1
+        if self._shifting is not None and self.iteration == self.schedule.joint_end:
+            self._shifting.settle()
         if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
             self._grow_and_prune()
         if self.finished:
             self._read_losses()
         return self._last
 
+    def _update(self, job: _Job) -> Tensor:
+        """Loss, gradients, and what follows from them; nothing but launches."""
+        loss = job.loss()
+        loss.backward()
+        self._record_gradients()
+        self._optimiser.step()
+        self._keep_in_bounds()
+        if self.teacher is not None:
+            self._follow()
+        return loss.detach()
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """While an iteration is recorded; gradients that are left lie in the recording's memory."""
+        with self._optimiser.recording():
+            try:
+                yield
+            finally:
+                self.student.zero_grad(set_to_none=True)
+
     def _read_losses(self) -> None:
-        """Fetch the losses of the iterations since the last time, in one go, and smooth them into ``loss``."""
-        unread, self._unread = self._unread, []
-        if not unread:
-            return
-        for item, value in zip(unread, torch.stack([item.loss for item in unread]).tolist(), strict=True):
+        """Fetch all losses that were not fetched yet."""
+        self._take_losses(self._pending.rest())
+
+    def _take_losses(self, known: list[tuple[_Origin, float]]) -> None:
+        """Smooth losses into ``loss``."""
+        for origin, value in known:
             if not math.isfinite(value):
                 raise FitError(
-                    f"The fit diverged in iteration {item.iteration + 1} ({item.stage}): the loss is no longer a "
+                    f"The fit diverged in iteration {origin.iteration + 1} ({origin.stage}): the loss is no longer a "
                     "number; try another seed, or lower learning rates."
                 )
-            if not item.pseudo:
+            if not origin.pseudo:
                 self.loss = value if self.loss is None else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value
             self._last = value
 
-    def _real_loss(self, now: int, *, deform: bool) -> Tensor:
+    def _real_job(self, now: int, *, deform: bool) -> _Job:
         picks = [self._real.draw() for _ in range(self.config.depths_per_iteration)]
         noise = self.schedule.depth_noise(now)
         depths = [self._noisy(k, noise) for k in picks]
-        return self.supervision.loss(self.student, picks, depths, deform=deform)
+        # Noisy depths are new each time, and learned shifts move with every iteration.
+        repeats = noise == 0.0 and self._shifting is None
+        return _Job(
+            lambda: self.supervision.loss(self.student, picks, depths, deform=deform),
+            ("real", deform, *picks) if repeats else None,
+        )
 
     def _noisy(self, index: int, noise: float) -> float:
         t = float(self.student.slice_t[index])
@@ -186,62 +223,84 @@ class Trainer:
         gap = self._gaps[min(index, len(self._gaps) - 1)] if draw > 0 else self._gaps[max(index - 1, 0)]
         return min(max(t + noise * draw * float(gap), 0.0), 1.0)
 
-    def _pseudo_loss(self, now: int) -> Tensor:
-        depths, targets, confidence = self._pseudo_targets(now)
+    def _pseudo_job(self, now: int) -> _Job:
+        weight = self.schedule.pseudo_weight(now)
+        spread = self.schedule.pseudo_spread(now)
+        if self.labels is None:
+            depths = self._depths_in_gaps(spread)
+            return _Job(lambda: self._pseudo_loss(depths, self._taught(depths), None, weight), None)
+        picks = self._label_picks(self.labels, spread)
+        depths = [self.student.t_of(float(self.labels.depths.z_nm[pick])) for pick in picks]
+        if self._keeps_labels_there and self.labels.images is not None:
+            images, confidences = self.labels.images, self.labels.confidences
+            settled = weight == self.config.pseudo_weight_end
+            return _Job(
+                lambda: self._pseudo_loss(depths, *self._resident_targets(images, confidences, picks), weight),
+                ("pseudo", *picks) if settled else None,
+            )
+        image, confidence = self._sent_targets(self.labels, picks)
+        return _Job(lambda: self._pseudo_loss(depths, image, confidence, weight), None)
+
+    def _pseudo_loss(self, depths: list[float], target: Tensor, confidence: Tensor | None, weight: float) -> Tensor:
         # A prior that saw slabs guesses slabs.
         image = self.supervision.render(self.student, depths)
         loss = reconstruction_loss(
             image,
-            targets,
+            target,
             dssim_weight=self.config.pseudo_dssim_weight,
             epsilon=self.config.pseudo_charbonnier_epsilon,
             confidence=confidence,
         )
-        return loss * self.schedule.pseudo_weight(now)
+        return loss * weight
 
-    def _pseudo_targets(self, now: int) -> tuple[list[float], Tensor, Tensor | None]:
-        spread = self.schedule.pseudo_spread(now)
-        count = self.config.depths_per_iteration
-        if self.labels is None:
-            if self.teacher is None:
-                raise FitError("Pseudo-labels were asked for before there is a teacher.")
-            depths = []
-            for _ in range(count):
-                gap = self._pseudo.draw()
-                share = 0.5 + spread * (float(self.rng.random()) - 0.5)
-                depths.append(float(self.student.slice_t[gap] + share * self._gaps[gap]))
-            with torch.no_grad():
-                return depths, self.supervision.render(self.teacher, depths), None
-        allowed = self.labels.depths.allowed(spread)
+    def _depths_in_gaps(self, spread: float) -> list[float]:
+        """Depths in t, each in a gap that is its turn, within ``spread`` of the gap around its middle."""
+        depths = []
+        for _ in range(self.config.depths_per_iteration):
+            gap = self._pseudo.draw()
+            share = 0.5 + spread * (float(self.rng.random()) - 0.5)
+            depths.append(float(self.student.slice_t[gap] + share * self._gaps[gap]))
+        return depths
+
+    @torch.no_grad()
+    def _taught(self, depths: list[float]) -> Tensor:
+        """The teacher's pictures as labels."""
+        if self.teacher is None:
+            raise FitError("Pseudo-labels were asked for before there is a teacher.")
+        return self.supervision.render(self.teacher, depths)
+
+    def _label_picks(self, labels: Labels, spread: float) -> list[int]:
+        """Labels whose turn it is, of those within ``spread`` of their gap."""
+        allowed = labels.depths.allowed(spread)
         picks: list[int] = []
-        while len(picks) < count:
+        while len(picks) < self.config.depths_per_iteration:
             pick = self._pseudo.draw()
             if allowed[pick]:
                 picks.append(pick)
-        depths = [self.student.t_of(float(self.labels.depths.z_nm[pick])) for pick in picks]
+        return picks
+
+    def _sent_targets(self, labels: Labels, picks: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Images and confidences of some labels, brought to the device."""
         device = self.student.device
-        if device.type == "cuda" and self.labels.images is not None:
-            return depths, *self._resident_targets(self.labels.images, self.labels.confidences, picks, device)
-        labels = [self.labels[pick] for pick in picks]
-        targets = _with_channels(torch.as_tensor(np.stack([label.image for label in labels]), device=device))
-        confidences = [label.confidence for label in labels]
+        found = [labels[pick] for pick in picks]
+        image = _with_channels(uploaded(np.stack([label.image for label in found]), device))
+        confidences = [label.confidence for label in found]
         if not self.config.confidence_weighting or any(c is None for c in confidences):
-            return depths, targets, None
-        stacked = np.stack([c for c in confidences if c is not None])
-        return depths, targets, _with_channels(torch.as_tensor(stacked, device=device))
+            return image, None
+        return image, _with_channels(uploaded(np.stack([c for c in confidences if c is not None]), device))
 
     def _resident_targets(
         self,
         images: NDArray[np.float16],
         confidences: NDArray[np.float16] | None,
         picks: list[int],
-        device: torch.device,
     ) -> tuple[Tensor, Tensor | None]:
         """Labels that are kept are brought to the GPU once, in half precision, instead of picture by picture."""
         if not self._resident:
-            self._resident["image"] = torch.as_tensor(images).to(device)
+            device = self.student.device
+            self._resident["image"] = uploaded(images, device)
             if confidences is not None and self.config.confidence_weighting:
-                self._resident["confidence"] = torch.as_tensor(confidences).to(device)
+                self._resident["confidence"] = uploaded(confidences, device)
         found = {name: _with_channels(torch.stack([v[k] for k in picks]).float()) for name, v in self._resident.items()}
         return found["image"], found.get("confidence")
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_emgauss.model._config import ModelConfig
+from napari_emgauss.model._device import constant
 
 
 def output_count(config: ModelConfig) -> int:
@@ -68,10 +69,12 @@ class MlpField(DeformationField):
 
     def forward(self, mu: Tensor, t: Sequence[float]) -> Tensor:
         height, width = self.size
-        centre = mu.new_tensor([width / 2, height / 2])
+        centre = constant(mu, width / 2, height / 2)
         half = max(height, width) / 2
         place = fourier_features((mu - centre) / half, self.config.mlp_frequencies)
-        depth = fourier_features(mu.new_tensor(list(t))[:, None] * 2 - 1, self.config.mlp_frequencies)
+        # Filled in where they are needed: numbers that are sent to a GPU make the host wait for it.
+        depths = torch.cat([mu.new_full((1, 1), float(depth)) for depth in t])
+        depth = fourier_features(depths * 2 - 1, self.config.mlp_frequencies)
         batch, count = depth.shape[0], place.shape[0]
         inputs = torch.cat(
             [place.expand(batch, count, -1), depth[:, None].expand(batch, count, -1)],
@@ -147,7 +150,7 @@ class GridField(_KnotField):
         height, width = self.size
         planes = self._at(t)
         batch, channels, rows, columns = planes.shape
-        place = mu * mu.new_tensor([2.0 / width, 2.0 / height]) - 1.0
+        place = mu * constant(mu, 2.0 / width, 2.0 / height) - 1.0
         # One lookup for all depths: the batch is folded into the channels because the positions are the same.
         found = F.grid_sample(
             planes.reshape(1, batch * channels, rows, columns),

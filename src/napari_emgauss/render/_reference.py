@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from napari_emgauss.model._device import constant, wide
 from napari_emgauss.render._formula import MAX_ALPHA, MIN_ALPHA
 
 _TILE = 32
@@ -53,8 +54,7 @@ def splat_reference(
     valid = _valid(means, conics, opacities)
     # Replaced before use, not masked after it: an infinite mean would turn the zero gradient of the mask into NaN.
     means = torch.where(valid[..., None], means, torch.zeros_like(means))
-    identity = torch.tensor([1.0, 0.0, 1.0], dtype=conics.dtype, device=conics.device)
-    conics = torch.where(valid[..., None], conics, identity)
+    conics = torch.where(valid[..., None], conics, constant(conics, 1.0, 0.0, 1.0))
     opacities = torch.where(valid, opacities, torch.zeros_like(opacities))
     side = max(height, width, 1) if tile is None else tile
     images = []
@@ -90,7 +90,7 @@ def splat_reference(
 
 def _valid(means: Tensor, conics: Tensor, opacities: Tensor) -> Tensor:
     """Where a splat is finite, its conic positive definite, and its opacity above the cut: ``(B, N)`` bool."""
-    a, b, c = conics.detach().double().unbind(-1) if conics.device.type != "mps" else conics.detach().unbind(-1)
+    a, b, c = wide(conics.detach()).unbind(-1)
     finite = torch.isfinite(means).all(-1) & torch.isfinite(conics).all(-1) & torch.isfinite(opacities)
     return finite & (a > 0) & (c > 0) & (a * c - b * b > 0) & (opacities > MIN_ALPHA)
 
