@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from napari_emgauss import ConfigError, FitConfig, get_prior, run_fit, stack_from_array
-from napari_emgauss.tiles import TileSize, cut, estimate, parse_memory, plan_tiles
+from napari_emgauss.tiles import TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
 from napari_emgauss.tiles._estimate import (
+    CARD_BYTES,
     SECONDS_PER_TRAINING_STEP,
+    card_memory_bytes,
     label_count,
     model_bytes,
     tile_memory_bytes,
@@ -118,3 +121,25 @@ def test_what_is_learned_is_counted_once_or_in_every_tile(quick_config: FitConfi
     assert estimate(plan, Z_NM[:7], PIXEL_NM, quick_config).prior_seconds == 0
     longer = estimate(plan, Z_NM[:7], PIXEL_NM, replace(quick_config, prior="auto"))
     assert longer.prior_seconds > shared.prior_seconds
+
+
+def test_tiles_fit_onto_the_graphics_card_too(quick_config: FitConfig) -> None:
+    config = replace(quick_config, field="spline", pixels_per_gaussian=4.0)
+    roomy = plan_tiles(SHAPE, Z_NM, PIXEL_NM, config)
+    largest = card_memory_bytes(roomy.largest.shape, Z_NM, PIXEL_NM, config)
+    assert plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, card_bytes=largest) == roomy
+    small = plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, card_bytes=(largest + CARD_BYTES) // 2)
+    assert len(small) > len(roomy)
+    assert card_memory_bytes(small.largest.shape, Z_NM, PIXEL_NM, config) <= (largest + CARD_BYTES) // 2
+    with pytest.raises(ConfigError, match="graphics card has too little free memory"):
+        plan_tiles(SHAPE, Z_NM, PIXEL_NM, config, card_bytes=CARD_BYTES)
+
+
+def test_a_stack_too_large_for_memory_is_told(quick_config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(quick_config, device="cpu")
+    needed = tile_memory_bytes(SHAPE, Z_NM, PIXEL_NM, config)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed))
+    assert advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config) is None
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed - 1))
+    advice = advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config)
+    assert advice is not None and "fit it in tiles, for example with --memory " in advice

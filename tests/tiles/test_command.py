@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -99,3 +100,11 @@ def test_a_folder_of_tiles_is_rendered_and_told_of_like_any_model(
     assert tifffile.imread(tmp_path / "volume.ome.tif").shape == (31, 140, 70)
     assert main(["info", folder]) == 0
     assert "EMGauss model" in capsys.readouterr().out
+
+
+def test_a_fit_that_does_not_fit_into_memory_says_so_first(
+    file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=10**8))
+    assert main(["fit", file, *VOXELS, *QUICK, "-o", str(tmp_path / "a.safetensors")]) == 0
+    assert "Warning: A single fit of this stack takes about" in capsys.readouterr().err

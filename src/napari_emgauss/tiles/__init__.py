@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._budget import parse_memory, plan_tiles
+    from ._budget import advice_on_memory, parse_memory, plan_tiles
     from ._estimate import Estimate, estimate
     from ._model import TiledModel, load
     from ._plan import Tile, TilePlan, TileSize, cut
@@ -23,6 +23,7 @@ _HOMES = {
     "TileSize": "_plan",
     "TiledModel": "_model",
     "TilesUpdate": "_update",
+    "advice_on_memory": "_budget",
     "cut": "_plan",
     "estimate": "_estimate",
     "fit_tiles": "_run",
@@ -41,6 +42,7 @@ __all__ = [
     "TileSize",
     "TiledModel",
     "TilesUpdate",
+    "advice_on_memory",
     "cut",
     "estimate",
     "fit_tiles",

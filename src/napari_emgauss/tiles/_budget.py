@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.fit import FitConfig
 
-from ._estimate import COORDINATOR_BYTES, tile_memory_bytes
+from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes
 from ._plan import SMALLEST_TILE, TilePlan, TileSize, cut
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _COMFORTABLE_PIXELS = 128
 """Rather fewer slices a tile than a side below this: of a smaller tile the halo is most."""
 _FEWEST_SLICES = 8
+_CARD_SHARE = 0.8
+"""Of a card's free memory: allocators leave gaps."""
 
 
 def parse_memory(text: str) -> int:
@@ -42,6 +44,7 @@ def size_within(
     config: FitConfig,
     *,
     memory_bytes: int | None = None,
+    card_bytes: int | None = None,
     workers: int = 1,
     preferred: TileSize | None = None,
 ) -> TileSize:
@@ -57,6 +60,8 @@ def size_within(
         Settings of every tile's fit.
     memory_bytes : int, optional
         For the whole run on this machine; without it tiles have the preferred size.
+    card_bytes : int, optional
+        Of the graphics card that fits one tile; see :func:`free_card_bytes`.
     workers : int
         Tiles that are fitted at once.
     preferred : TileSize, optional
@@ -75,13 +80,24 @@ def size_within(
         at_once = min(workers, len(plan))
         return each * at_once + (COORDINATOR_BYTES if workers > 1 else 0)
 
+    def needed_on_card(candidate: TileSize) -> int:
+        return card_memory_bytes(cut(shape, z_nm, candidate).largest.shape, z_nm, pixel_size_nm, config)
+
     # Small steps first where they cost least: side down to the comfortable, then depth, then side.
-    while memory_bytes is not None and needed(size) > memory_bytes:
+    while (memory_bytes is not None and needed(size) > memory_bytes) or (
+        card_bytes is not None and needed_on_card(size) > card_bytes
+    ):
         smaller = _smaller(size, shape)
-        if smaller is None:
+        if smaller is None and (memory_bytes is None or needed(size) <= memory_bytes):
             raise ConfigError(
-                f"{_gigabytes(memory_bytes)} is too little for {workers} worker{'s' if workers > 1 else ''}: with the "
-                f"smallest tiles that work it takes {_gigabytes(needed(size))}; allow more, or use fewer workers."
+                f"The graphics card has too little free memory: with the smallest tiles that work it takes "
+                f"{_gigabytes(needed_on_card(size))}; free some, or fit on the CPU (--device cpu)."
+            )
+        if smaller is None:
+            plural = "s" if workers > 1 else ""
+            raise ConfigError(
+                f"{_gigabytes(memory_bytes or 0)} is too little for {workers} worker{plural}: with "
+                f"the smallest tiles that work it takes {_gigabytes(needed(size))}; allow more, or use fewer workers."
             )
         size = smaller
     while len(cut(shape, z_nm, size)) < workers and size.pixels > _COMFORTABLE_PIXELS:
@@ -110,6 +126,44 @@ def _step_down(pixels: int, shape: tuple[int, int, int], smallest: int) -> int:
     return max(smallest, -(-longer // parts))
 
 
+def free_card_bytes(device: str) -> int | None:
+    """Memory of the graphics card that ``device`` means that a fit may take; None where it is not one of CUDA."""
+    import torch
+
+    from napari_emgauss.render import choose_backend
+
+    chosen = choose_backend(device).device
+    if not chosen.startswith("cuda"):
+        return None
+    return int(torch.cuda.mem_get_info(chosen)[0] * _CARD_SHARE)
+
+
+def advice_on_memory(
+    shape: tuple[int, int, int],
+    z_nm: NDArray[np.float64] | Sequence[float],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+) -> str | None:
+    """What to do where a single fit of the whole stack takes more memory than is free; None where it does not."""
+    import psutil
+
+    wanted = tile_memory_bytes(shape, z_nm, pixel_size_nm, config)
+    free = int(psutil.virtual_memory().available)
+    if wanted > free:
+        return (
+            f"A single fit of this stack takes about {_gigabytes(wanted)} of memory, but {_gigabytes(free)} are free: "
+            f"fit it in tiles, for example with --memory {max(1, free * 3 // 4 // 10**9)}GB, or a part with --region."
+        )
+    card = free_card_bytes(str(config.device))
+    wanted = card_memory_bytes(shape, z_nm, pixel_size_nm, config)
+    if card is not None and wanted > card:
+        return (
+            f"A single fit of this stack takes about {_gigabytes(wanted)} of the graphics card's memory, but "
+            f"{_gigabytes(card)} are free: fit it in tiles, for example with --tile {TileSize().pixels}."
+        )
+    return None
+
+
 def plan_tiles(
     shape: tuple[int, int, int],
     z_nm: NDArray[np.float64] | Sequence[float],
@@ -117,12 +171,20 @@ def plan_tiles(
     config: FitConfig,
     *,
     memory_bytes: int | None = None,
+    card_bytes: int | None = None,
     workers: int = 1,
     preferred: TileSize | None = None,
 ) -> TilePlan:
     """The plan for a volume within a memory budget; parameters and errors are those of :func:`size_within`."""
     size = size_within(
-        shape, z_nm, pixel_size_nm, config, memory_bytes=memory_bytes, workers=workers, preferred=preferred
+        shape,
+        z_nm,
+        pixel_size_nm,
+        config,
+        memory_bytes=memory_bytes,
+        card_bytes=card_bytes,
+        workers=workers,
+        preferred=preferred,
     )
     return cut(shape, z_nm, size)
 

@@ -23,6 +23,8 @@ from ._shared_prior import learns
 
 BASE_BYTES = 460 * 10**6
 """A Python process with torch, numba and the compiled kernels."""
+CARD_BYTES = 600 * 10**6
+"""What CUDA and its libraries take of a graphics card; assumed, not measured."""
 COORDINATOR_BYTES = 450 * 10**6
 """The process that hands out tiles and writes them, beside the workers."""
 MODEL_COPIES = 5.5
@@ -177,6 +179,28 @@ def tile_memory_bytes(
     )
 
 
+def card_memory_bytes(
+    shape: tuple[int, int, int],
+    z_nm: NDArray[np.float64] | Sequence[float],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+) -> int:
+    """Of a graphics card that fits a tile of ``shape`` (K, H, W), bytes.
+
+    What a fit holds there are the same tensors as on a CPU; they are counted with the constants measured there.
+    """
+    slices, rows, columns = shape
+    label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
+    return round(
+        CARD_BYTES
+        + MODEL_COPIES * model_bytes(shape, config)
+        + 4 * slices * rows * columns
+        + BYTES_PER_PIXEL * rows * columns
+        # Labels and their confidence as float32, where the card keeps them.
+        + min(8 * label_pixels, config.label_memory_mb * 2**20)
+    )
+
+
 def tile_seconds(
     shape: tuple[int, int, int],
     z_nm: NDArray[np.float64],
@@ -284,8 +308,8 @@ def _sizes(plan: TilePlan) -> dict[tuple[int, int], int]:
     return found
 
 
-def measure_slowness() -> float:
-    """Time that this machine takes for a short fit, over what the constants say. Takes some seconds."""
+def measure_slowness(device: str = "cpu") -> float:
+    """Time that ``device`` of this machine takes for a short fit, over what the constants say. Takes some seconds."""
     import time
 
     import torch
@@ -300,7 +324,7 @@ def measure_slowness() -> float:
     config = preset(
         "default",
         prior="nearest",
-        device="cpu",
+        device=device,
         warm_up_iterations=0,
         joint_iterations=10,
         teacher_student_iterations=iterations,
