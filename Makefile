@@ -6,6 +6,12 @@
 #   make docs    the documentation, as a folder of pages that opens offline: ./site/
 #   make clean   remove what the targets above made
 #
+# Rarer, each with environments of its own beside .venv:
+#
+#   make test-lowest    the core's tests with the lowest versions that pyproject.toml allows
+#   make test-pyside    the plugin's tests with PySide6 in place of PyQt6
+#   make test-install   wheel and source archive in clean environments, with and without Qt
+#
 # On Linux the usual torch brings CUDA (gigabytes). For the small CPU build: make demo TORCH_INDEX=<the CPU index that
 # torch's own installation page names>
 
@@ -21,7 +27,7 @@ endif
 
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: demo test lint docs clean system-packages
+.PHONY: demo test lint docs clean system-packages test-lowest test-pyside test-install
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-demo
@@ -38,8 +44,17 @@ lint: $(VENV)/.ready-test
 docs: $(VENV)/.ready-docs
 	$(BIN)/python -m mkdocs build --strict
 
+test-lowest: system-packages
+	@sh scripts/test_lowest.sh $(VENV)-lowest $(PYTEST_ARGS)
+
+test-pyside: system-packages
+	@sh scripts/test_pyside.sh $(VENV)-pyside $(PYTEST_ARGS)
+
+test-install: system-packages $(VENV)/.ready-test
+	@PYTHON=$(BIN)/python sh scripts/test_install.sh $(VENV)-install
+
 clean:
-	rm -rf $(VENV) demo site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-pyside $(VENV)-install demo site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Environments. A stamp per purpose: the demo needs no Qt, the documentation no test tools.
 $(VENV)/.ready-demo: $(VENV)/.made pyproject.toml constraints.txt

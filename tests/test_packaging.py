@@ -16,6 +16,7 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
 
 import napari_emgauss
 
@@ -167,3 +168,47 @@ def test_the_conda_recipe_names_the_same_requirements() -> None:
         name, bound = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?(>=.*)", text).groups()
         expected.add(f"{other_names.get(name, name)} {bound}")
     assert in_conda == expected
+
+
+def test_the_conda_recipe_renders() -> None:
+    jinja2 = pytest.importorskip("jinja2")
+    text = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    recipe = yaml.safe_load(environment.from_string(text).render(environ={"EMGAUSS_VERSION": "1.2.3"}, PYTHON="python"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert recipe["package"] == {"name": project["name"], "version": "1.2.3"}
+    assert recipe["build"]["entry_points"] == [f"emgauss = {project['scripts']['emgauss']}"]
+    assert f"python {project['requires-python']}" in recipe["requirements"]["run"]
+    built_with = {" ".join(re.split(r"(?=>=)", text)) for text in build_requirements()}
+    assert built_with <= set(recipe["requirements"]["host"])
+    assert recipe["about"]["license"] == project["license"]
+    assert (ROOT / recipe["about"]["license_file"]).is_file()
+
+
+def build_requirements() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["build-system"]["requires"]
+
+
+def test_continuous_integration_runs_what_there_is() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for name, job in jobs.items():
+        needed = job.get("needs", [])
+        assert set([needed] if isinstance(needed, str) else needed) <= set(jobs), name
+        commands = "\n".join(step.get("run", "") for step in job["steps"])
+        assert set(re.findall(r"\bmake ([a-z][a-z-]*)", commands)) <= targets, name
+        for path in re.findall(r"\b(?:scripts|examples|tests)/[\w./-]*", commands):
+            assert (ROOT / path).exists(), f"{name}: {path}"
+        for named in re.findall(r'"\.\[([a-z,]+)\]"', commands):
+            assert set(named.split(",")) <= set(extras), name
+    systems = jobs["platforms"]["strategy"]["matrix"]
+    assert {entry.split("-")[0] for entry in systems["os"]} == {"ubuntu", "macos", "windows"}
+    assert set(jobs["release"]["needs"]) >= set(jobs) - {"docs", "release"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no sh")
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_well_formed(script: Path) -> None:
+    run("sh", "-n", script)
