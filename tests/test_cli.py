@@ -197,6 +197,25 @@ def test_check_suggests_and_leaves_nothing_out(here, capsys):
     assert len(found["z_positions_nm"]) == 8
 
 
+def test_check_numbers_slices_as_the_file_does(here, capsys):
+    values = tifffile.imread(write_stack(here / "s.ome.tif", shape=(9, 64, 70)))
+    values[5], values[7] = 0, values[6]
+    np.save("damaged.npy", values)
+    command = ["check", "damaged.npy", "--voxel-size", "40", "5", "5", "--skip", "1,2"]
+    assert main([*command, "--figure", "check.png", "--thickness"]) == 0
+    out = capsys.readouterr().out
+    assert "slice 5 (z = 200 nm): bad: is black" in out
+    assert "slice 7 (z = 280 nm): bad: is a copy of slice 6" in out
+    assert "Left out already: 1,2." in out
+    assert "Suggestion: --skip 1,2,5,7" in out
+    assert (here / "check.png").read_bytes().startswith(b"\x89PNG")
+    assert "exists already" in error_of(capsys, *command, "--figure", "check.png")
+    # The mask of the whole file goes with the skipped stack.
+    (here / "folds.txt").write_text("6 fold 6 0 10 63 30")
+    assert main(["info", *command[1:], "--damage-mask", "folds.txt", "--skip", "1,2,5,7", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["masked_fraction"]) == ["3"]
+
+
 def test_settings_on_top_of_a_preset(here, capsys):
     write_stack(here / "s.ome.tif")
     arguments = ["fit", "s.ome.tif", "-o", "m.safetensors", "-q", *TINY, "--seed", "7", "--set", "max_gaussians=40"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mrcfile
@@ -274,10 +273,10 @@ def test_bad_range(model: AnalyticModel, tmp_path: Path) -> None:
         export(model, tmp_path / "a.tif", z_range_nm=(1000,))
 
 
-def test_several_channels_are_refused(model: AnalyticModel, tmp_path: Path) -> None:
-    model.config = SimpleNamespace(channels=2)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match="this one has 2"):
-        plan_export(model, tmp_path / "a.tif")
+def test_mrc_has_no_room_for_channels(model: AnalyticModel, tmp_path: Path) -> None:
+    model.channels = 2  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="one grey value per voxel, and this model has 2 channels: choose one"):
+        export(model, tmp_path / "a.mrc")
 
 
 def test_slices_are_rendered_in_batches_of_bounded_size(make_model: Make, tmp_path: Path) -> None:

@@ -38,6 +38,15 @@ def count(text: str) -> int:
     return value
 
 
+def channels(text: str) -> int | tuple[int, ...]:
+    """A channel, or several of them with commas between."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of channels, such as 0 or 0,2") from None
+    return found[0] if len(found) == 1 else found
+
+
 def names(text: str) -> tuple[str, ...]:
     """Comma-separated names, each once."""
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

@@ -34,13 +34,22 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
     group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
     group.add_argument("--dataset", help="which image, where the file holds several (HDF5, Zarr)")
-    group.add_argument("--channel", type=int, metavar="N", help="which channel, counted from 0")
+    group.add_argument(
+        "--channel",
+        type=kinds.channels,
+        metavar="LIST",
+        help="which channels, counted from 0, such as 1 or 0,2 (default: all, up to 4)",
+    )
     group.add_argument("--time", type=int, metavar="N", help="which time point, counted from 0")
     group.add_argument(
         "--region", nargs=4, type=int, metavar=("Y0", "Y1", "X0", "X1"), help="this rectangle of every slice, in pixels"
     )
     group = parser.add_argument_group("corrections before anything else")
-    group.add_argument("--damage-mask", metavar="FILE", help="pixels that must teach nobody, as TIFF or .npy")
+    group.add_argument(
+        "--damage-mask",
+        metavar="FILE",
+        help="pixels that must teach nobody: an image of the stack's shape, or a text or napari CSV of drawn shapes",
+    )
     group.add_argument("--straighten", action="store_true", help="move slices back that lie askew")
     group.add_argument(
         "--even-out",
@@ -94,6 +103,19 @@ def add_fit(commands: Commands) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     _add_stack_options(parser)
     _add_fit_options(parser)
+    group = parser.add_argument_group("slices as they are")
+    group.add_argument(
+        "--sampling",
+        choices=("point", "slab"),
+        help="what a slice is: tissue at one depth (default), or the mean over its thickness",
+    )
+    group.add_argument(
+        "--learn-shifts",
+        dest="slice_shifts",
+        action="store_true",
+        default=None,
+        help="learn a small translation of every slice together with the model, and report it",
+    )
     _add_tile_options(parser)
 
 
@@ -157,6 +179,7 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
     parser.add_argument("--format", help="file format, where the suffix does not say it")
+    parser.add_argument("--channel", type=int, metavar="N", help="only this channel of several, counted from 0")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -240,6 +263,8 @@ def add_check(commands: Commands) -> None:
     parser = _command(commands, "check", "_check:run_check_command", "look for damaged and misplaced slices")
     parser.add_argument("stack", metavar="STACK", help="stack to look through")
     parser.add_argument("--thickness", action="store_true", help="also estimate the distance between slices")
+    parser.add_argument("--figure", metavar="FILE", help="plot what was found, slice by slice (.png, .pdf, .svg)")
+    parser.add_argument("--force", action="store_true", help="overwrite the figure")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     _add_stack_options(parser)
 

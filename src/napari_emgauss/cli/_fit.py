@@ -12,7 +12,16 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError, FitError
-from napari_emgauss.cli._inputs import device_line, fit_config, has_fit_options, new_file, say, stack_from, stem
+from napari_emgauss.cli._inputs import (
+    asked_for,
+    device_line,
+    fit_config,
+    has_fit_options,
+    new_file,
+    say,
+    stack_from,
+    stem,
+)
 from napari_emgauss.cli._tiles import has_tile_options, run_fit_in_tiles
 
 if TYPE_CHECKING:
@@ -30,14 +39,20 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
 
     # A bare --resume goes on with the checkpoint's own settings; given ones must agree with them, which fit checks.
     own = resume is not None and arguments.prior is None and not has_fit_options(arguments)
-    config = None if own else fit_config(arguments, prior=arguments.prior)
+    config = None if own else fit_config(arguments, **asked_for(arguments))
     stack = stack_from(arguments, arguments.stack)
     depth, height, width = stack.shape
+    channels = f" in {stack.channels} channels" if stack.channels > 1 else ""
     say(
-        f"{stack.name}: {depth} slices of {height} × {width}, pixel {stack.pixel_size_nm[0]:g} × "
+        f"{stack.name}: {depth} slices of {height} × {width}{channels}, pixel {stack.pixel_size_nm[0]:g} × "
         f"{stack.pixel_size_nm[1]:g} nm, slices {stack.anisotropy_factor:.3g} pixels apart"
     )
     say(device_line(arguments.device or "auto"))
+    if config is not None:
+        from napari_emgauss.tiles import advice_on_memory
+
+        if advice := advice_on_memory(stack.shape, stack.z_nm, stack.pixel_size_nm, config):
+            say(f"Warning: {advice}")
 
     from napari_emgauss.fit import fit
 
@@ -55,10 +70,25 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
     if not last.finished:
         return _say_where(checkpoint, last, arguments, interruption.exit_code)
 
+    _tell_shifts(last.model.provenance)
     last.model.save(output)
     checkpoint.unlink(missing_ok=True)
     say(f"Wrote '{output}' ({last.gaussians:,} Gaussians, {last.elapsed_s:.0f} s).")
     return 0
+
+
+def _tell_shifts(provenance: dict[str, Any]) -> None:
+    """How far the slices were found to lie off, where that was learned."""
+    largest = provenance.get("slice_shift_largest_px")
+    if largest is None:
+        return
+    if largest == 0:
+        say("Slices were left where they are: they are too unlike their neighbours to tell how far they lie off.")
+    else:
+        median = provenance["slice_shift_median_px"]
+        say(
+            f"Slices lay off by {median:.2f} pixels (median), {largest:.2f} at most; each is in the model's provenance."
+        )
 
 
 def _say_where(checkpoint: Path, last: FitUpdate, arguments: argparse.Namespace, exit_code: int) -> int:

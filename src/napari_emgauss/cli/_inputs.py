@@ -48,7 +48,9 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
             options[name] = getattr(arguments, name)
     stack = stacks.read_stack(path, **options)
     if arguments.damage_mask is not None:
-        stack = stacks.mask_damage(stack, stacks.read_damage_mask(arguments.damage_mask))
+        count = stack.shape[0] + len(stack.metadata.get("left_out_slices", ()))
+        mask = stacks.read_damage_mask(arguments.damage_mask, (count, *stack.shape[1:]))
+        stack = stacks.mask_damage(stack, mask)
     if arguments.region is not None:
         y0, y1, x0, x1 = arguments.region
         stack = stack.crop((y0, y1, x0, x1))
@@ -74,9 +76,22 @@ def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:
     return preset(arguments.preset or arguments.default_preset, **overrides)
 
 
+def asked_for(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings that ``emgauss fit`` has options of their own for."""
+    return {name: getattr(arguments, name, None) for name in ("prior", "sampling", "slice_shifts")}
+
+
 def has_fit_options(arguments: argparse.Namespace) -> bool:
     """Whether the command line says anything about how to fit."""
-    given = (arguments.preset, arguments.seed, arguments.device, arguments.iterations_scale)
+    given = (
+        arguments.preset,
+        arguments.seed,
+        arguments.device,
+        arguments.iterations_scale,
+        getattr(arguments, "slice_shifts", None),
+        # The same name means something else where a volume is thinned out.
+        arguments.sampling if hasattr(arguments, "slice_shifts") else None,
+    )
     return bool(arguments.settings) or any(value is not None for value in given)
 
 

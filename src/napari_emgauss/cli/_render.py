@@ -30,7 +30,7 @@ def run_render_command(arguments: argparse.Namespace) -> int:
         )
     )
     pixel_size_nm = _pixel_size_nm(model, arguments.region, image.shape[-2:])
-    write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths)
+    write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths, channels=getattr(model, "channels", 1))
     named = ", ".join(f"{z:g}" for z in depths[:5]) + (", …" if len(depths) > 5 else "")
     say(f"Wrote '{output}': z = {named} nm, {image.shape[-2]} × {image.shape[-1]}, {image.dtype}.")
     return 0
@@ -62,6 +62,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
             spacing_nm=arguments.spacing,
             z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
             format=arguments.format,
+            channel=arguments.channel,
             overwrite=arguments.force,
             on_progress=show,
         )
@@ -69,7 +70,9 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def write_image(path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, float], z_nm: list[float]) -> None:
+def write_image(
+    path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, float], z_nm: list[float], channels: int = 1
+) -> None:
     """Write a slice or a few as TIFF, PNG or NumPy file; whole or not at all.
 
     Parameters
@@ -77,12 +80,16 @@ def write_image(path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, 
     path : Path
         Where to; the suffix says the format.
     image : ndarray
-        ``(H, W)``, or ``(Z, H, W)`` / ``(C, H, W)`` for TIFF and NumPy.
+        ``(H, W)``, or ``(Z, H, W)`` / ``(C, H, W)`` / ``(Z, C, H, W)`` for TIFF and NumPy.
     pixel_size_nm : tuple of float
         ``(y, x)``, kept in the TIFF's resolution.
     z_nm : list of float
         Depths of the slices, kept in the TIFF's description.
+    channels : int
+        Channels of the image.
     """
+    if path.suffix.lower() == ".png" and image.ndim > 2:
+        raise ExportError(f"'{path}' would hold one slice of one channel; take .tif or .npy for {len(image)} of them.")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         suffix = path.suffix.lower()
@@ -91,7 +98,7 @@ def write_image(path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, 
         elif suffix == ".png":
             _write_png(temporary, image)
         else:
-            _write_tiff(temporary, image, pixel_size_nm, z_nm)
+            _write_tiff(temporary, image, pixel_size_nm, z_nm, channels)
         temporary.replace(path)
     except OSError as error:
         raise ExportError(f"'{path}' could not be written: {error.strerror or error}.") from error
@@ -99,11 +106,13 @@ def write_image(path: Path, image: NDArray[Any], *, pixel_size_nm: tuple[float, 
         temporary.unlink(missing_ok=True)
 
 
-def _write_tiff(path: Path, image: NDArray[Any], pixel_size_nm: tuple[float, float], z_nm: list[float]) -> None:
+def _write_tiff(
+    path: Path, image: NDArray[Any], pixel_size_nm: tuple[float, float], z_nm: list[float], channels: int
+) -> None:
     import tifffile
 
     per_cm = tuple(1e7 / size for size in reversed(pixel_size_nm))
-    axes = {2: "YX", 3: "ZYX", 4: "ZCYX"}[image.ndim]
+    axes = {2: "YX", 3: "ZYX" if channels == 1 else "CYX", 4: "ZCYX"}[image.ndim]
     tifffile.imwrite(
         path,
         image,

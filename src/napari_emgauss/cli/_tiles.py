@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.cli._inputs import fit_config, has_fit_options, say, stack_from, stem
+from napari_emgauss.cli._inputs import asked_for, fit_config, has_fit_options, say, stack_from, stem
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitConfig
@@ -32,7 +32,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
     from napari_emgauss.tiles import cut, estimate
 
     stack = stack_from(arguments, arguments.stack)
-    config = fit_config(arguments, prior=arguments.prior)
+    config = fit_config(arguments, **asked_for(arguments))
     workers = arguments.workers or 1
     plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
     slowness = 1.0
@@ -40,7 +40,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         from napari_emgauss.tiles._estimate import measure_slowness
 
         say("Measuring the speed of this machine ...")
-        slowness = measure_slowness()
+        slowness = measure_slowness(str(config.device))
     told = estimate(
         plan,
         stack.z_nm,
@@ -75,12 +75,12 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
     stack = stack_from(arguments, str(path.resolve() if arguments.scheduler is not None else path))
     # A bare command goes on with the folder's own settings; given ones must agree with them.
     own = going_on and arguments.prior is None and not has_fit_options(arguments)
-    config = None if own else fit_config(arguments, prior=arguments.prior)
+    config = None if own else fit_config(arguments, **asked_for(arguments))
     sized = any(getattr(arguments, name) is not None for name in ("memory", "tile", "halo", "window", "overlap"))
     if going_on and not sized:
         size = None
     else:
-        size = tile_size(arguments, stack, fit_config(arguments, prior=arguments.prior) if config is None else config)
+        size = tile_size(arguments, stack, fit_config(arguments, **asked_for(arguments)) if config is None else config)
     options = RunOptions(workers=arguments.workers, scheduler=arguments.scheduler)
     updates = fit_tiles(stack, config, folder=folder, size=size, options=options)
     last: TilesUpdate | None = None
@@ -105,7 +105,7 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
     from dataclasses import replace
 
     from napari_emgauss.tiles import TileSize, parse_memory
-    from napari_emgauss.tiles._budget import size_within
+    from napari_emgauss.tiles._budget import free_card_bytes, size_within
 
     names = {"tile": "pixels", "halo": "halo_pixels", "window": "window_slices", "overlap": "overlap_slices"}
     given = {key: getattr(arguments, name) for name, key in names.items() if getattr(arguments, name) is not None}
@@ -118,6 +118,8 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
         stack.pixel_size_nm,
         config,
         memory_bytes=memory,
+        # Workers elsewhere have cards that nobody here can ask.
+        card_bytes=None if arguments.scheduler is not None else free_card_bytes(str(config.device)),
         workers=arguments.workers or 1,
         preferred=replace(TileSize(), **given),
     )

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._check_figure import write_check_figure
     from ._evaluate import evaluate
     from ._figure import write_figure
     from ._fsim import fsim
@@ -40,6 +41,7 @@ _HOMES = {
     "score": "_score",
     "ssim": "_metrics",
     "thin": "_thin",
+    "write_check_figure": "_check_figure",
     "write_figure": "_figure",
 }
 
@@ -63,6 +65,7 @@ __all__ = [
     "score",
     "ssim",
     "thin",
+    "write_check_figure",
     "write_figure",
 ]
 

@@ -39,8 +39,12 @@ def write_figure(result: EvaluationResult, path: str | Path) -> None:
     ExportError
         The file cannot be written.
     """
+    save_figure(draw(result), path)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all; errors are those of :func:`write_figure`."""
     target = Path(path)
-    figure = draw(result)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         figure.savefig(temporary, dpi=130)
@@ -53,8 +57,14 @@ def write_figure(result: EvaluationResult, path: str | Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def draw(result: EvaluationResult) -> Figure:
-    """The figure itself, drawn without a window."""
+def empty_figure(width_inches: float, height_inches: float) -> Figure:
+    """A figure without a window.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -62,11 +72,16 @@ def draw(result: EvaluationResult) -> Figure:
         raise ConfigError(
             "A figure needs matplotlib: install it with  pip install 'napari-emgauss[evaluate]'."
         ) from error
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
+
+def draw(result: EvaluationResult) -> Figure:
+    """The figure itself, drawn without a window."""
     names = list(result.methods)
     heights = [height for view in VIEWS for height in [_height(result, view)] * 2]
-    figure = Figure(figsize=(PANEL_INCHES * (len(names) + 1), PANEL_INCHES * sum(heights) + 0.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(PANEL_INCHES * (len(names) + 1), PANEL_INCHES * sum(heights) + 0.9)
     axes = figure.subplots(len(heights), len(names) + 1, squeeze=False, height_ratios=heights)
     figure.suptitle(f"{result.volume}, every {_ordinal(result.factor)} slice kept", fontsize=10)
     for row, view in enumerate(VIEWS):

@@ -17,6 +17,7 @@ from ._methods import EMGAUSS, check_methods, expected_work, reconstruct
 from ._metrics import Scores, compare, mean_scores
 from ._progress import ProgressCallback, Shares
 from ._result import number_cell, score_cells, text_table, write_json
+from ._thin import check_one_channel
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitConfig
@@ -193,6 +194,7 @@ def score(
         Too few slices, or a method that does not exist.
     """
     names = check_methods(DEFAULT_METHODS if methods is None else methods)
+    check_one_channel(stack)
     count = stack.shape[0]
     if count < MIN_SLICES:
         raise ConfigError(

@@ -54,6 +54,20 @@ class Thinned:
         return self.distance > 0
 
 
+def check_one_channel(stack: Stack) -> None:
+    """Refuse several channels: a score is of one grey value.
+
+    Raises
+    ------
+    StackError
+        See there.
+    """
+    if stack.channels > 1:
+        raise StackError(
+            f"The stack has {stack.channels} channels, and scores are of one: choose it with channel=, or --channel."
+        )
+
+
 def read_volume(path: str | Path, *, voxel_size_nm: Sequence[float] | None = None) -> Stack:
     """Read a volume that is isotropic, or believed to be: as :func:`read_stack`, without its demand for anisotropy.
 
@@ -104,6 +118,7 @@ def thin(
         raise ConfigError(f"The axis is {axis}, but must be 0 (z), 1 (y) or 2 (x).")
     if sampling not in ("point", "slab"):
         raise ConfigError(f"The sampling is '{sampling}', but must be point or slab.")
+    check_one_channel(volume)
     step_nm = _isotropic_step_nm(volume)
     values = _cropped(volume, crop)
     values = np.moveaxis(values, axis, 0)

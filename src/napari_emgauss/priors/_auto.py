@@ -20,7 +20,7 @@ from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PriorProgress, PseudoLabel
 from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
 
-CLASSICAL_CANDIDATES = ("linear", "linear+blur", "flow+blur", "ensemble")
+CLASSICAL_CANDIDATES = ("linear", "linear+blur", "flow", "flow+blur", "flow+linear", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,12 @@ def choose_prior(
     depths = piece.z_nm[hidden]
 
     guesses: dict[str, NDArray[np.float32]] = {}
-    for name in ("linear", "linear+blur", "flow+blur"):
+    for name in ("linear", "linear+blur", "flow", "flow+blur"):
         guesses[name] = _restored(_classical(name), thinned, depths, seed)
         if on_progress is not None:
             on_progress(PriorProgress(0.05 * len(guesses), text=name))
+    # Blur takes noise off electron micrographs, and structure off stacks that have none.
+    guesses["flow+linear"] = np.float32(0.5) * (guesses["linear"] + guesses["flow"])
     guesses["ensemble"] = np.float32(0.5) * (guesses["linear+blur"] + guesses["flow+blur"])
     scores = {name: _score(guess, truth) for name, guess in guesses.items()}
     classical = max(scores, key=lambda name: merit(scores[name]))
@@ -224,7 +226,8 @@ def _classical(name: str) -> Prior:
         return PixelwisePrior("linear", "linear")
     if name == "linear+blur":
         return PixelwisePrior("linear+blur", "linear", BLUR_SIGMA_PIXELS)
-    return FlowPrior(name, with_linear=name == "ensemble")
+    blur = BLUR_SIGMA_PIXELS if name in ("flow+blur", "ensemble") else 0.0
+    return FlowPrior(name, blur, with_linear=name in ("ensemble", "flow+linear"))
 
 
 def _central_piece(observation: Observation, config: AutoPriorConfig) -> Observation:

@@ -34,6 +34,10 @@ CLASSICAL_NAMES = tuple(_FACTORIES)
 """Priors that learn nothing, in the order tables show them."""
 
 
+# Not in tables: what the ensemble is for stacks without noise, where its blur takes structure away.
+_FACTORIES["flow+linear"] = lambda method="tvl1": FlowPrior("flow+linear", 0.0, with_linear=True, method=method)
+
+
 def _self_prior(effort: str = "default", **settings: Any) -> SelfPrior:
     from napari_emgauss.priors._self import EFFORTS, SelfPrior, SelfPriorConfig
 

@@ -85,13 +85,14 @@ def find_damage(stack: Stack, *, on_progress: Callable[[float], None] | None = N
         One for each slice, in order.
     """
     stack = geometry_of(stack)
+    numbers = stack.numbers_in_file
     looks = _look(stack, on_progress)
     reports = []
     usable = looks.finite & (looks.flat < 0.98)
     similarity = _similarity(looks)
     reference = usable & np.isfinite(similarity)
     for index in range(stack.shape[0]):
-        found = _reasons(index, looks, usable, similarity, reference)
+        found = _reasons(index, looks, usable, similarity, reference, numbers)
         state: State = "good"
         if found:
             state = "bad" if max(severity for severity, _ in found) >= _BAD else "suspect"
@@ -121,6 +122,7 @@ def _reasons(
     usable: NDArray[np.bool_],
     similarity: NDArray[np.float64],
     reference: NDArray[np.bool_],
+    numbers: Sequence[int],
 ) -> list[tuple[float, str]]:
     """Severity (robust standard deviations) and sentence of everything that is wrong with a slice."""
     if not looks.finite[index]:
@@ -130,7 +132,7 @@ def _reasons(
         what = "black" if looks.brightness[index] <= 0.02 else "white" if looks.brightness[index] >= 0.98 else "empty"
         return [(np.inf, f"is {what}: {flat:.0%} of its pixels have one value")]
     if index and looks.same_as_next[index - 1]:
-        return [(np.inf, f"is a copy of slice {index - 1}")]
+        return [(np.inf, f"is a copy of slice {numbers[index - 1]}")]
     found = []
     for part, what in ((looks.saturated, "saturated"), (looks.flat, "empty")):
         excess = float(part[index] - _running_median(part, usable)[index])

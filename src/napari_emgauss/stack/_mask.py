@@ -84,25 +84,46 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     return replace(on_each_channel(stack, filled), metadata=metadata, damage=mask)
 
 
-def read_damage_mask(path: str | Path) -> NDArray[np.bool_]:
-    """A damage mask from a TIFF or ``.npy`` file of the stack's shape, True where not zero.
+def read_damage_mask(path: str | Path, shape: tuple[int, int, int] | None = None) -> Any:
+    """A damage mask from a file, not zero where damaged; read lazily.
+
+    Parameters
+    ----------
+    path : path
+        An image of the stack's shape in any format that stacks are read from (painted, as a Labels layer saves it); or
+        a ``.csv`` or ``.txt`` file of drawn rectangles, folds and tears, see :func:`read_drawn_damage`.
+    shape : tuple of int, optional
+        Slices, rows and columns of the stack's file; needed for drawn damage.
+
+    Returns
+    -------
+    array-like
+        ``(K, H, W)``.
 
     Raises
     ------
     StackFileError
         It cannot be read.
+    StackError
+        Damage is drawn outside the stack.
     """
-    path = Path(path)
-    try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            import tifffile
+    from ._drawn_damage import DRAWN_SUFFIXES, DrawnMask, read_drawn_damage
+    from ._read import open_file
+    from ._source import Selection
 
-            values = tifffile.imread(path, maxworkers=1)
-    except Exception as error:
-        raise StackFileError(f"The damage mask {path} cannot be read: give a TIFF or .npy file.") from error
-    return np.asarray(values != 0)
+    path = Path(path)
+    if path.suffix.lower() in DRAWN_SUFFIXES:
+        shapes = read_drawn_damage(path)
+        if shape is None:
+            raise StackError(f"{path.name} holds drawn damage: give the stack's shape with it.")
+        return DrawnMask(shapes, shape)
+    try:
+        return open_file(path, Selection(channel=0)).slices
+    except StackError as error:
+        raise StackFileError(
+            f"The damage mask {path} cannot be read ({error}): give an image of the stack's shape, or a .csv or .txt "
+            "of drawn shapes."
+        ) from error
 
 
 def _is_rectangles(damage: Any) -> bool:

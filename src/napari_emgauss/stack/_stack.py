@@ -236,6 +236,12 @@ class Stack:
             raise StackError(f"Every how many slices to keep must be at least 1, not {factor}.")
         return self.select(range(0, self.shape[0], factor))
 
+    @property
+    def numbers_in_file(self) -> list[int]:
+        """Number of each slice in the file it was read from: those of left-out slices are missing."""
+        selected = self.metadata.get("selected_slices")
+        return list(range(self.shape[0])) if selected is None else [int(k) for k in selected]
+
     def crop(self, region: tuple[int, int, int, int]) -> Stack:
         """The rectangle ``(y0, y1, x0, x1)`` (pixels) of every slice, still lazy.
 

@@ -117,6 +117,16 @@ def fit_tiles(
         raise ConfigError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
     if target.is_dir() and not is_tiled(target) and any(target.iterdir()):
         raise ConfigError(f"The folder '{target}' holds other things; give the name of a new one.")
+    if stack.channels > 1:
+        raise ConfigError(
+            f"Tiles are fitted to one channel, and the stack has {stack.channels}: choose one with channel=, or "
+            "--channel; or fit without tiles."
+        )
+    if config is not None and config.slice_shifts:
+        raise ConfigError(
+            "Shifts of slices cannot be learned in tiles, which would disagree: move the slices first with "
+            "remove_jitter, or --straighten; or fit without tiles."
+        )
     saved = read_index(target) if is_tiled(target) else None
     index = _index_of(stack, config, size, options, prior, saved, target)
     return _Run(stack, index, target, options, prior).messages()
