@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tifffile
@@ -24,9 +25,9 @@ def run(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not end.code, end.code
 
 
-def write_samples(folder: Path, count: int) -> None:
+def write_samples(folder: Path, count: int, shape: tuple[int, int, int] = (41, 36, 44)) -> None:
     for seed in range(count):
-        volume = sample_stack(PhantomConfig(shape=(41, 36, 44), factor=8, seed=seed)).slices
+        volume = sample_stack(PhantomConfig(shape=shape, factor=8, seed=seed)).slices
         metadata = {"axes": "ZYX", "PhysicalSizeZ": 0.04, "PhysicalSizeY": 0.005, "PhysicalSizeX": 0.005}
         tifffile.imwrite(folder / f"block_{seed}.ome.tif", volume, metadata=metadata)
 
@@ -69,3 +70,34 @@ def test_batch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     (tmp_path / "broken.tif").unlink()
     run("batch_folder.py", str(tmp_path), str(output), monkeypatch=monkeypatch)
     assert "done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["slurm", "scheduler"])
+def test_cluster(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dask cluster in this process stands in for SLURM: it is reached in the same way, by its address."""
+    distributed = pytest.importorskip("distributed")
+    zarr = pytest.importorskip("zarr")
+    asked: dict[str, object] = {}
+
+    class LocalSlurm(distributed.LocalCluster):
+        def __init__(self, **options: object) -> None:
+            asked.update(options)
+            here = {"processes": False, "protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": None}
+            super().__init__(n_workers=1, threads_per_worker=1, **here)
+
+        def adapt(self, *, maximum_jobs: int) -> None:
+            asked["maximum_jobs"] = maximum_jobs
+
+    write_samples(tmp_path, 1, (25, 70, 90))
+    arguments = [str(tmp_path / name) for name in ("block_0.ome.tif", "block.emgauss", "block.ome.zarr")]
+    arguments += ["--preset", "fast", "--tile", "64"]
+    if way == "slurm":
+        monkeypatch.setitem(sys.modules, "dask_jobqueue", SimpleNamespace(SLURMCluster=LocalSlurm))
+        run("cluster.py", *arguments, "--slurm", "3", monkeypatch=monkeypatch)
+        assert asked["maximum_jobs"] == 3
+        assert asked["cores"] == asked["processes"]  # workers of one thread
+    else:
+        with LocalSlurm() as cluster:
+            run("cluster.py", *arguments, "--scheduler", cluster.scheduler_address, monkeypatch=monkeypatch)
+    assert "4 tiles, about " in capsys.readouterr().out
+    assert zarr.open_array(str(tmp_path / "block.ome.zarr" / "0"), mode="r").shape == (25, 70, 90)
