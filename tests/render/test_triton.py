@@ -45,11 +45,12 @@ jobs = [
     (kernels.prepare, {"BLOCK": 256}, 4),
     (kernels.list_splats, {"SIDE": 64, "FROM_BLOCKS": False, "BLOCK": 1024, **lists}, 4),
     (kernels.list_splats, {"SIDE": 16, "FROM_BLOCKS": True, "BLOCK": 256, **lists}, 4),
-    (kernels.finish, {"BLOCK": 256}, 4),
+    (kernels.finish, {"ROW": 8, "BLOCK": 256}, 4),
 ]
 for channels in (1, 4):
     options = {"SIDE": _triton.TILE, "CHANNELS": channels, **lists}
-    jobs += [(kernels.blend, options, _triton.WARPS), (kernels.blend_backward, options, _triton.WARPS)]
+    jobs.append((kernels.blend, options, _triton.WARPS))
+    jobs.append((kernels.blend_backward, {"ROW": kernels.row_of_sums(channels), **options}, _triton.WARPS))
 for kernel, constants, warps in jobs:
     kinds = {}
     for name in kernel.arg_names:
@@ -60,8 +61,19 @@ for kernel, constants, warps in jobs:
         signature=kinds,
         constexprs={(kernel.arg_names.index(name),): value for name, value in constants.items()},
     )
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
-    assert len(compiled.asm["cubin"]) > 1000, kernel
+    for capability in (80, 90):
+        target, options = GPUTarget("cuda", capability, 32), {"num_warps": warps, **_triton._FUSION}
+        compiled = triton.compile(source, target=target, options=options)
+        assert len(compiled.asm["cubin"]) > 1000, kernel
+        assert f"sm_{capability}" in compiled.asm["ptx"], kernel
+        lines = compiled.asm["ptx"].splitlines()
+        adds = [line for line in lines if "atom." in line or "red.global" in line]
+        # A splat's row of sums is added to in one instruction, without an order that would cost a fence.
+        assert len(adds) == (kernel is kernels.blend_backward), kernel
+        assert all("relaxed" in line for line in adds), adds
+        if kernel in (kernels.blend, kernels.blend_backward):
+            # A tile is one warp: nobody to wait for.
+            assert not any("bar.sync" in line for line in lines), kernel
 print("compiled", len(jobs))
 """
 

@@ -21,6 +21,8 @@ WARPS = 1
 CHANNELS_AT_ONCE = 8
 
 _SPLATS_A_PROGRAM = 256
+_FUSION = {"enable_fp_fusion": True}
+"""Fused multiply-add, said aloud: Triton's default differs between versions."""
 
 
 def splat_triton(
@@ -112,6 +114,7 @@ class _Splat(torch.autograd.Function):
                 kernels.prepare[(programs,)](
                     *(means, conics, opacities, geometry, boxes, batch * count, height, width),
                     BLOCK=_SPLATS_A_PROGRAM,
+                    **_FUSION,
                 )
             kernels.list_splats[(blocks, batch)](
                 *(boxes, lists, block_counts, lists[block_lists:], block_counts, count),
@@ -120,6 +123,7 @@ class _Splat(torch.autograd.Function):
                 SIDE=TILE * RATIO,
                 FROM_BLOCKS=False,
                 BLOCK=1024,
+                **_FUSION,
             )
             kernels.list_splats[(tiles, batch)](
                 *(boxes, lists[block_lists:], block_counts, lists, tile_counts, count),
@@ -128,6 +132,7 @@ class _Splat(torch.autograd.Function):
                 SIDE=TILE,
                 FROM_BLOCKS=True,
                 BLOCK=256,
+                **_FUSION,
             )
             shape = (
                 *(count, height, width, grid.tiles[1], grid.blocks[1], blocks),
@@ -138,6 +143,7 @@ class _Splat(torch.autograd.Function):
                 "RATIO": RATIO,
                 "CHANNELS": 1 << (channels - 1).bit_length(),
                 "num_warps": WARPS,
+                **_FUSION,
             }
             kernels.blend[(tiles, batch)](
                 *(geometry, boxes, values, background, lists, tile_counts, block_counts),
@@ -161,20 +167,23 @@ class _Splat(torch.autograd.Function):
         batch = grad.shape[0]
         channels = grad.shape[1]
         count = ctx.shape[0]
-        width = kernels.SUMS.value + channels
-        sums = grad.new_zeros((batch * count, width))
+        row = kernels.row_of_sums(channels)
+        sums = grad.new_zeros((batch, count, row))
         grad_means = grad.new_empty((batch, count, 2))
         grad_conics = grad.new_empty((batch, count, 3))
         grad_opacities = grad.new_empty((batch, count))
         with _on(grad):
             if count:
-                kernels.blend_backward[ctx.programs](*saved, grad, sums, *ctx.shape, **ctx.static)
+                kernels.blend_backward[ctx.programs](*saved, grad, sums, *ctx.shape, ROW=row, **ctx.static)
                 programs = -(-batch * count // _SPLATS_A_PROGRAM)
                 kernels.finish[(programs,)](
-                    *(geometry, sums, grad_means, grad_conics, grad_opacities, batch * count, channels),
+                    *(geometry, sums, grad_means, grad_conics, grad_opacities, batch * count),
+                    ROW=row,
                     BLOCK=_SPLATS_A_PROGRAM,
+                    **_FUSION,
                 )
-        grad_values = sums[:, kernels.SUMS.value :].view(batch, count, channels).sum(0)
+        first = kernels.SUMS.value
+        grad_values = sums[..., first : first + channels].sum(0)
         grad_background = None
         if ctx.needs_input_grad[5]:
             grad_background = torch.einsum("bcyx,byx->c", grad, transmittance)

@@ -20,6 +20,18 @@ GEOMETRY = tl.constexpr(8)
 """Numbers kept per splat: x, y, a/2, b/a, (c - b²/a)/2, ln(255 o), o, and one to fill up."""
 SUMS = tl.constexpr(6)
 """Gradient sums per splat before those of its values; see ``blend_backward``."""
+
+
+def row_of_sums(channels: int) -> int:
+    """Length of a splat's row of sums: a power of two, so that a tile adds a whole row in one atomic instruction."""
+    return 1 << (SUMS.value + channels - 1).bit_length()
+
+
+# Sizes differ from region to region; Triton would compile anew for each that is, or is not, a multiple of 16.
+_SIZES = [
+    *("count", "height", "width", "tiles_x", "blocks_x", "blocks"),
+    *("capacity", "block_capacity", "block_lists", "channels"),
+]
 MAX_ALPHA = tl.constexpr(_formula.MAX_ALPHA)
 MIN_ALPHA = tl.constexpr(_formula.MIN_ALPHA)
 EXHAUSTED = tl.constexpr(_formula.EXHAUSTED)
@@ -27,7 +39,7 @@ LARGEST = tl.constexpr(3.0e38)
 FAR = tl.constexpr(1 << 30)
 
 
-@triton.jit(do_not_specialize=["splats"])
+@triton.jit(do_not_specialize=["splats", "height", "width"])
 def prepare(means, conics, opacities, geometry, boxes, splats, height, width, BLOCK: tl.constexpr):
     """Geometry and box ``x0, x1, y0, y1`` of every splat of every image; the box of an invisible one is nowhere."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -82,7 +94,18 @@ def prepare(means, conics, opacities, geometry, boxes, splats, height, width, BL
     tl.store(row + 3, tl.where(drawn, tl.ceil(bottom).to(tl.int32), -1), mask=given)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
+def _place(tiles_x, blocks_x, blocks, SIDE: tl.constexpr, RATIO: tl.constexpr):
+    """Which image and which of all tiles a program works on, the tile's block, and its first column and row."""
+    tile = tl.program_id(0)
+    image = tl.program_id(1).to(tl.int64)
+    tile_x = tile % tiles_x
+    tile_y = tile // tiles_x
+    block = image * blocks + (tile_y // RATIO) * blocks_x + tile_x // RATIO
+    return image, image * tl.num_programs(0) + tile, block, tile_x * SIDE, tile_y * SIDE
+
+
+@triton.jit(do_not_specialize=["count", "tiles_x", "blocks_x", "blocks", "capacity", "block_capacity"])
 def list_splats(
     boxes,
     source_lists,
@@ -104,20 +127,12 @@ def list_splats(
 
     With ``FROM_BLOCKS`` only the list of the tile's block is searched, where it did not overflow.
     """
-    tile = tl.program_id(0)
-    image = tl.program_id(1).to(tl.int64)
-    slot = image * tl.num_programs(0) + tile
-    tile_x = tile % tiles_x
-    tile_y = tile // tiles_x
-    left = tile_x * SIDE
-    top = tile_y * SIDE
+    image, slot, block, left, top = _place(tiles_x, blocks_x, blocks, SIDE, RATIO)
     if FROM_BLOCKS:
-        block = image * blocks + (tile_y // RATIO) * blocks_x + tile_x // RATIO
         found = tl.load(source_counts + block)
         listed = found <= block_capacity
         candidates = tl.where(listed, found, count)
     else:
-        block = image
         listed = False
         candidates = count
     met = 0
@@ -162,7 +177,40 @@ def _meets(boxes, index, left, top, SIDE: tl.constexpr):
     return across & (tl.load(row + 2) < top + SIDE) & (tl.load(row + 3) >= top)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit
+def _pixels(image, left, top, height, width, channels, SIDE: tl.constexpr, CHANNELS: tl.constexpr):
+    """Of a tile's pixels: centres, which are inside, places in one plane and in those of all channels, and the mask."""
+    pixel = tl.arange(0, SIDE * SIDE)
+    column = left + pixel % SIDE
+    row = top + pixel // SIDE
+    inside = (column < width) & (row < height)
+    channel = tl.arange(0, CHANNELS)
+    flat = (image * height + row) * width + column
+    planes = ((image * channels + channel[None, :]) * height + row[:, None]) * width + column[:, None]
+    painted = inside[:, None] & (channel < channels)[None, :]
+    return column.to(tl.float32) + 0.5, row.to(tl.float32) + 0.5, inside, flat, planes, painted
+
+
+@triton.jit
+def _entry(lists, offset, entry, listed, short, boxes, image, count, left, top, SIDE: tl.constexpr):
+    """Splat of an entry of a walk, its place among those of all images, and whether it meets the tile."""
+    splat = tl.where(listed, tl.load(lists + offset + tl.where(listed, entry, 0)), entry)
+    index = image * count + splat
+    meets = short
+    if not short:
+        meets = _meets(boxes, index, left, top, SIDE)
+    return splat, index, meets
+
+
+@triton.jit
+def _distance(at, x, y):
+    """``u = dx + b/a dy``, ``dy`` and ``sigma`` of pixels from the splat whose geometry lies ``at``."""
+    dy = y - tl.load(at + 1)
+    u = x - tl.load(at) + tl.load(at + 3) * dy
+    return u, dy, tl.load(at + 2) * u * u + tl.load(at + 4) * dy * dy
+
+
+@triton.jit(do_not_specialize=_SIZES)
 def blend(
     geometry,
     boxes,
@@ -189,32 +237,20 @@ def blend(
     CHANNELS: tl.constexpr,
 ):
     """Paint one tile of one image; keep each pixel's transmittance and the last entry that it saw."""
-    tile = tl.program_id(0)
-    image = tl.program_id(1).to(tl.int64)
-    slot = image * tl.num_programs(0) + tile
-    left = (tile % tiles_x) * SIDE
-    top = (tile // tiles_x) * SIDE
-    block = image * blocks + (tile // tiles_x // RATIO) * blocks_x + (tile % tiles_x) // RATIO
+    image, slot, block, left, top = _place(tiles_x, blocks_x, blocks, SIDE, RATIO)
     length, offset, listed, short = _walk(
         tile_counts, block_counts, slot, block, count, capacity, block_capacity, block_lists
     )
-    pixel = tl.arange(0, SIDE * SIDE)
-    column = left + pixel % SIDE
-    row = top + pixel // SIDE
-    x = column.to(tl.float32) + 0.5
-    y = row.to(tl.float32) + 0.5
+    x, y, inside, flat, planes, painted = _pixels(image, left, top, height, width, channels, SIDE, CHANNELS)
     channel = tl.arange(0, CHANNELS)
     through = tl.full((SIDE * SIDE,), 1.0, tl.float32)
     colour = tl.zeros((SIDE * SIDE, CHANNELS), tl.float32)
     seen_last = tl.full((SIDE * SIDE,), -1, tl.int32)
     for entry in range(0, length):
-        splat = tl.where(listed, tl.load(lists + offset + tl.where(listed, entry, 0)), entry)
-        index = image * count + splat
-        if short | _meets(boxes, index, left, top, SIDE):
+        splat, index, meets = _entry(lists, offset, entry, listed, short, boxes, image, count, left, top, SIDE)
+        if meets:
             at = geometry + index * GEOMETRY
-            dy = y - tl.load(at + 1)
-            u = x - tl.load(at) + tl.load(at + 3) * dy
-            sigma = tl.load(at + 2) * u * u + tl.load(at + 4) * dy * dy
+            _, _, sigma = _distance(at, x, y)
             seen = (sigma <= tl.load(at + 5)) & (through >= EXHAUSTED)
             alpha = tl.minimum(tl.load(at + 6) * tl.exp(-sigma), MAX_ALPHA)
             weight = tl.where(seen, alpha, 0.0) * through
@@ -222,17 +258,14 @@ def blend(
             colour += weight[:, None] * value[None, :]
             through -= weight
             seen_last = tl.where(seen, entry, seen_last)
-    inside = (column < width) & (row < height)
     behind = tl.load(background + channel, mask=channel < channels, other=0.0)
     colour += through[:, None] * behind[None, :]
-    flat = (image * height + row) * width + column
     tl.store(transmittance + flat, through, mask=inside)
     tl.store(last + flat, seen_last, mask=inside)
-    planes = ((image * channels + channel[None, :]) * height + row[:, None]) * width + column[:, None]
-    tl.store(picture + planes, colour, mask=inside[:, None] & (channel < channels)[None, :])
+    tl.store(picture + planes, colour, mask=painted)
 
 
-@triton.jit(do_not_specialize=["count"])
+@triton.jit(do_not_specialize=_SIZES)
 def blend_backward(
     geometry,
     boxes,
@@ -258,44 +291,31 @@ def blend_backward(
     SIDE: tl.constexpr,
     RATIO: tl.constexpr,
     CHANNELS: tl.constexpr,
+    ROW: tl.constexpr,
 ):
     """Walk one tile of one image in reverse, recovering each transmittance by division.
 
     Adds to each splat's row of ``sums``, with ``g = dL/dsigma`` of a pixel: ``g``, ``g u``, ``g u²``, ``g dy``,
     ``g dy²``, ``g u dy`` (``u = dx + b/a dy``), then the gradient of its value, channel by channel.
     """
-    tile = tl.program_id(0)
-    image = tl.program_id(1).to(tl.int64)
-    slot = image * tl.num_programs(0) + tile
-    left = (tile % tiles_x) * SIDE
-    top = (tile // tiles_x) * SIDE
-    block = image * blocks + (tile // tiles_x // RATIO) * blocks_x + (tile % tiles_x) // RATIO
+    image, slot, block, left, top = _place(tiles_x, blocks_x, blocks, SIDE, RATIO)
     length, offset, listed, short = _walk(
         tile_counts, block_counts, slot, block, count, capacity, block_capacity, block_lists
     )
-    pixel = tl.arange(0, SIDE * SIDE)
-    column = left + pixel % SIDE
-    row = top + pixel // SIDE
-    inside = (column < width) & (row < height)
-    x = column.to(tl.float32) + 0.5
-    y = row.to(tl.float32) + 0.5
+    x, y, inside, flat, planes, painted = _pixels(image, left, top, height, width, channels, SIDE, CHANNELS)
     channel = tl.arange(0, CHANNELS)
-    flat = (image * height + row) * width + column
+    lane = tl.arange(0, ROW)
     through = tl.load(transmittance + flat, mask=inside, other=0.0)
     seen_last = tl.load(last + flat, mask=inside, other=-1)
-    planes = ((image * channels + channel[None, :]) * height + row[:, None]) * width + column[:, None]
-    gift = tl.load(given + planes, mask=inside[:, None] & (channel < channels)[None, :], other=0.0)
+    gift = tl.load(given + planes, mask=painted, other=0.0)
     shine = tl.load(background + channel, mask=channel < channels, other=0.0)
     behind = through * tl.sum(gift * shine[None, :], 1)
     for step in range(0, length):
         entry = length - 1 - step
-        splat = tl.where(listed, tl.load(lists + offset + tl.where(listed, entry, 0)), entry)
-        index = image * count + splat
-        if short | _meets(boxes, index, left, top, SIDE):
+        splat, index, meets = _entry(lists, offset, entry, listed, short, boxes, image, count, left, top, SIDE)
+        if meets:
             at = geometry + index * GEOMETRY
-            dy = y - tl.load(at + 1)
-            u = x - tl.load(at) + tl.load(at + 3) * dy
-            sigma = tl.load(at + 2) * u * u + tl.load(at + 4) * dy * dy
+            u, dy, sigma = _distance(at, x, y)
             seen = (sigma <= tl.load(at + 5)) & (entry <= seen_last)
             raw = tl.load(at + 6) * tl.exp(-sigma)
             alpha = tl.where(seen, tl.minimum(raw, MAX_ALPHA), 0.0)
@@ -307,21 +327,23 @@ def blend_backward(
             through = through * up
             weight = alpha * through
             behind += weight * bright
-            into = sums + index * (SUMS + channels)
             gu = g * u
             gy = g * dy
-            tl.atomic_add(into, tl.sum(g, 0))
-            tl.atomic_add(into + 1, tl.sum(gu, 0))
-            tl.atomic_add(into + 2, tl.sum(gu * u, 0))
-            tl.atomic_add(into + 3, tl.sum(gy, 0))
-            tl.atomic_add(into + 4, tl.sum(gy * dy, 0))
-            tl.atomic_add(into + 5, tl.sum(gu * dy, 0))
-            painted = tl.sum(weight[:, None] * gift, 0)
-            tl.atomic_add(into + SUMS + channel, painted, mask=channel < channels)
+            # One instruction for the whole row: its numbers lie in one or two sectors of the cache.
+            row = tl.where(lane == 0, tl.sum(g, 0), 0.0)
+            row = tl.where(lane == 1, tl.sum(gu, 0), row)
+            row = tl.where(lane == 2, tl.sum(gu * u, 0), row)
+            row = tl.where(lane == 3, tl.sum(gy, 0), row)
+            row = tl.where(lane == 4, tl.sum(gy * dy, 0), row)
+            row = tl.where(lane == 5, tl.sum(gu * dy, 0), row)
+            share = tl.sum(weight[:, None] * gift, 0)
+            row += tl.sum(tl.where(lane[:, None] == channel[None, :] + SUMS, share[None, :], 0.0), 1)
+            # Nobody reads the sums before the kernel ends: no order is asked for, which would cost a fence each time.
+            tl.atomic_add(sums + index * ROW + lane, row, mask=lane < SUMS + channels, sem="relaxed")
 
 
 @triton.jit(do_not_specialize=["splats"])
-def finish(geometry, sums, grad_means, grad_conics, grad_opacities, splats, channels, BLOCK: tl.constexpr):
+def finish(geometry, sums, grad_means, grad_conics, grad_opacities, splats, ROW: tl.constexpr, BLOCK: tl.constexpr):
     """Turn the sums of every splat of every image into the gradients of its mean, conic and opacity."""
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     given = index < splats
@@ -330,7 +352,7 @@ def finish(geometry, sums, grad_means, grad_conics, grad_opacities, splats, chan
     shear = tl.load(row + 3, mask=given, other=0.0)
     half_d = tl.load(row + 4, mask=given, other=0.0)
     opacity = tl.load(row + 6, mask=given, other=1.0)
-    row = sums + index * (SUMS + channels)
+    row = sums + index * ROW
     g = tl.load(row, mask=given, other=0.0)
     gu = tl.load(row + 1, mask=given, other=0.0)
     guu = tl.load(row + 2, mask=given, other=0.0)
