@@ -86,9 +86,15 @@ def service() -> Iterator[object]:
 
 
 @pytest.fixture(autouse=True)
-def no_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tests neither read nor write what this machine learned of its speed."""
-    monkeypatch.setattr("napari_emgauss.plugin._estimate._path", lambda: tmp_path / "speed.json")
+def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tests neither read nor write what this machine learned of its speed, nor the user's unfinished fits."""
+    from napari_emgauss.plugin import _estimate
+
+    folder = tmp_path_factory.mktemp("own")
+    monkeypatch.setattr(_estimate, "_path", lambda: folder / "speed.json")
+    _estimate.write_speed("cpu", _estimate.Speed(1.0, 1.0))  # or every dock would measure it
+    monkeypatch.setenv("NAPARI_EMGAUSS_UNFINISHED", str(folder / "unfinished"))
+    return folder
 
 
 @pytest.fixture(autouse=True)

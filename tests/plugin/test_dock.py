@@ -52,7 +52,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     """Let fits run another target."""
 
     def use(target: Any) -> None:
-        monkeypatch.setattr(_fit_tab, "FitProcess", lambda request, data: FitProcess(request, data, target=target))
+        monkeypatch.setattr(
+            _fit_tab,
+            "FitProcess",
+            lambda request, data, damage: FitProcess(request, data, damage=damage, target=target),
+        )
 
     return use
 

@@ -1,36 +1,68 @@
 import pytest
 
-from napari_emgauss.fit import preset
-from napari_emgauss.plugin._estimate import Estimate, estimate, record_fit, uncorrected_seconds
+from napari_emgauss.plugin._estimate import (
+    FitPlan,
+    PlanRequest,
+    Speed,
+    Work,
+    plan_fit,
+    read_speed,
+    record_fit,
+    time_range,
+    write_speed,
+)
 
 
-def test_stages_that_are_off_do_not_count() -> None:
-    config = preset("paper", iterations_scale=0.5, joint=False)
-    assert config.total_iterations(slices=9) == 0.5 * (2000 + 15000)
+def _request(**changes: object) -> PlanRequest:
+    fields = {
+        "z_nm": tuple(40.0 * k for k in range(9)),
+        "height": 256,
+        "width": 320,
+        "pixel_size_nm": (4.0, 5.0),
+        "preset": "default",
+        "overrides": {},
+        "dtype": "uint8",
+        "available_bytes": 8 * 10**9,
+    }
+    return PlanRequest(**{**fields, **changes})
 
 
-def test_larger_stacks_take_more() -> None:
-    config = preset("default")
-    small, large = (estimate(config, (9, side, side), "cpu") for side in (128, 512))
-    assert large.seconds > 2 * small.seconds and large.bytes_needed > small.bytes_needed
-    assert estimate(config, (9, 128, 128), "xpu").seconds is None
+def test_larger_stacks_and_longer_fits_take_more() -> None:
+    small, large = plan_fit(_request()), plan_fit(_request(height=1024))
+    assert large.work.iterations_s > 2 * small.work.iterations_s and large.memory_bytes > small.memory_bytes
+    half = plan_fit(_request(overrides={"iterations_scale": 0.5}))
+    assert half.work.iterations_s == pytest.approx(small.work.iterations_s / 2, rel=0.01)
+    # What is learned beforehand counts, too.
+    assert small.work.prior_s > plan_fit(_request(overrides={"prior": "linear"})).work.prior_s
+
+
+def test_a_fit_too_large_for_memory_is_cut_or_refused() -> None:
+    tight = {"height": 2048, "width": 2048, "available_bytes": 2 * 10**9}
+    plan = plan_fit(_request(**tight))
+    assert plan.tiles is not None and plan.tile_count > 1 and plan.memory_bytes <= 2 * 10**9
+    assert f"In {plan.tile_count} tiles (1 × " in plan.sentence(None) and "GB disk" in plan.sentence(None)
+    refused = plan_fit(_request(**tight, tiles="never"))
+    assert refused.tiles is None and "2.0 GB are free: fit it in tiles" in refused.problem
+    assert plan_fit(_request(tiles="always")).tiles is not None
+    assert "too little" in plan_fit(_request(available_bytes=10**8)).problem
+
+
+def test_time_is_told_as_what_is_known_of_it() -> None:
+    assert time_range(300, Speed(1, 1)) == "3 to 8 min"
+    assert time_range(300, Speed(1, 1, fits=1)) == "4 to 6 min"
+    assert time_range(60, Speed(1, 1)) == "38 s to 2 min"
+    assert time_range(3 * 3600, Speed(1, 1)) == "1 h 52 min to 4 h 48 min"
+    plan = FitPlan(Work(100, 200), 3 * 10**9, None)
+    assert plan.sentence(Speed(2, 1, fits=1)) == "Estimate: 7 to 10 min, 3.0 GB memory."
+    assert plan.sentence(None) == "Estimate: 3.0 GB memory."
 
 
 def test_what_a_fit_took_corrects_the_next_estimate() -> None:
-    config = preset("default")
-    guess = uncorrected_seconds(config, (9, 128, 128), "cuda:0")
-    record_fit(guess, 100 + 3 * guess, "cuda:0")
-    assert estimate(config, (9, 128, 128), "cuda:0").seconds == pytest.approx(100 + 3 * guess)
-    assert uncorrected_seconds(config, (9, 128, 128), "cuda:0") == pytest.approx(guess)
-
-
-def test_short_fits_teach_nothing() -> None:
-    config = preset("default")
-    before = estimate(config, (9, 128, 128), "cpu").seconds
-    record_fit(1.0, 2.0, "cpu")
-    assert estimate(config, (9, 128, 128), "cpu").seconds == before
-
-
-def test_too_little_memory_is_said() -> None:
-    assert Estimate(30.0, 3 << 30).sentence(8 << 30) == "about 30 s, 3.0 GB memory"
-    assert "only 2.0 GB are free: choose a smaller region" in Estimate(None, 3 << 30).sentence(2 << 30)
+    write_speed("cuda:0", Speed(1.0, 1.0))
+    record_fit(Work(50, 100), 100.0, 300.0, "cuda:1")
+    assert read_speed("cuda:0") == Speed(3.0, 2.0, fits=1)
+    record_fit(Work(50, 100), 200.0, 500.0, "cuda:0")
+    assert read_speed("cuda:0") == Speed(4.0, 3.0, fits=2)
+    record_fit(Work(50, 100), 1.0, 2.0, "cuda:0")  # too short to say anything
+    assert read_speed("cuda:0") == Speed(4.0, 3.0, fits=2)
+    assert read_speed("mps") is None

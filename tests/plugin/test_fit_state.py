@@ -14,7 +14,7 @@ def test_sentence_of_a_running_fit() -> None:
     state = FitState(
         status=FitStatus.RUNNING, stage="joint", iteration=1500, total_iterations=6000, elapsed_s=10.0, eta_s=240.0
     )
-    assert state.sentence() == "Joint 1,500/6,000, 4 min left"
+    assert state.sentence() == "Joint 1,500/6,000, about 4 min left"
     assert state.fraction == 0.25
     state.status = FitStatus.PAUSED
     assert state.sentence().startswith("Paused in Joint")

@@ -19,7 +19,7 @@ def _image(shape: tuple[int, ...], dtype: Any = np.uint8, **keywords: Any) -> Im
     [
         (None, "There is no image layer to fit: open a stack first"),
         (_image((24, 32)), "“mine” is a single image: open the slices together as one stack"),
-        (_image((2, 3, 24, 32)), "“mine” has 4 axes (2, 3, 24, 32): split it into 3D stacks"),
+        (_image((7, 3, 24, 32)), "“mine” has 4 axes (7, 3, 24, 32): split it into 3D stacks"),
         (_image((5, 24, 32, 3), rgb=True), "“mine” is an RGB image: split it into channels"),
         (_image((2, 24, 32)), "“mine” has 2 slices: a fit needs at least 3"),
         (_image((5, 15, 32)), "“mine” has slices of 15×32 pixels: a fit needs at least 16×16"),

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from ._background import in_background
+from ._continuous_layer import record_of
 from ._depth_tab import DepthTab
 from ._export_tab import ExportTab
 from ._fit_tab import FitTab
 from ._log import session_log
 from ._log_dialog import LogDialog
+from ._preferences import on_preference, preferences
 from ._quality_tab import QualityTab
 from ._render_service import RenderService, render_service
 from ._shortcuts import bind_shortcuts, unbind_shortcuts
@@ -66,6 +68,11 @@ class EmgaussDock(QWidget):
         column.addLayout(foot)
         self.setMinimumWidth(LEAST_WIDTH)
         self.fit.layer_added.connect(self._on_layer_added)
+        self._preferences = [
+            on_preference("fit", "device", self._follow_device),
+            on_preference("fit", "preset", lambda: self.fit.method.preset.setCurrentText(preferences().preset)),
+            on_preference("view", "cache_mib", self._follow_cache),
+        ]
         watch_viewer(napari_viewer)
         bind_shortcuts(napari_viewer, self.depth.control)
         # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
@@ -75,7 +82,13 @@ class EmgaussDock(QWidget):
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again; napari calls this."""
-        for chooser in (self.fit.stack.chooser, self.depth.chooser, self.depth.source, self.export.chooser):
+        for chooser in (
+            self.fit.stack.chooser,
+            self.fit.slices.masks,
+            self.depth.chooser,
+            self.depth.source,
+            self.export.chooser,
+        ):
             chooser.reset_choices()
 
     def show_log(self) -> LogDialog:
@@ -90,10 +103,23 @@ class EmgaussDock(QWidget):
             return
         self._open = False
         forget_viewer(self._viewer)
+        for end in self._preferences:
+            end()
         unbind_shortcuts(self._viewer, self.depth.control)
         for tab in (self.fit, self.depth, self.quality, self.export):
             tab.disconnect_viewer()
         self._service.remove_user(self)
+
+    def _follow_device(self) -> None:
+        """Another device was chosen in the preferences: it counts at once."""
+        self._service.set_device(preferences().device)
+        self.fit.method.follow_preferences()
+
+    def _follow_cache(self) -> None:
+        for layer in self._viewer.layers:
+            record = record_of(layer)
+            if record is not None:
+                record.cache.max_bytes = preferences().cache_mib << 20
 
     def _on_layer_added(self, layer: Any) -> None:
         self.depth.chooser.layer = layer

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ._process import Channel
-from ._shared_array import SharedArray
 
 if TYPE_CHECKING:
-    from napari_emgauss.fit import FitUpdate
+    from napari_emgauss.fit import FitConfig, FitUpdate
     from napari_emgauss.stack import Stack
+    from napari_emgauss.tiles import TilesUpdate
 
-    from ._layer_input import FitRequest
+    from ._layer_input import FitData, FitRequest
 
 PREVIEW_INTERVAL_S = 1.0
 """Least time between two previews; longer where writing one takes more than :data:`PREVIEW_SHARE` of the time."""
@@ -35,10 +35,10 @@ class FitMessage:
     ----------
     kind : {"device", "progress", "preview", "finished", "stopped"}
         The last two are final.
-    stage, iteration, total_iterations, loss, gaussians, elapsed_s, eta_s, text
-        As in :class:`~napari_emgauss.fit.FitUpdate`.
+    stage, iteration, total_iterations, loss, gaussians, elapsed_s, eta_s, text, stage_fraction
+        As in :class:`~napari_emgauss.fit.FitUpdate`; the stage ``tiles`` counts in thousandths of all tiles.
     model_path : str
-        A model file to show, for previews and final messages; empty where there is none.
+        A model file, or folder of tiles, to show, for previews and final messages; empty where there is none.
     """
 
     kind: Literal["device", "progress", "preview", "finished", "stopped"]
@@ -51,9 +51,10 @@ class FitMessage:
     eta_s: float | None = None
     text: str = ""
     model_path: str = ""
+    stage_fraction: float | None = None
 
 
-def fit_in_child(channel: Channel, request: FitRequest, data: SharedArray, folder: str) -> None:
+def fit_in_child(channel: Channel, request: FitRequest, data: FitData, folder: str) -> None:
     """Target of the fit's process.
 
     Parameters
@@ -62,48 +63,83 @@ def fit_in_child(channel: Channel, request: FitRequest, data: SharedArray, folde
         ``channel.attention`` set means: the window has shown the last preview and wants the next.
     request : FitRequest
         What to fit.
-    data : SharedArray
+    data : FitData
         The chosen part of the stack.
     folder : str
         Where model files go. The window removes them.
     """
-    from napari_emgauss.fit import fit, preset
     from napari_emgauss.render import choose_backend
 
     choice = choose_backend(request.device)
     channel.tell(FitMessage("device", text=f"{choice.device}: {choice.reason}"))
-    config = preset(request.preset, device=request.device, **request.overrides)
-    updates = fit(request_stack(request, data), config)
-    try:
-        _walk(channel, updates, Path(folder))
-    finally:
-        updates.close()  # type: ignore[attr-defined]
+    if request.tiles is None:
+        _fit_whole(channel, request, data, Path(folder))
+    else:
+        _fit_in_tiles(channel, request, data)
 
 
-def request_stack(request: FitRequest, data: SharedArray) -> Stack:
+def request_config(request: FitRequest) -> FitConfig:
+    """The settings a request stands for."""
+    from napari_emgauss.fit import preset
+
+    return preset(request.preset, device=request.device, **request.overrides)
+
+
+def request_stack(request: FitRequest, data: FitData) -> Stack:
     """The stack a request stands for."""
-    import numpy as np
+    from napari_emgauss.stack import mask_damage, stack_from_array
 
-    from napari_emgauss.stack import stack_from_array
-
-    z_nm, y_nm, x_nm = request.voxel_size_nm
-    first = request.slices[0]
-    return stack_from_array(
+    _, y_nm, x_nm = request.voxel_size_nm
+    kept = request.kept
+    metadata = {
+        "first_slice": kept[0],
+        "region": list(request.region),
+        "layer_shape": list(request.layer_shape or ()),
+    }
+    if request.skip:
+        metadata["skipped_slices"] = [k for k in request.skip if request.slices[0] <= k <= request.slices[1]]
+    stack = stack_from_array(
         data.array(),
-        # Depths are those in the whole stack, so that they mean the same whichever part was fitted.
-        z_nm=(first + np.arange(request.shape[0])) * z_nm,
+        z_nm=request.z_nm,
         pixel_size_nm=(y_nm, x_nm),
         name=request.name,
         source=request.source,
-        metadata={
-            "first_slice": first,
-            "region": list(request.region),
-            "layer_shape": list(request.layer_shape or ()),
-        },
+        metadata=metadata,
     )
+    return stack if data.damage is None else mask_damage(stack, data.damage.array())
 
 
-def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> None:
+def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Path) -> None:
+    """One fit, whose state is kept so that it can go on after it was stopped or killed."""
+    from napari_emgauss.fit import fit
+
+    from ._fit_store import checkpoint_path, forget, saved_fit, tidy
+
+    tidy()
+    checkpoint = checkpoint_path(request)
+    stack = request_stack(request, data)
+    if request.resume and saved_fit(request) is not None:
+        updates = fit(stack, resume=checkpoint, checkpoint=checkpoint)  # with its own settings
+    else:
+        updates = fit(stack, request_config(request), checkpoint=checkpoint)
+    last = None
+    try:
+        last = _walk(channel, updates, folder)
+    finally:
+        updates.close()  # type: ignore[attr-defined] # writes the checkpoint
+    if last is None:
+        return
+    if last.finished:
+        forget(request)
+    path: Path | str = ""
+    if last.model is not None and last.iteration > 0:
+        path = folder / "result.emgauss.safetensors"
+        last.model.save(path)
+    channel.tell(_message("finished" if last.finished else "stopped", last, path))
+
+
+def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUpdate | None:
+    """Pass on what a fit tells until it ends or is stopped; its last word."""
     count, next_preview, last = 0, 0.0, None
     for update in updates:
         last = update
@@ -123,13 +159,53 @@ def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> None:
             channel.tell(_message("preview", update, preview))
         else:
             channel.tell_progress(_message("progress", update))
-    if last is None:
-        return
-    path: Path | str = ""
-    if last.model is not None and last.iteration > 0:
-        path = folder / "result.emgauss.safetensors"
-        last.model.save(path)
-    channel.tell(_message("finished" if last.finished else "stopped", last, path))
+    return last
+
+
+def _fit_in_tiles(channel: Channel, request: FitRequest, data: FitData) -> None:
+    """Tile by tile into a folder that a later run goes on with."""
+    import contextlib
+
+    from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
+
+    from ._fit_store import forget, tidy, tiles_path
+
+    tidy()
+    if not request.resume:
+        forget(request)
+    folder = tiles_path(request)
+    options = RunOptions(threads_per_tile=_cores())
+    updates = fit_tiles(
+        request_stack(request, data),
+        request_config(request),
+        folder=folder,
+        size=TileSize(**(request.tiles or {})),
+        options=options,
+    )
+    last, shown = None, 0
+    with contextlib.closing(updates):  # type: ignore[type-var]
+        for update in updates:
+            last = update
+            if update.finished:
+                break
+            channel.wait_while_paused()
+            if channel.stop_wanted:
+                break
+            if update.tiles_done > shown and channel.attention.is_set():
+                channel.attention.clear()
+                shown = update.tiles_done
+                channel.tell(_tiles_message("preview", update, folder))
+            else:
+                channel.tell_progress(_tiles_message("progress", update))
+    if last is not None:
+        done = last.tiles_done > 0
+        channel.tell(_tiles_message("finished" if last.finished else "stopped", last, folder if done else ""))
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _message(
@@ -145,5 +221,23 @@ def _message(
         elapsed_s=update.elapsed_s,
         eta_s=update.eta_s,
         text=update.text,
+        model_path=str(path),
+        stage_fraction=update.stage_fraction,
+    )
+
+
+def _tiles_message(
+    kind: Literal["progress", "preview", "finished", "stopped"], update: TilesUpdate, path: Path | str = ""
+) -> FitMessage:
+    """Tiles as iterations of a thousandth: the window shows one bar for both."""
+    return FitMessage(
+        kind,
+        stage="tiles",
+        iteration=round(1000 * update.fraction),
+        total_iterations=1000,
+        gaussians=update.model.gaussian_count,
+        elapsed_s=update.elapsed_s,
+        eta_s=update.eta_s,
+        text=f"{update.tiles_done} of {update.tiles_total} tiles",
         model_path=str(path),
     )

@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from ._fit_state import FitStatus
+from ._fit_store import SavedFit
 from ._form import Note
 from ._loss_plot import LossPlot
 from ._session import FitSession
@@ -22,6 +23,7 @@ class FitPanel(QWidget):
     """Shows one session; the buttons act on it."""
 
     fit_clicked = Signal()
+    resume_clicked = Signal()
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -34,6 +36,10 @@ class FitPanel(QWidget):
         font = self.fit_button.font()
         font.setBold(True)
         self.fit_button.setFont(font)
+        self.resume_button = QPushButton("Resume")
+        self.resume_button.setToolTip("Go on with the unfinished fit, with its own settings.")
+        self.resume_button.hide()
+        self.saved = Note()
         self.pause_button = QPushButton("Pause")
         self.pause_button.setToolTip("Let the fit wait, or go on.")
         self.stop_button = QPushButton("Stop")
@@ -47,16 +53,19 @@ class FitPanel(QWidget):
 
         buttons = QHBoxLayout()
         buttons.addWidget(self.fit_button, 3)
+        buttons.addWidget(self.resume_button, 1)
         buttons.addWidget(self.pause_button, 1)
         buttons.addWidget(self.stop_button, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         column.addLayout(buttons)
+        column.addWidget(self.saved)
         column.addWidget(self.status)
         column.addWidget(self.bar)
         column.addWidget(self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
+        self.resume_button.clicked.connect(self.resume_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)
         self.stop_button.clicked.connect(self._stop)
         self.show_state()
@@ -76,6 +85,13 @@ class FitPanel(QWidget):
         if session is not None:
             session.progressed.connect(self._on_progress)
         self.show_state()
+
+    def offer(self, saved: SavedFit | None) -> None:
+        """Offer to go on with an unfinished fit; None takes the offer back."""
+        active = self._session is not None and self._session.state.status.active
+        wanted = saved is not None and not active
+        self.resume_button.setVisible(wanted)
+        self.saved.tell(saved.sentence() if saved is not None and wanted else "")
 
     def tell_error(self, sentence: str) -> None:
         """Show why a fit was not even begun."""
@@ -104,6 +120,8 @@ class FitPanel(QWidget):
         self.pause_button.setText("Resume" if status is FitStatus.PAUSED else "Pause")
         self.stop_button.setEnabled(status is not FitStatus.STOPPING)
         self.bar.setVisible(status.active)
+        if status.active:
+            self.offer(None)
         self.plot.setVisible(self._session is not None)
         if self._session is None:
             self.status.tell("")

@@ -27,12 +27,14 @@ class FitProcess:
         What to fit.
     values : array-like
         The layer's data, possibly lazy; read in :meth:`messages`, not here.
+    damage : array-like, optional
+        Not zero where a pixel is damaged.
     target : callable
         What runs in the child; tests put their own there.
     """
 
-    def __init__(self, request: FitRequest, values: Any, *, target: Target = fit_in_child) -> None:
-        self.request, self._values, self._target = request, values, target
+    def __init__(self, request: FitRequest, values: Any, *, damage: Any = None, target: Target = fit_in_child) -> None:
+        self.request, self._values, self._damage, self._target = request, values, damage, target
         self._child: ChildProcess | None = None
         self._stopping, self._paused = threading.Event(), False
 
@@ -88,8 +90,8 @@ class FitProcess:
         ChildFailedError
             The fit failed.
         """
-        data = copy_slices(self._values, self.request, self._stopping.is_set)
-        self._values = None
+        data = copy_slices(self._values, self.request, self._stopping.is_set, self._damage)
+        self._values = self._damage = None
         if self._stopping.is_set():
             yield FitMessage("stopped")
             return

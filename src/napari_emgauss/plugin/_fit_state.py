@@ -34,6 +34,7 @@ STAGE_NAMES = {
     "warm-up": "Warm-up",
     "joint": "Joint",
     "teacher-student": "Teacher–student",
+    "tiles": "Fitting",
 }
 
 
@@ -47,6 +48,8 @@ class FitState:
         Where the fit stands.
     stage : str
         As in ``FitUpdate``; empty before the first.
+    stage_fraction : float or None
+        Share of the stage that is done, where it has no iterations: ``prior``.
     iteration, total_iterations : int
         Over all stages.
     gaussians : int
@@ -65,6 +68,7 @@ class FitState:
 
     status: FitStatus = FitStatus.IDLE
     stage: str = ""
+    stage_fraction: float | None = None
     iteration: int = 0
     total_iterations: int = 0
     gaussians: int = 0
@@ -76,7 +80,9 @@ class FitState:
 
     @property
     def fraction(self) -> float | None:
-        """Part of the iterations done, in [0, 1]; None while unknown."""
+        """Part done, in [0, 1], of the iterations, or of the prior; None while unknown."""
+        if self.stage == "prior" and not self.iteration:
+            return self.stage_fraction
         return self.iteration / self.total_iterations if self.total_iterations and self.iteration else None
 
     def sentence(self) -> str:
@@ -97,9 +103,14 @@ class FitState:
                 f"Stopped{took}; the result so far is kept." if self.iteration else "Stopped before the first result."
             )
         stage = STAGE_NAMES.get(self.stage, self.stage)
-        left = "" if self.eta_s is None else f", {duration(self.eta_s)} left"
+        left = "" if self.eta_s is None else f", about {duration(self.eta_s)} left"
         paused = "Paused in " if self.status is FitStatus.PAUSED else ""
-        count = f" {self.iteration:,}/{self.total_iterations:,}" if self.iteration else ""
+        if self.stage == "tiles":
+            count = f" {self.text}"
+        elif self.stage == "prior":
+            count = f" {self.stage_fraction:.0%}" if self.stage_fraction else ""
+        else:
+            count = f" {self.iteration:,}/{self.total_iterations:,}" if self.iteration else ""
         return f"{paused}{stage}{count}{left}"
 
 

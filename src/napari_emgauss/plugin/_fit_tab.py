@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -9,22 +10,26 @@ from typing import Any
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 
-from napari_emgauss._errors import EmgaussError, VoxelSizeError
+from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
 
-from ._continuous_layer import LayerRecord, layer_data_tuple, record_of, refresh_shown
-from ._estimate import record_fit, uncorrected_seconds
+from ._background import in_background
+from ._channel_model import channel_models
+from ._continuous_layer import DepthShift, LayerRecord, layer_data_tuple, record_of, refresh_shown
+from ._estimate import FitPlan, record_fit
 from ._fit_panel import FitPanel
 from ._fit_process import FitProcess
 from ._fit_state import FitStatus
-from ._form import Page, rule
+from ._fit_store import saved_fit
+from ._form import Page, fold, rule
 from ._geometry import Placement, placement_on
-from ._layer_input import FitRequest, check_layer, check_request, layer_data
+from ._layer_input import FitRequest, channels_of, check_layer, check_request, is_stack_like, layer_data
 from ._method_form import MethodForm
 from ._preferences import preferences
 from ._region_form import RegionForm
 from ._remote_model import RemoteModel
 from ._render_service import RenderService
 from ._session import FitSession
+from ._slices_form import SlicesForm
 from ._stack_form import StackForm
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
@@ -40,27 +45,33 @@ class FitTab(Page):
         super().__init__()
         self._viewer, self._service = viewer, service
         self.session: FitSession | None = None
-        self._layer: Any = None
+        self._layers: list[Any] = []
+        self._work: FitPlan | None = None
         self._stack_layer: Any = None
         self._show_model: Callable[[RemoteModel], None] = lambda model: None
         self.stack = StackForm(viewer)
         self.region = RegionForm(viewer)
+        self.slices = SlicesForm(viewer)
+        self.slices_fold = fold("Slices and damage", self.slices)
         self.method = MethodForm(viewer, service)
         self.panel = FitPanel(viewer)
-        for part in (self.stack, self.region, rule(), self.method, rule()):
+        for part in (self.stack, self.region, self.slices_fold, rule(), self.method, rule()):
             self.column.addWidget(part)
         self.column.addWidget(self.panel)
         self.column.addStretch(1)
         self.stack.changed.connect(self._on_stack)
         self.region.changed.connect(self._on_part)
-        self.panel.fit_clicked.connect(self.start_fit)
+        self.slices.changed.connect(self._on_part)
+        self.method.planned.connect(self._offer_to_resume)
+        self.panel.fit_clicked.connect(lambda: self.start_fit())
+        self.panel.resume_clicked.connect(lambda: self.start_fit(resume=True))
         self._on_stack()
 
     def disconnect_viewer(self) -> None:
         """End a running fit and stop listening; the widget is about to go."""
         if self.session is not None:
             self.session.abandon()
-        for part in (self.stack, self.region, self.panel):
+        for part in (self.stack, self.region, self.slices, self.method, self.panel):
             part.disconnect_viewer()
 
     def request(self) -> FitRequest:
@@ -76,6 +87,7 @@ class FitTab(Page):
         if min(self.stack.voxel_size_nm) <= 0:
             raise VoxelSizeError("The voxel size is unknown: type in z, y and x in nm.")
         self.method.config()
+        plan = self.method.plan
         request = FitRequest(
             name=layer.name,
             source=None if layer.source.path is None else str(layer.source.path),
@@ -86,67 +98,88 @@ class FitTab(Page):
             device=self.method.device.currentText(),
             overrides=self.method.settings.overrides(),
             layer_shape=tuple(int(n) for n in layer_data(layer).shape),
+            skip=self.slices.skip(),
+            masked=self.slices.damage() is not None,
+            channels=channels_of(layer),
+            tiles=None if plan is None else plan.tiles,
         )
         check_request(request)
+        if plan is not None and plan.problem:
+            raise StackError(plan.problem)
         return request
 
-    def start_fit(self) -> None:
-        """Begin a fit of what is chosen, or say why that cannot be."""
+    def start_fit(self, *, resume: bool = False) -> None:
+        """Begin a fit of what is chosen, or go on with an unfinished one, or say why that cannot be."""
         layer = self.stack.layer
         try:
-            request = self.request()
+            request = dataclasses.replace(self.request(), resume=resume)
             placement = self._placement(layer, request)
-            session = FitSession(FitProcess(request, layer_data(layer)), self._service)
+            session = FitSession(FitProcess(request, layer_data(layer), damage=self.slices.damage()), self._service)
             session.previews_wanted = lambda: preferences().live_preview
+            session.expected = self.method.expected()
+            self.method.end_trial()
             session.start()
         except EmgaussError as error:
             LOGGER.error("%s", error)
             self.panel.tell_error(str(error))
             show_error(str(error))
             return
-        self.session, self._layer = session, None
+        self.session, self._layers, self._work = session, [], self.method.plan
         look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
-        self._show_model = lambda model: self._add_layer(model, request.name, placement, look)
+        self._show_model = lambda model: self._add_layers(model, request.name, placement, look)
         session.model_appeared.connect(self._show_model)
         session.model_changed.connect(lambda model: self._refresh())
         session.ended.connect(self._on_ended)
         self.panel.set_session(session)
 
     def _placement(self, layer: Any, request: FitRequest) -> Placement:
-        z_step = request.voxel_size_nm[0]
-        return placement_on(layer, request.origin, [k * z_step for k in range(request.shape[0])])
+        z_step, kept = request.voxel_size_nm[0], request.kept
+        return placement_on(layer, request.origin, [k * z_step for k in range(kept[-1] - kept[0] + 1)])
 
-    def _add_layer(self, model: RemoteModel, name: str, placement: Placement, look: dict[str, Any]) -> None:
-        data, keywords, _ = layer_data_tuple(LayerRecord("continuous", model, placement), f"{name} EMGauss", **look)
-        point = self._viewer.dims.point
-        self._layer = self._viewer.add_image(data, **keywords)
+    def _add_layers(self, model: RemoteModel, name: str, placement: Placement, look: dict[str, Any]) -> None:
+        point, shift = self._viewer.dims.point, DepthShift()
+        for one, suffix, theirs in channel_models(model):
+            record = LayerRecord("continuous", one, placement, shift)
+            data, keywords, _ = layer_data_tuple(record, f"{name} EMGauss{suffix}", **(theirs or look))
+            self._layers.append(self._viewer.add_image(data, **keywords))
         # A finer grid along z must not move the user to another place.
         if len(point) == self._viewer.dims.ndim:  # it was 2 where the source had been removed
             self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
-        self.layer_added.emit(self._layer)
+        self.layer_added.emit(self._layers[0])
 
     def _refresh(self) -> None:
-        record = record_of(self._layer)
-        if record is not None and self._layer in self._viewer.layers:
-            record.cache.clear()  # of the state before, which nobody will ask for again
-            refresh_shown(self._layer)
+        for layer in self._layers:
+            record = record_of(layer)
+            if record is not None and layer in self._viewer.layers:
+                record.cache.clear()  # of the state before, which nobody will ask for again
+                refresh_shown(layer)
 
     def _on_ended(self) -> None:
         session = self.session
         if session is None:
             return
-        if session.model is not None and self._layer not in self._viewer.layers:
+        if session.model is not None and not any(layer in self._viewer.layers for layer in self._layers):
+            self._layers = []
             self._show_model(session.model)  # the preview was removed, but a result must not be lost
         if session.state.status is FitStatus.FAILED:
             show_error(session.state.error)
         elif session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
-            request = session.process.request
-            try:
-                config = self.method._make_preset(request.preset, device=request.device, **request.overrides)
-            except EmgaussError:
-                return
-            device = self.method.device_info.device
-            record_fit(uncorrected_seconds(config, request.shape, device), session.state.elapsed_s or 0.0, device)
+            took = session.state.elapsed_s or 0.0
+            if self._work is not None and self._work.tiles is None and not session.process.request.resume:
+                prior_s = session.prior_s
+                record_fit(self._work.work, prior_s, took - prior_s, self.method.device_info.device)
+        self._offer_to_resume()
+
+    def _offer_to_resume(self) -> None:
+        """Show the Resume button when there is an unfinished fit of what is chosen."""
+        if self._fitting:
+            return
+        try:
+            request = self.request()
+        except EmgaussError:
+            self.panel.offer(None)
+            return
+        in_background(self, lambda: saved_fit(request), self.panel.offer)
 
     def _on_stack(self) -> None:
         layer = self.stack.layer
@@ -163,14 +196,21 @@ class FitTab(Page):
 
     def _on_part(self) -> None:
         layer = self.stack.layer
+        self.slices.set_layer(layer if is_stack_like(layer) else None, self.stack.voxel_size_nm)
         try:
             check_layer(layer)
             y0, y1, x0, x1 = self.region.region()
             first, last = self.region.slices
-            self.method.set_shape((last - first + 1, y1 - y0, x1 - x0) if last > first else None)
+            skip = frozenset(self.slices.skip())
+            z_nm, y_nm, x_nm = self.stack.voxel_size_nm
+            depths = tuple(k * z_nm for k in range(first, last + 1) if k not in skip)
+            known = min(z_nm, y_nm, x_nm) > 0 and len(depths) > 2
+            dtype = str(layer_data(layer).dtype)
+            self.method.set_wanted((depths, y1 - y0, x1 - x0, (y_nm, x_nm), dtype) if known else None)
             problem = ""
         except EmgaussError as error:
-            self.method.set_shape(None)
+            self.method.set_wanted(None)
             problem = str(error)
         if self.session is None:
             self.panel.tell_problem(problem)
+        self._offer_to_resume()

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 
 def form_layout() -> QFormLayout:
@@ -82,6 +83,17 @@ def rule() -> QFrame:
     line.setFrameShape(QFrame.Shape.HLine)
     line.setFixedHeight(1)
     return line
+
+
+def fold(title: str, content: QWidget) -> QCollapsible:
+    """Fields that are folded away until they are wanted."""
+    folded = QCollapsible(title)
+    folded.setDuration(0)
+    folded.setCollapsedIcon("▸")
+    folded.setExpandedIcon("▾")
+    folded.layout().setContentsMargins(0, 0, 0, 0)
+    folded.addWidget(content)
+    return folded
 
 
 class Page(QScrollArea):

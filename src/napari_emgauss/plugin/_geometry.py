@@ -55,7 +55,7 @@ class Placement:
 
 
 def placement_on(source: Layer, origin: tuple[int, int, int], z_nm: Sequence[float]) -> Placement:
-    """Placement of a part of ``source`` that starts at voxel ``origin`` and has slices at the depths ``z_nm``.
+    """Placement of a part of ``source`` that starts at voxel ``origin``; its slices lie at the depths ``z_nm``.
 
     ``world = affine(R·Sh·S·x + t)`` with voxel ``x = origin + D·x'`` of the part, ``D`` diagonal: the part has the
     scale ``S·D`` and the translation ``t + R·Sh·S·origin``. Slices at uneven depths lie evenly in the source layer;
@@ -63,17 +63,21 @@ def placement_on(source: Layer, origin: tuple[int, int, int], z_nm: Sequence[flo
     """
     from napari.utils.transforms import Affine
 
-    transform = Affine(scale=source.scale, translate=source.translate, rotate=source.rotate, shear=source.shear)
+    # Of a layer with channels in front, the last three axes.
+    scale, rotate = np.asarray(source.scale)[-3:], np.asarray(source.rotate)[-3:, -3:]
+    shear = np.asarray(source.shear) if source.ndim == 3 else np.zeros(3)
+    affine = np.asarray(source.affine.affine_matrix)[-4:, -4:]
+    transform = Affine(scale=scale, translate=np.asarray(source.translate)[-3:], rotate=rotate, shear=shear)
     step_nm = (z_nm[-1] - z_nm[0]) / (len(z_nm) - 1)
     return Placement(
-        world_per_nm_z=float(source.scale[0]) / float(step_nm),
-        scale_yx=(float(source.scale[1]), float(source.scale[2])),
+        world_per_nm_z=float(scale[0]) / float(step_nm),
+        scale_yx=(float(scale[1]), float(scale[2])),
         translate=tuple(float(v) for v in transform(np.asarray(origin, dtype=float))),
-        rotate=np.array(source.rotate),
-        shear=np.array(source.shear),
-        affine=np.array(source.affine.affine_matrix),
-        units=source.units,
-        axis_labels=source.axis_labels,
+        rotate=np.array(rotate),
+        shear=np.array(shear),
+        affine=np.array(affine),
+        units=tuple(source.units)[-3:],
+        axis_labels=tuple(source.axis_labels)[-3:],
     )
 
 

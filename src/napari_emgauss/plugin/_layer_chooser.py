@@ -20,16 +20,24 @@ class LayerChooser(QComboBox):
         Which layers are offered.
     empty_text : str
         Shown when there is none.
+    optional : str
+        Name of a first entry that stands for no layer, and is chosen at first.
     """
 
     layer_changed = Signal(object)
     """The chosen layer, or None."""
 
     def __init__(
-        self, viewer: Any, accepts: Callable[[Any], bool], empty_text: str, parent: QWidget | None = None
+        self,
+        viewer: Any,
+        accepts: Callable[[Any], bool],
+        empty_text: str,
+        parent: QWidget | None = None,
+        *,
+        optional: str = "",
     ) -> None:
         super().__init__(parent)
-        self._viewer, self._accepts = viewer, accepts
+        self._viewer, self._accepts, self._optional = viewer, accepts, optional
         self._layers: list[Any] = []
         self._told: Any = None
         self.setPlaceholderText(empty_text)
@@ -44,13 +52,13 @@ class LayerChooser(QComboBox):
     @property
     def layer(self) -> Any:
         """The chosen layer, or None."""
-        index = self.currentIndex()
+        index = self.currentIndex() - bool(self._optional)
         return self._layers[index] if 0 <= index < len(self._layers) else None
 
     @layer.setter
     def layer(self, layer: Any) -> None:
         if layer in self._layers:
-            self.setCurrentIndex(self._layers.index(layer))
+            self.setCurrentIndex(self._layers.index(layer) + bool(self._optional))
 
     def layers(self) -> list[Any]:
         """All layers on offer."""
@@ -72,19 +80,21 @@ class LayerChooser(QComboBox):
         self.clear()
         # Top of napari's list first, as people see it.
         self._layers = [layer for layer in reversed(self._viewer.layers) if self._accepts(layer)]
+        if self._optional:
+            self.addItem(self._optional)
         for layer in self._layers:
             self.addItem(layer.name)
             layer.events.name.connect(self._rename)
         if chosen in self._layers:
-            self.setCurrentIndex(self._layers.index(chosen))
-        elif self._layers:
+            self.setCurrentIndex(self._layers.index(chosen) + bool(self._optional))
+        elif self.count():
             self.setCurrentIndex(0)
         self.blockSignals(False)
         self._tell()
 
     def _rename(self, event: Any = None) -> None:
         for index, layer in enumerate(self._layers):
-            self.setItemText(index, layer.name)
+            self.setItemText(index + bool(self._optional), layer.name)
 
     def _tell(self, index: int = -1) -> None:
         if self.layer is not self._told:

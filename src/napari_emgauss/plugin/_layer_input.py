@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PixelRegion = tuple[int, int, int, int]
 
+MOST_CHANNELS = 4
+"""Channels that one model can have."""
+
 SMALLEST_SIDE = 16
 """Rows and columns that a fit needs at least."""
 
@@ -45,6 +48,16 @@ class FitRequest:
         Advanced settings that differ from the preset.
     layer_shape : tuple of int or None
         Of the whole layer, to know it again later.
+    skip : tuple of int
+        Slices of the layer to leave out.
+    masked : bool
+        Whether a mask of damaged pixels comes with the slices.
+    channels : int or None
+        Of the layer, where it has an axis of them.
+    tiles : dict or None
+        Sizes of tiles, as ``TileSize`` takes them; None fits in one piece.
+    resume : bool
+        Go on with the unfinished fit of this stack.
     """
 
     name: str
@@ -56,22 +69,100 @@ class FitRequest:
     device: str = "auto"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     layer_shape: tuple[int, ...] | None = None
+    skip: tuple[int, ...] = ()
+    masked: bool = False
+    channels: int | None = None
+    tiles: Mapping[str, int] | None = None
+    resume: bool = False
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Slices of the layer to fit."""
+        skip = frozenset(self.skip)
+        return tuple(k for k in range(self.slices[0], self.slices[1] + 1) if k not in skip)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns to fit."""
         y0, y1, x0, x1 = self.region
-        return self.slices[1] - self.slices[0] + 1, y1 - y0, x1 - x0
+        return len(self.kept), y1 - y0, x1 - x0
+
+    @property
+    def z_nm(self) -> tuple[float, ...]:
+        """Depth of every slice to fit, nm, in the whole stack: the same whichever part was fitted."""
+        return tuple(k * self.voxel_size_nm[0] for k in self.kept)
 
     @property
     def origin(self) -> tuple[int, int, int]:
         """First slice, row and column in the layer."""
-        return self.slices[0], self.region[0], self.region[2]
+        kept = self.kept
+        return kept[0] if kept else self.slices[0], self.region[0], self.region[2]
+
+
+@dataclass(frozen=True)
+class FitData:
+    """The slices of a request in shared memory.
+
+    Parameters
+    ----------
+    values : SharedArray
+        ``(K, H, W)``, or ``(K, C, H, W)``.
+    damage : SharedArray or None
+        ``(K, H, W)``, not zero where a pixel is damaged.
+    """
+
+    values: SharedArray
+    damage: SharedArray | None = None
+
+    def array(self) -> Any:
+        """The grey values."""
+        return self.values.array()
 
 
 def layer_data(layer: Layer) -> Any:
     """The layer's finest data, an array-like that may be lazy."""
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+def channels_of(layer: Layer) -> int | None:
+    """Channels of a layer with the axes (channel, z, y, x); None where it has no such axis.
+
+    napari puts layers together by their last axes, so only a first axis of channels leaves z, y and x where they are.
+    """
+    shape = layer_data(layer).shape
+    return int(shape[0]) if len(shape) == 4 and 2 <= int(shape[0]) <= MOST_CHANNELS else None
+
+
+def is_stack_like(layer: Layer | None) -> bool:
+    """Whether a layer has slices, rows and columns, with or without channels."""
+    return layer is not None and (len(layer_data(layer).shape) == 3 or channels_of(layer) is not None)
+
+
+def stack_shape(layer: Layer) -> tuple[int, int, int]:
+    """Slices, rows and columns of a layer."""
+    depth, height, width = layer_data(layer).shape[-3:]
+    return int(depth), int(height), int(width)
+
+
+class StackView:
+    """A layer's data as a stack has them: ``(K, H, W)``, or ``(K, C, H, W)`` of a layer with channels."""
+
+    def __init__(self, values: Any) -> None:
+        self._values, self._channels = values, len(values.shape) == 4
+        shape = tuple(int(n) for n in values.shape)
+        self.shape: tuple[int, ...] = (shape[1], shape[0], *shape[2:]) if self._channels else shape
+        self.dtype, self.ndim = np.dtype(values.dtype), len(shape)
+
+    def __getitem__(self, key: Any) -> Any:
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if self._channels and rest and rest[0] != slice(None):
+            raise IndexError("all channels of a slice are read together")
+        if not hasattr(first, "__index__"):
+            chosen = np.arange(self.shape[0])[first]
+            return np.stack([np.asarray(self[(int(k), *rest)]) for k in chosen])
+        index = int(first.__index__())
+        # One key: a lazy array reads no more than that.
+        return self._values[(slice(None), index, *rest[1:])] if self._channels else self._values[(index, *rest)]
 
 
 def check_layer(layer: Layer | None) -> None:
@@ -98,11 +189,12 @@ def check_layer(layer: Layer | None) -> None:
         raise StackError(
             f"“{layer.name}” is a single image: open the slices together as one stack (File ▸ Open Files as Stack)."
         )
-    if len(shape) > 3:
+    if not is_stack_like(layer):
         raise StackError(
             f"“{layer.name}” has {len(shape)} axes {shape}: split it into 3D stacks (z, y, x) first "
-            "(Layers ▸ Split Stack)."
+            f"(Layers ▸ Split Stack). Up to {MOST_CHANNELS} channels can stay together as the first of four axes."
         )
+    shape = stack_shape(layer)
     dtype = np.dtype(layer_data(layer).dtype)
     if dtype.kind not in "uif":
         raise StackError(f"“{layer.name}” has values of type {dtype}: convert it to integers or floats first.")
@@ -127,7 +219,8 @@ def check_request(request: FitRequest) -> None:
 
     depth, height, width = request.shape
     if depth < 3:
-        raise StackError(f"The z range holds {max(depth, 0)} slices: a fit needs at least 3.")
+        without = " apart from those left out" if request.skip else ""
+        raise StackError(f"The z range holds {max(depth, 0)} slices{without}: a fit needs at least 3.")
     if min(height, width) < SMALLEST_SIDE:
         raise StackError(
             f"The region is {height}×{width} pixels: a fit needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE}."
@@ -139,34 +232,51 @@ def check_request(request: FitRequest) -> None:
         raise VoxelSizeError(suspicion(request.voxel_size_nm))
 
 
-def copy_slices(layer_values: Any, request: FitRequest, should_stop: Callable[[], bool]) -> SharedArray:
+def copy_slices(layer_values: Any, request: FitRequest, should_stop: Callable[[], bool], damage: Any = None) -> FitData:
     """Copy the wanted part into shared memory, slice by slice, so that a lazy array is never read whole.
 
     For a worker thread. Stops early, with what there is, when ``should_stop()`` turns true.
+
+    Parameters
+    ----------
+    layer_values : array-like
+        The layer's data.
+    request : FitRequest
+        What is wanted.
+    should_stop : callable
+        Asked between slices.
+    damage : array-like, optional
+        Of a Labels layer on the stack: not zero where a pixel is damaged.
 
     Raises
     ------
     StackError
         A slice holds NaN, or cannot be read.
     """
-    first, _, (y0, y1, x0, x1) = request.slices[0], request.slices[1], request.region
-    dtype = np.dtype(layer_values.dtype)
+    y0, y1, x0, x1 = request.region
+    slices = StackView(layer_values)
+    dtype = slices.dtype
+    shape = (request.shape[0], *slices.shape[1:-2], y1 - y0, x1 - x0)
+    every = (slice(None),) * (slices.ndim - 3)
     try:
-        shared = SharedArray.empty(request.shape, dtype)
+        shared = SharedArray.empty(shape, dtype)
+        mask = None if damage is None else SharedArray.empty(request.shape, np.uint8)
     except (MemoryError, OSError) as error:
         raise StackError("There is not enough memory for this region: choose a smaller one.") from error
     target = shared.array()
-    for k in range(request.shape[0]):
+    for position, k in enumerate(request.kept):
         if should_stop():
             break
         try:
-            values = np.asarray(layer_values[first + k, y0:y1, x0:x1])
+            values = np.asarray(slices[(k, *every, slice(y0, y1), slice(x0, x1))])
         except Exception as error:
-            raise StackError(f"Slice {first + k} of “{request.name}” cannot be read: {error}") from error
+            raise StackError(f"Slice {k} of “{request.name}” cannot be read: {error}") from error
         if dtype.kind == "f" and not np.isfinite(values).all():
             raise StackError(
-                f"Slice {first + k} of “{request.name}” holds NaN or infinite values: leave it out of the z range, or "
-                "replace them."
+                f"Slice {k} of “{request.name}” holds NaN or infinite values: leave it out (Slices below, or the z "
+                "range), or replace them."
             )
-        target[k] = values
-    return shared
+        target[position] = values
+        if mask is not None:
+            mask.array()[position] = np.asarray(damage[k, y0:y1, x0:x1]) != 0
+    return FitData(shared, mask)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_emgauss._errors import EmgaussError
 
 from ._background import in_background
-from ._estimate import available_bytes, estimate
-from ._form import Note, form_layout
+from ._estimate import FitPlan, PlanRequest, available_bytes, read_speed
+from ._form import Note, fold, form_layout
 from ._preferences import preferences
 from ._render_child import DeviceInfo
 from ._render_service import RenderService
 from ._settings_form import SettingsForm
+from ._speed_trial import SpeedTrial
 from ._theme import theme_colours
+
+Wanted = tuple[tuple[float, ...], int, int, tuple[float, float], str]
+"""Depths, rows, columns, pixel size, dtype."""
 
 PRESET_NOTES = {
     "fast": "A first look in a minute or two.",
@@ -31,13 +34,22 @@ class MethodForm(QWidget):
     """Preset, device, estimate, advanced settings."""
 
     changed = Signal()
+    planned = Signal()
+    """The estimate is there."""
 
     def __init__(self, viewer: Any, service: RenderService, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         from napari_emgauss.fit import preset, preset_names
 
         self._viewer, self._service, self._make_preset = viewer, service, preset
-        self._shape: tuple[int, int, int] | None = None
+        self._wanted: Wanted | None = None
+        self._asked: PlanRequest | None = None
+        self.plan: FitPlan | None = None
+        self._trial = SpeedTrial(self, self._tell_cost)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(120)
+        self._soon.timeout.connect(self._ask_cost)
         self.device_info: DeviceInfo | None = None
         chosen = preferences()
         self.preset = QComboBox()
@@ -51,18 +63,20 @@ class MethodForm(QWidget):
         self.device.addItems(["auto", "cpu", "cuda:0", "mps"])
         self.device.setCurrentText(chosen.device)
         self.device.setToolTip("Where to fit. “auto” takes a graphics card when one can be used.")
+        self.tiles = QComboBox()
+        self.tiles.addItems(["when needed", "never", "always"])
+        self.tiles.setToolTip(
+            "Fit the region in tiles with smooth seams. Needed where one fit would not go into memory; a fit in tiles "
+            "goes on where it was stopped."
+        )
         self.device_note, self.cost = Note("Looking for a graphics card…"), Note()
         self.settings = SettingsForm()
-        self.advanced = QCollapsible("Advanced settings")
-        self.advanced.setDuration(0)
-        self.advanced.setCollapsedIcon("▸")
-        self.advanced.setExpandedIcon("▾")
-        self.advanced.layout().setContentsMargins(0, 0, 0, 0)
-        self.advanced.addWidget(self.settings)
+        self.advanced = fold("Advanced settings", self.settings)
 
         form = form_layout()
         form.addRow("Preset", self.preset)
         form.addRow("Device", self.device)
+        form.addRow("Tiles", self.tiles)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
@@ -72,14 +86,38 @@ class MethodForm(QWidget):
         column.addWidget(self.advanced)
         self.preset.currentTextChanged.connect(self._on_preset)
         self.device.currentTextChanged.connect(self._on_device)
+        self.tiles.currentIndexChanged.connect(self._show_cost)
         self.settings.changed.connect(self._on_settings)
         self._on_preset(self.preset.currentText())
         self._on_device(self.device.currentText())
 
-    def set_shape(self, shape: tuple[int, int, int] | None) -> None:
-        """Slices, rows and columns that would be fitted; None while there is nothing to fit."""
-        self._shape = shape
-        self._show_cost()
+    def disconnect_viewer(self) -> None:
+        """End a running trial; the widget is about to go."""
+        self._soon.stop()
+        self._trial.abandon()
+
+    def set_wanted(self, wanted: Wanted | None) -> None:
+        """What would be fitted; None while there is nothing to fit."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._show_cost()
+
+    def expected(self) -> tuple[float, float] | None:
+        """Seconds that the prior and the iterations will take, as far as is known."""
+        if self.plan is None or self.device_info is None:
+            return None
+        speed = read_speed(self.device_info.device)
+        if speed is None:
+            return None
+        return self.plan.work.prior_s * speed.prior, self.plan.work.iterations_s * speed.iteration
+
+    def end_trial(self) -> None:
+        """A fit begins: it wants the machine for itself."""
+        self._trial.abandon()
+
+    def follow_preferences(self) -> None:
+        """Take over the device of the preferences, which the user has just changed."""
+        self.device.setCurrentText(preferences().device)
 
     def config(self) -> Any:
         """The settings as a ``FitConfig``.
@@ -118,15 +156,53 @@ class MethodForm(QWidget):
         in_background(self, lambda: self._service.describe_device(device), show, refuse)
 
     def _show_cost(self) -> None:
-        if self._shape is None or self.device_info is None:
+        self.plan = None
+        if self._wanted is None or self.device_info is None:
             self.cost.tell("")
             return
-        try:
-            cost = estimate(self.config(), self._shape, self.device_info.device)
-        except EmgaussError as error:
-            self.cost.tell(str(error), theme_colours(self._viewer).error)
+        self._soon.start()
+
+    def _ask_cost(self) -> None:
+        """Have the rendering process reckon: it has torch."""
+        if self._wanted is None or self.device_info is None:
             return
-        free = available_bytes() if self.device_info.device.startswith("cpu") else None
-        short = free is not None and cost.bytes_needed > free
+        try:
+            self.config()
+        except EmgaussError as error:
+            self._refuse_cost(error)
+            return
+        z_nm, height, width, pixel_size_nm, dtype = self._wanted
+        request = PlanRequest(
+            z_nm=z_nm,
+            height=height,
+            width=width,
+            pixel_size_nm=pixel_size_nm,
+            preset=self.preset.currentText(),
+            overrides=self.settings.overrides(),
+            dtype=dtype,
+            available_bytes=available_bytes(),
+            tiles=self.tiles.currentText(),
+        )
+        self._asked = request
+
+        def show(plan: FitPlan) -> None:
+            if self._asked is request:
+                self.plan = plan
+                self._tell_cost()
+                self.planned.emit()
+
+        in_background(self, lambda: self._service.plan(request), show, self._refuse_cost)
+
+    def _refuse_cost(self, error: Exception) -> None:
+        self.cost.tell(str(error), theme_colours(self._viewer).error)
+
+    def _tell_cost(self) -> None:
+        if self.plan is None or self.device_info is None:
+            return
         colours = theme_colours(self._viewer)
-        self.cost.tell(f"Estimate: {cost.sentence(free)}", colours.warning if short else colours.muted_text)
+        speed = read_speed(self.device_info.device)
+        text = self.plan.sentence(speed)
+        if speed is None and not self.plan.problem:
+            self._trial.start(self.device_info.device)
+            text += " Measuring how fast this machine is…"
+        self.cost.tell(text, colours.warning if self.plan.problem else colours.muted_text)

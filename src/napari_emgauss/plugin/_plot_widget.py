@@ -112,10 +112,10 @@ class ThemedPlot(QWidget):
 
 
 def _log_axis() -> Any:
-    """pyqtgraph's own labels of a logarithmic axis lie on top of each other when the axis is short."""
+    """An axis of few, round labels: those of pyqtgraph lie on top of each other when it is short."""
     import pyqtgraph
 
-    class LogAxis(pyqtgraph.AxisItem):  # type: ignore[misc] # pyqtgraph has no types
+    class LogAxis(pyqtgraph.AxisItem):
         def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
             most = max(2, min(6, int(size // 24)))
             return [(1.0, [math.log10(tick) for tick in log_ticks(10**low, 10**high, most)])]

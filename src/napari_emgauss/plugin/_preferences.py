@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 PLUGIN_NAME = "napari-emgauss"
 
@@ -43,3 +45,19 @@ def preferences() -> Preferences:
         )
     except (ImportError, KeyError, AttributeError):
         return Preferences()
+
+
+def on_preference(page: str, name: str, call: Callable[[], Any]) -> Callable[[], None]:
+    """Have ``call()`` done when the user changes a preference; what is returned ends that."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        event = getattr(getattr(get_plugin_settings(PLUGIN_NAME), page).events, name)
+    except (ImportError, KeyError, AttributeError):
+        return lambda: None
+
+    def changed(event: Any = None) -> None:
+        call()
+
+    event.connect(changed)
+    return lambda: event.disconnect(changed)

@@ -97,7 +97,7 @@ class QualityTab(Page):
                 "for every second one is hidden."
             )
             return
-        values = layer_data(self._fit_tab.stack.layer)
+        values, damage = layer_data(self._fit_tab.stack.layer), self._fit_tab.slices.damage()
         self.result = None
         self.table.hide()
         self.plot.hide()
@@ -105,7 +105,7 @@ class QualityTab(Page):
         self.caution.tell("")
         self._show_running(True)
         self._job = RunningJob(
-            lambda: _make_job(values, request),
+            lambda: _make_job(values, damage, request),
             f"EMGauss score: {request.name}",
             on_progress=self._show_progress,
             on_done=self.show_result,
@@ -190,8 +190,8 @@ def score_rows(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _make_job(values: Any, request: FitRequest) -> Job:
-    data = copy_slices(values, request, lambda: False)
+def _make_job(values: Any, damage: Any, request: FitRequest) -> Job:
+    data = copy_slices(values, request, lambda: False, damage)
     return Job(score_in_child, (request, data, METHODS), name="score")
 
 

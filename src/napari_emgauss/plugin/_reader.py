@@ -45,13 +45,14 @@ def read_models(path: str | list[str]) -> list[tuple[Any, ...]]:
         A file is damaged, or written by a newer version.
     """
     paths = [path] if isinstance(path, str) else list(path)
-    return [_read_model(Path(one)) for one in paths]
+    return [layer for one in paths for layer in _read_model(Path(one))]
 
 
-def _read_model(path: Path) -> tuple[Any, ...]:
+def _read_model(path: Path) -> list[tuple[Any, ...]]:
     from ._background import wait_responsively
+    from ._channel_model import channel_models
     from ._compare import fitted_part
-    from ._continuous_layer import LayerRecord, layer_data_tuple
+    from ._continuous_layer import DepthShift, LayerRecord, layer_data_tuple
     from ._geometry import placement_in_nm
     from ._remote_model import RemoteModel
     from ._render_service import render_service
@@ -64,9 +65,13 @@ def _read_model(path: Path) -> tuple[Any, ...]:
     model = wait_responsively(load)
     record = LayerRecord("continuous", model, placement_in_nm(model.z_nm, model.pixel_size_nm))
     _, (y0, _, x0, _) = fitted_part(record)
-    record.placement = placement_in_nm(model.z_nm, model.pixel_size_nm, (y0, x0))
+    placement, shift = placement_in_nm(model.z_nm, model.pixel_size_nm, (y0, x0)), DepthShift()
     name = path.name.removesuffix(".safetensors").removesuffix(".emgauss")
-    return layer_data_tuple(record, name, contrast_limits=contrast_limits(model))
+    look = {"contrast_limits": contrast_limits(model)}
+    return [
+        layer_data_tuple(LayerRecord("continuous", one, placement, shift), f"{name}{suffix}", **(theirs or look))
+        for one, suffix, theirs in channel_models(model)
+    ]
 
 
 def contrast_limits(model: Any) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_emgauss._errors import StackError
 
-from ._layer_input import PixelRegion, layer_data
+from ._layer_input import PixelRegion, stack_shape
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -31,7 +31,7 @@ def region_of(kind: RegionKind, layer: Layer, viewer: Any, shapes: Layer | None 
     StackError
         The view is no xy view, no rectangle is drawn, or it lies outside the layer.
     """
-    _, height, width = (int(n) for n in layer_data(layer).shape)
+    _, height, width = stack_shape(layer)
     if kind is RegionKind.WHOLE:
         return 0, height, 0, width
     if kind is RegionKind.VIEW:
@@ -60,7 +60,8 @@ def _shape_corners(layer: Layer, shapes: Layer | None) -> np.ndarray[Any, Any]:
     for vertex in vertices:
         world = np.asarray(shapes.data_to_world(vertex), dtype=float)
         # A shapes layer drawn on a 2D canvas may have fewer axes than the stack.
-        full = np.concatenate([np.asarray(layer.extent.world)[0][: 3 - len(world)], world])[-3:]
+        full = np.concatenate([np.asarray(layer.extent.world)[0][: max(0, layer.ndim - len(world))], world])
+        full = full[-layer.ndim :]
         corners.append(np.asarray(layer.world_to_data(full))[-2:])
     points = np.asarray(corners)
     return np.stack([points.min(axis=0), points.max(axis=0)])

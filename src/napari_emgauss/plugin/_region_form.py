@@ -11,7 +11,7 @@ from napari_emgauss._errors import StackError
 
 from ._form import Note, form_layout
 from ._layer_chooser import LayerChooser
-from ._layer_input import PixelRegion, layer_data
+from ._layer_input import PixelRegion, is_stack_like, stack_shape
 from ._region import RegionKind, region_of
 from ._theme import theme_colours
 
@@ -73,8 +73,7 @@ class RegionForm(QWidget):
         if layer is self._layer:
             return
         self._layer = layer
-        shape: tuple[int, ...] = () if layer is None else tuple(layer_data(layer).shape)
-        last = int(shape[0]) - 1 if len(shape) == 3 else 0
+        last = stack_shape(layer)[0] - 1 if is_stack_like(layer) else 0
         for box, value in ((self.first, 0), (self.last, last)):
             box.blockSignals(True)
             box.setRange(0, max(last, 0))
@@ -109,7 +108,7 @@ class RegionForm(QWidget):
 
     def _show(self) -> None:
         self.shapes.setVisible(self.kind.currentData() is RegionKind.SHAPE)
-        usable = self._layer is not None and len(layer_data(self._layer).shape) == 3
+        usable = is_stack_like(self._layer)
         for widget in (self.kind, self.first, self.last):
             widget.setEnabled(usable)
         if not usable:

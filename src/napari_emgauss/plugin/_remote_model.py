@@ -58,6 +58,7 @@ class RemoteModel:
         self.version = 1
         self._ahead: dict[_Box, NDArray[Any]] = {}
         self._recent: OrderedDict[_Box, None] = OrderedDict()
+        self._shared: OrderedDict[tuple[Path, _Box], NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._watch(self._path)
         service.add_user(self)
@@ -114,13 +115,23 @@ class RemoteModel:
             self._recent.move_to_end(box)
             while len(self._recent) > BOXES_REMEMBERED:
                 self._recent.popitem(last=False)
-            image, path = self._ahead.get(box), self._path
+            path = self._path
+            image = self._ahead.get(box)
+            if image is None:
+                image = self._shared.get((path, box))
         if image is None:
             image = self._render_at(path, box)
+            if self.info.channels > 1:  # every channel's layer asks for it
+                with self._lock:
+                    self._shared[path, box] = image
+                    while len(self._shared) > BOXES_REMEMBERED:
+                        self._shared.popitem(last=False)
         return image[0] if single else image
 
     def prepare(self, path: str | Path) -> PreparedState:
         """Load a newer state and render what is on screen; for a worker thread."""
+        if Path(path).is_dir():  # the same folder as before, with more tiles
+            self._service.drop(str(path))
         info = self._service.describe(str(path))
         with self._lock:
             boxes = list(self._recent)
@@ -135,7 +146,8 @@ class RemoteModel:
             self.version += 1
         if self._finalizer.detach() is not None:
             self._watch(state.path)
-        threading.Thread(target=_forget, args=(self._service, [old], self._temporary), daemon=True).start()
+        if old != state.path:
+            threading.Thread(target=_forget, args=(self._service, [old], self._temporary), daemon=True).start()
 
     def save(self, path: str | Path) -> Path:
         """Copy the model file, or the folder of tiles, to ``path`` (whole or not at all)."""

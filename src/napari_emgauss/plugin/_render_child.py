@@ -39,6 +39,8 @@ class ModelInfo:
         Number of Gaussians.
     channels : int
         Grey channels.
+    channel_limits : tuple
+        Limits of each channel, where there are several.
     provenance : dict
         Where it comes from.
     """
@@ -51,6 +53,7 @@ class ModelInfo:
     gaussians: int
     channels: int
     provenance: dict[str, Any]
+    channel_limits: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def _describe(model: EmgaussModel | TiledModel) -> ModelInfo:
         gaussians=model.gaussian_count,
         channels=model.channels,
         provenance=dict(model.provenance),
+        channel_limits=tuple((float(low), float(high)) for low, high in model.normalisation.channel_limits or ()),
     )
 
 
@@ -147,6 +151,10 @@ def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments
         connection.send(describe_device(models.device))
     elif verb == "device":
         connection.send(describe_device(arguments[0]))
+    elif verb == "plan":
+        from ._estimate import plan_fit
+
+        connection.send(plan_fit(arguments[0]))
     elif verb == "drop":
         models.drop(arguments[0])
         connection.send(None)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._estimate import FitPlan, PlanRequest
 from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, lower_priority
 from ._render_child import DeviceInfo, ModelInfo, serve
 
@@ -111,7 +112,7 @@ class RenderService:
 
     def warm_up(self) -> DeviceInfo:
         """Start the process and wait until it can render (a few seconds the first time); for a worker thread."""
-        if self._device_info is None or not self._warm.is_set():
+        if self._device_info is None or not self._warm.is_set():  # or another device
             self._device_info = self._ask("warm")
         return self._device_info
 
@@ -124,6 +125,10 @@ class RenderService:
             It cannot be used; the message says why.
         """
         return self._ask("device", device)
+
+    def plan(self, request: PlanRequest) -> FitPlan:
+        """What a fit will take."""
+        return self._ask("plan", request)
 
     def describe(self, path: str) -> ModelInfo:
         """Load a model file and say what it is."""
@@ -146,6 +151,17 @@ class RenderService:
             for start in range(0, len(depths), step)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def set_device(self, device: str) -> None:
+        """Render elsewhere from now on: the process ends, and the next request starts one on the other device."""
+        if device == self.device:
+            return
+        self.device = device
+        threading.Thread(target=self._end_between_requests, name="emgauss-render-device", daemon=True).start()
+
+    def _end_between_requests(self) -> None:
+        with self._turn.take():
+            self.close()
 
     def add_user(self, user: Any) -> None:
         """Keep the process for ``user``: a model, a widget."""

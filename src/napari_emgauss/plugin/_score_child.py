@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._fit_child import request_stack
+from ._fit_child import request_config, request_stack
 from ._job import answer_job
 from ._process import Channel
-from ._shared_array import SharedArray
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._layer_input import FitRequest
+    from ._layer_input import FitData, FitRequest
 
 
-def score_in_child(channel: Channel, request: FitRequest, data: SharedArray, methods: tuple[str, ...]) -> None:
+def score_in_child(channel: Channel, request: FitRequest, data: FitData, methods: tuple[str, ...]) -> None:
     """Target of the score's process; answers with ``ScoreResult.as_dict()``, which the window reads without torch.
 
     Parameters
@@ -24,7 +23,7 @@ def score_in_child(channel: Channel, request: FitRequest, data: SharedArray, met
         To the window.
     request : FitRequest
         Preset, device and overrides are those of the method ``emgauss``.
-    data : SharedArray
+    data : FitData
         The chosen part of the stack.
     methods : tuple of str
         Names of methods to score.
@@ -32,12 +31,11 @@ def score_in_child(channel: Channel, request: FitRequest, data: SharedArray, met
 
     def work(on_progress: Callable[[float | None, str], None]) -> dict[str, Any]:
         from napari_emgauss.evaluate import score
-        from napari_emgauss.fit import preset
 
         result = score(
             request_stack(request, data),
             methods=methods,
-            config=preset(request.preset, device=request.device, **request.overrides),
+            config=request_config(request),
             on_progress=lambda progress: on_progress(progress.fraction, progress.text),
         )
         return result.as_dict()

@@ -51,6 +51,10 @@ class FitSession:
         Grows with every message.
     model : RemoteModel or None
         The present state, as soon as there is one to show.
+    expected : tuple of float or None
+        Seconds that the prior and the iterations will take, as far as is known beforehand.
+    prior_s : float
+        Seconds that the prior has taken.
     """
 
     progressed = Signal()
@@ -69,6 +73,8 @@ class FitSession:
         self._worker: Any = None
         self._abandoned = False
         self.previews_wanted: Callable[[], bool] = lambda: True
+        self.expected: tuple[float, float] | None = None
+        self.prior_s = 0.0
 
     @property
     def name(self) -> str:
@@ -201,11 +207,28 @@ class FitSession:
             state.status = FitStatus.RUNNING
         if message.stage and message.stage != state.stage:
             LOGGER.info("Fit of %s: stage %s", self.name, message.stage)
-        for field in ("stage", "iteration", "total_iterations", "gaussians", "elapsed_s", "eta_s", "text"):
+        for field in ("stage", "iteration", "total_iterations", "gaussians", "elapsed_s", "stage_fraction", "text"):
             setattr(state, field, getattr(message, field))
+        if message.stage == "prior":
+            self.prior_s = message.elapsed_s
+        state.eta_s = self._seconds_left(message)
         if message.stage:
             at = message.elapsed_s if message.stage == "prior" else float(message.iteration)
             self.curve.add(message.stage, at, message.loss)
+
+    def _seconds_left(self, message: FitMessage) -> float | None:
+        """Until the end: what the fit says of itself, and while it cannot know, what was expected."""
+        if message.stage == "prior":
+            if self.expected is None:
+                return None
+            share, spent = message.stage_fraction or 0.0, message.elapsed_s
+            prior = spent * (1 - share) / share if share > 0.1 else max(0.0, self.expected[0] - spent)
+            return prior + self.expected[1]
+        if message.eta_s is None or self.expected is None or message.stage in ("teacher-student", "tiles"):
+            return message.eta_s
+        # The first stages are quicker than the last, and longest, one.
+        done = message.iteration / max(1, message.total_iterations)
+        return max(message.eta_s, (1 - done) * self.expected[1])
 
     def _on_error(self, error: Exception) -> None:
         if self._abandoned:
