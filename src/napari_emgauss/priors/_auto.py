@@ -32,8 +32,8 @@ class AutoPriorConfig:
     learned : SelfPriorConfig
         The self-supervised prior, should it be chosen.
     trial_iterations : int
-        Training steps of its trial on the thinned stack, at most a third of those of the prior itself; enough to tell
-        whether the tissue is isotropic.
+        Training steps of its trial on the thinned stack, at most a third of those of the prior itself, from weights that
+        know phantoms; enough to tell whether the tissue is isotropic.
     trial_pixels, trial_slices : int
         The trial looks at a central piece of at most this width and height and this many slices.
     mixing_margin : float
@@ -42,7 +42,7 @@ class AutoPriorConfig:
     """
 
     learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
-    trial_iterations: int = 180
+    trial_iterations: int = 80
     trial_pixels: int = 256
     trial_slices: int = 41
     mixing_margin: float = 0.12
@@ -202,6 +202,8 @@ def choose_prior(
         rotations_deg=(0.0,),
         mirrored=False,
         final_blur_pixels=learned.final_blur_pixels,
+        warm_start=True,
+        equivalent_gap=learned.equivalent_gap,
         device=learned.device,
     )
     try:

@@ -48,7 +48,7 @@ class Muon:
             self._alike.setdefault(shape, []).append((parameter, torch.zeros_like(parameter)))
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def step(self, learning_rate: float | Tensor) -> None:
         """Apply and forget the gradients. Weights of one shape are orthogonalised together."""
         for (rows, columns), group in self._alike.items():
             updates = []
@@ -62,7 +62,10 @@ class Muon:
             steps = orthogonalised(torch.stack(updates).to(self._dtype)).float() * max(1.0, rows / columns) ** 0.5
             for (parameter, _), step in zip(group, steps, strict=True):
                 parameter.mul_(1 - learning_rate * self._weight_decay)
-                parameter.add_(step.reshape(parameter.shape), alpha=-learning_rate)
+                if isinstance(learning_rate, Tensor):
+                    parameter.sub_(step.reshape(parameter.shape) * learning_rate)
+                else:
+                    parameter.add_(step.reshape(parameter.shape), alpha=-learning_rate)
 
 
 def orthogonalised(matrices: Tensor, iterations: int = 5) -> Tensor:

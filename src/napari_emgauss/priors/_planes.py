@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss.priors._network import GapNetwork
-from napari_emgauss.priors._training import low_precision
+from napari_emgauss.priors._precision import low_precision
 
 _PIXELS_PER_BATCH = 65_536
 _GAPS_PER_TILE = 96

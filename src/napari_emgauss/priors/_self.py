@@ -35,15 +35,22 @@ class SelfPriorConfig:
         Average mirrored planes.
     final_blur_pixels : float
         In-plane Gaussian blur of the fused slices: what noise is left there is finer than any structure.
+    warm_start : bool
+        Start from weights learned on generated phantoms, where there are some of this size, instead of from nothing: far
+        better after a hundred steps; after a thousand it makes no difference.
+    equivalent_gap : bool
+        Drop rows as far apart as slices look, not as far as they are said to be; see `equivalent_gap_ratio`.
     device : str
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 1300
+    iterations: int = 1400
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
     final_blur_pixels: float = 0.5
+    warm_start: bool = False
+    equivalent_gap: bool = True
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -60,7 +67,7 @@ class SelfPriorConfig:
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
-    "fast": {"iterations": 190, "rotations_deg": (0.0,), "mirrored": False},
+    "fast": {"iterations": 90, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
     "default": {},
     "best": {"iterations": 4500, "channels": (64, 96, 128)},
 }
@@ -122,8 +129,10 @@ class SelfPrior:
         """
         import torch
 
+        from napari_emgauss.priors._equivalent_gap import equivalent_gap_ratio
+        from napari_emgauss.priors._generic import warm_network
         from napari_emgauss.priors._network import NetworkConfig
-        from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, train_network
+        from napari_emgauss.priors._training import WARM_RATES, RowDropSampler, TrainingConfig, train_network
 
         if len(observation.images) < 2:
             raise PriorError("The prior 'self' needs at least two slices.")
@@ -136,17 +145,31 @@ class SelfPrior:
         standardised = (images - np.float32(level)) / np.float32(spread)
         gaps_px = _gaps_px(observation)
         nodes = int(np.clip(np.rint(np.median(gaps_px)) - 1, 1, _MOST_NODES))
-        training = TrainingConfig(config.iterations)
-        sampler = RowDropSampler(standardised, gaps_px, nodes, training, seed)
+        ratio = equivalent_gap_ratio(standardised, gaps_px) if config.equivalent_gap else 1.0
+        seen_gaps_px = gaps_px * ratio
+        size = NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1))
+        start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
+        training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
         network = train_network(
-            sampler,
-            NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1)),
+            RowDropSampler(standardised, seen_gaps_px, nodes, training, seed),
+            size,
             training,
             seed=seed,
             device=device,
+            start=start,
             on_progress=on_progress,
         )
-        return LearnedPrior(network, level, spread, float(np.median(gaps_px)), config, seed, name=self.name)
+        return LearnedPrior(
+            network,
+            level,
+            spread,
+            float(np.median(gaps_px)),
+            config,
+            seed,
+            name=self.name,
+            gap_ratio=ratio,
+            warm=start is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -167,6 +190,10 @@ class LearnedPrior:
         Of the training.
     name : str
         How settings call it.
+    gap_ratio : float
+        What gaps were lengthened by in training, see `equivalent_gap_ratio`.
+    warm : bool
+        Whether training started from weights that know phantoms.
     """
 
     network: GapNetwork
@@ -176,6 +203,8 @@ class LearnedPrior:
     config: SelfPriorConfig
     seed: int
     name: str = "self"
+    gap_ratio: float = 1.0
+    warm: bool = False
 
     def prepare(
         self,
@@ -218,6 +247,7 @@ class LearnedPrior:
             fused.mean[gap] = smooth * np.float32(spread) + np.float32(level)
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
         report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
+        report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
         return VolumeInterpolator(
             observation.images, observation.z_nm, fused.mean, fused.variance, _json_values(report), fused.folder
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import PriorError
-from napari_emgauss.priors._muon import Muon
 from napari_emgauss.priors._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors._precision import fast_convolutions
 from napari_emgauss.priors._protocol import PriorProgress
+from napari_emgauss.render._pending import PendingLosses
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class TrainingConfig:
     ema_decay: float = 0.998
 
 
+WARM_RATES: dict[str, Any] = {"learning_rate": 0.01, "outer_learning_rate": 1e-3}
+"""Learning rates for a network that knows phantoms: higher ones make it forget them."""
+
+
 class RowDropSampler:
     """Draws training patches: rows kept at the distances of the stack's slices, and the rows between them.
 
@@ -76,60 +80,60 @@ class RowDropSampler:
     def __init__(
         self, images: NDArray[np.float32], gaps_px: NDArray[np.float64], nodes: int, config: TrainingConfig, seed: int
     ) -> None:
-        self._random = np.random.default_rng(seed)
-        self._gaps = gaps_px
-        self._usual_gap = float(np.median(gaps_px))
-        self._batch = config.batch
-        self._nodes = nodes
-        self._images = images
+        self.random = np.random.default_rng(seed)
+        self.gaps = gaps_px
+        self.usual_gap = float(np.median(gaps_px))
+        self.batch = config.batch
+        self.nodes = nodes
+        self.images = images
         shortest = min(images.shape[1:])
-        self._columns = min(config.columns, shortest)
-        self._rows = min(config.rows, len(gaps_px) + 1, int((shortest - 1) / self._usual_gap) + 1)
-        if self._rows < 2:
+        self.columns = min(config.columns, shortest)
+        self.rows = min(config.rows, len(gaps_px) + 1, int((shortest - 1) / self.usual_gap) + 1)
+        if self.rows < 2:
             raise PriorError(
                 f"Slices of {images.shape[1]} x {images.shape[2]} pixels are smaller than the gap between them "
-                f"({self._usual_gap:.0f} pixels): nothing can be learned within them; choose the prior 'linear+blur'."
+                f"({self.usual_gap:.0f} pixels): nothing can be learned within them; choose the prior 'linear+blur'."
             )
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
         """One batch: rows ``(B, R, X)``, log gaps ``(B, R-1)``, and the rows between ``(B, nodes, R-1, X)``."""
-        kept = np.empty((self._batch, self._rows, self._columns), np.float32)
-        between = np.empty((self._batch, self._nodes, self._rows - 1, self._columns), np.float32)
-        log_gap = np.empty((self._batch, self._rows - 1), np.float32)
-        for item in range(self._batch):
+        kept = np.empty((self.batch, self.rows, self.columns), np.float32)
+        between = np.empty((self.batch, self.nodes, self.rows - 1, self.columns), np.float32)
+        log_gap = np.empty((self.batch, self.rows - 1), np.float32)
+        for item in range(self.batch):
             offsets = self._row_offsets()
             patch = self._patch(int(offsets[-1]) + 1)
             kept[item] = patch[offsets]
-            between[item] = _rows_between(patch, offsets, self._nodes)
-            log_gap[item] = log_gaps(np.diff(offsets), self._usual_gap)
+            between[item] = _rows_between(patch, offsets, self.nodes)
+            log_gap[item] = log_gaps(np.diff(offsets), self.usual_gap)
         return torch.from_numpy(kept), torch.from_numpy(log_gap), torch.from_numpy(between)
 
     def _row_offsets(self) -> NDArray[np.intp]:
         """Kept rows from 0: a run of the stack's own gaps, forwards or backwards, rounded to whole pixels."""
-        longest = min(self._images.shape[1:]) - 1
+        longest = min(self.images.shape[1:]) - 1
         for _ in range(20):
-            start = int(self._random.integers(0, len(self._gaps) - self._rows + 2))
-            run = self._gaps[start : start + self._rows - 1]
-            if self._random.random() < 0.5:
+            start = int(self.random.integers(0, len(self.gaps) - self.rows + 2))
+            run = self.gaps[start : start + self.rows - 1]
+            if self.random.random() < 0.5:
                 run = run[::-1]
-            phase = self._random.random() if np.any(run != np.rint(run)) else 0.0
+            phase = self.random.random() if np.any(run != np.rint(run)) else 0.0
             offsets = np.floor(np.concatenate([[0.0], np.cumsum(run)]) + phase).astype(np.intp)
             if np.all(np.diff(offsets) >= 1) and offsets[-1] <= longest:
                 return offsets
-        usual = max(1, int(self._usual_gap))
-        return np.arange(self._rows, dtype=np.intp) * usual
+        usual = max(1, int(self.usual_gap))
+        return np.arange(self.rows, dtype=np.intp) * usual
 
     def _patch(self, height: int) -> NDArray[np.float32]:
         """A piece ``(height, columns)`` of a random slice, turned and mirrored at random."""
-        image = self._images[int(self._random.integers(len(self._images)))]
-        if self._random.random() < 0.5:
+        image = self.images[int(self.random.integers(len(self.images)))]
+        if self.random.random() < 0.5:
             image = image.T
-        top = int(self._random.integers(0, image.shape[0] - height + 1))
-        left = int(self._random.integers(0, image.shape[1] - self._columns + 1))
-        patch = image[top : top + height, left : left + self._columns]
-        if self._random.random() < 0.5:
+        top = int(self.random.integers(0, image.shape[0] - height + 1))
+        left = int(self.random.integers(0, image.shape[1] - self.columns + 1))
+        patch = image[top : top + height, left : left + self.columns]
+        if self.random.random() < 0.5:
             patch = patch[::-1]
-        if self._random.random() < 0.5:
+        if self.random.random() < 0.5:
             patch = patch[:, ::-1]
         return patch
 
@@ -176,85 +180,54 @@ def train_network(
     *,
     seed: int,
     device: torch.device,
+    start: GapNetwork | None = None,
     on_progress: Callable[[PriorProgress], None] | None = None,
 ) -> GapNetwork:
-    """Train a network from nothing and return its averaged weights, in evaluation mode.
+    """Train a network, from nothing or from ``start``, and return its averaged weights, in evaluation mode.
 
-    The mean is fitted with squared error; the log-variance with the Gaussian likelihood of the (detached) error, so
-    that a wrong variance never costs quality of the mean.
+    What a step does is told in `TrainingStep`.
 
     Raises
     ------
     PriorError
         If the loss is not finite.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = GapNetwork(network_config)
+    from napari_emgauss.priors._device_sampler import DeviceSampler
+    from napari_emgauss.priors._training_step import TrainingStep
+
+    if start is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = GapNetwork(network_config)
+    else:
+        network = start
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = [parameter.detach().clone() for parameter in network.parameters()]
-    inner, outer = network.inner_and_outer_parameters()
-    muon = Muon(inner, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
-    adam = torch.optim.AdamW(outer, config.outer_learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+    step = TrainingStep(network, device)
+    draw = sampler.draw if device.type == "cpu" else DeviceSampler(sampler, device).draw
+    # An error is looked at every tenth step; a GPU sends several of them together.
+    pending = PendingLosses[int](device, 1 if device.type == "cpu" else _ERRORS_AT_ONCE)
     smoothed: float | None = None
-    for iteration in range(config.iterations):
-        share = _schedule(iteration, config.iterations)
-        for group in adam.param_groups:
-            group["lr"] = config.outer_learning_rate * share
-        rows, log_gap, target = (tensor.to(device) for tensor in sampler.draw())
-        with low_precision(device):
-            mean, log_variance = network(rows, log_gap)
-        squared = (mean - target) ** 2
-        log_variance = log_variance.clamp(-8, 4)
-        likelihood = squared.detach() * torch.exp(-log_variance) + log_variance
-        loss = squared.mean() + VARIANCE_WEIGHT * likelihood.mean()
-        adam.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        adam.step()
-        muon.step(config.learning_rate * share)
-        decay = min(config.ema_decay, (1 + iteration) / (10 + iteration))
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, list(network.parameters()), 1 - decay)
-        if iteration % 10 == 9 or iteration == config.iterations - 1:
-            error = float(squared.detach().mean())
-            if not math.isfinite(error):
-                raise PriorError("Training of the prior diverged; choose another seed or the prior 'ensemble'.")
-            smoothed = error if smoothed is None else 0.9 * smoothed + 0.1 * error
-            if on_progress is not None:
-                on_progress(
-                    PriorProgress(
-                        (iteration + 1) / config.iterations,
-                        smoothed,
-                        f"training the prior, {iteration + 1} of {config.iterations}",
-                    )
-                )
-    with torch.no_grad():
-        for parameter, mean_value in zip(network.parameters(), averaged, strict=True):
-            parameter.copy_(mean_value)
-    return network.eval()
+    with fast_convolutions(device):
+        for iteration in range(config.iterations):
+            share = schedule(iteration, config.iterations)
+            decay = min(config.ema_decay, (1 + iteration) / (10 + iteration))
+            error = step(draw(), config.learning_rate * share, config.outer_learning_rate * share, decay)
+            last = iteration == config.iterations - 1
+            known = pending.add(error, iteration) if iteration % 10 == 9 or last else []
+            for at, value in known + (pending.rest() if last else []):
+                if not math.isfinite(value):
+                    raise PriorError("Training of the prior diverged; choose another seed or the prior 'ensemble'.")
+                smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
+                if on_progress is not None:
+                    text = f"training the prior, {at + 1} of {config.iterations}"
+                    on_progress(PriorProgress((at + 1) / config.iterations, smoothed, text))
+    return step.finish()
 
 
-VARIANCE_WEIGHT = 0.05
-"""Weight of the likelihood beside the squared error; small, since both share the network's features."""
+_ERRORS_AT_ONCE = 4
 
 
-def _schedule(iteration: int, iterations: int) -> float:
+def schedule(iteration: int, iterations: int) -> float:
     """Share of the learning rate: a short linear warm-up, then a cosine down to 2 %."""
     warm_up = min(50, max(1, iterations // 10))
     return min(1.0, (iteration + 1) / warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * iteration / iterations)))
-
-
-def low_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Context for convolutions in bfloat16 where the hardware has it, in float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bfloat16(device))
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` multiplies in bfloat16 natively (AVX512_BF16 or AMX on a CPU)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device.type != "cpu":
-        return False
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
