@@ -32,8 +32,8 @@ class AutoPriorConfig:
     learned : SelfPriorConfig
         The self-supervised prior, should it be chosen.
     trial_iterations : int
-        Training steps of its trial on the thinned stack, at most a third of those of the prior itself, from weights that
-        know phantoms; enough to tell whether the tissue is isotropic.
+        Training steps of its trial on the thinned stack, at most a third of those of the prior itself, from weights
+        that know phantoms; enough to tell whether the tissue is isotropic.
     trial_pixels, trial_slices : int
         The trial looks at a central piece of at most this width and height and this many slices.
     mixing_margin : float

@@ -36,8 +36,8 @@ class SelfPriorConfig:
     final_blur_pixels : float
         In-plane Gaussian blur of the fused slices: what noise is left there is finer than any structure.
     warm_start : bool
-        Start from weights learned on generated phantoms, where there are some of this size, instead of from nothing: far
-        better after a hundred steps; after a thousand it makes no difference.
+        Start from weights learned on generated phantoms, where there are some of this size, instead of from nothing:
+        far better after a hundred steps; after a thousand it makes no difference.
     equivalent_gap : bool
         Drop rows as far apart as slices look, not as far as they are said to be; see `equivalent_gap_ratio`.
     device : str
