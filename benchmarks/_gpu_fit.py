@@ -335,7 +335,7 @@ def _prior_floor(bench: Bench, block: Block) -> float:
     """Least time of a training step: the arithmetic of its convolutions at the speed of a matrix product."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from napari_emgauss.priors._training import low_precision
+    from napari_emgauss.priors._precision import low_precision
 
     with FlopCounterMode(display=False) as counter:
         _train_prior(bench, block, "cpu", 1)

@@ -13,9 +13,9 @@ from napari_emgauss.fit import preset
 from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._labels import Labels, label_depths
 from napari_emgauss.fit._losses import _blur, _blur_by_convolution
-from napari_emgauss.fit._pending import PendingLosses
 from napari_emgauss.fit._trainer import Trainer
 from napari_emgauss.render import EmgaussModel
+from napari_emgauss.render._pending import PendingLosses
 from napari_emgauss.stack import Stack
 
 

@@ -13,11 +13,11 @@ import torch
 from napari_emgauss.fit import preset
 from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._labels import Labels, label_depths
-from napari_emgauss.fit._pending import PendingLosses
 from napari_emgauss.fit._trainer import Trainer
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import _splat as splat_module
 from napari_emgauss.render._graphs import GraphedSteps
+from napari_emgauss.render._pending import PendingLosses
 from napari_emgauss.render._reference import splat_reference
 from napari_emgauss.stack import Stack
 

@@ -14,18 +14,26 @@ from torch import Tensor
 
 from napari_emgauss._errors import FitError
 from napari_emgauss.fit._config import FitConfig
-from napari_emgauss.fit._density import GradientRecord, brightest_opacity, place_children, plan, reindex
+from napari_emgauss.fit._density import (
+    GradientRecord,
+    brightest_opacity,
+    change_without,
+    place_children,
+    plan,
+    reindex,
+    worth_keeping,
+)
 from napari_emgauss.fit._draw import ShuffleBag
 from napari_emgauss.fit._initialise import initialise
 from napari_emgauss.fit._labels import Labels
 from napari_emgauss.fit._losses import reconstruction_loss
 from napari_emgauss.fit._optimiser import ModelOptimiser
-from napari_emgauss.fit._pending import PendingLosses
 from napari_emgauss.fit._schedule import Schedule
 from napari_emgauss.fit._supervision import ShiftLearner, SliceSupervision
 from napari_emgauss.model._device import uploaded
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render._graphs import GraphedSteps
+from napari_emgauss.render._pending import PendingLosses
 
 # Beyond these a splat is a point or the whole image, and its gradient is of no use.
 _SMALLEST_SCALE = 0.25
@@ -164,6 +172,8 @@ class Trainer:
             self._shifting.settle()
         if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
             self._grow_and_prune()
+        if self.schedule.is_pruning_round(self.iteration):
+            self._prune_needless()
         if self.finished:
             self._read_losses()
         return self._last
@@ -342,7 +352,8 @@ class Trainer:
                 brightest_opacity(cloud, seen),
                 grow_gradient=self.config.grow_gradient,
                 prune_opacity=self.config.prune_opacity,
-                cap=self._caps[position],
+                # A cloud that is not to grow does not fill up again either.
+                cap=self._caps[position] if self.config.growth > 1 else 0,
             )
             if len(index) == len(cloud) and not bool(is_new.any()):
                 continue
@@ -350,6 +361,22 @@ class Trainer:
             place_children(cloud, index, is_new, self.rng)
             if self.teacher is not None:
                 self._teach_newcomers(self.teacher.cloud_list[position], cloud, index, is_new)
+        self._records = self._fresh_records()
+
+    @torch.no_grad()
+    def _prune_needless(self) -> None:
+        """Remove the Gaussians that are missed least, as long as images hardly change."""
+        for position, (window, cloud) in enumerate(zip(self.student.windows, self.student.cloud_list, strict=True)):
+            slices = self.student.slice_t[window.first : window.last + 1]
+            depths = np.sort(np.concatenate([slices, (slices[1:] + slices[:-1]) / 2]))
+            change = change_without(cloud, [float(t) for t in depths], self.rng, backend=self.student.backend)
+            index = worth_keeping(change, self.config.prune_error)
+            if len(index) == len(cloud):
+                continue
+            none_new = torch.zeros(len(index), dtype=torch.bool, device=index.device)
+            reindex(cloud, index, none_new, self._optimiser)
+            if self.teacher is not None:
+                reindex(self.teacher.cloud_list[position], index, none_new, None)
         self._records = self._fresh_records()
 
     @staticmethod
