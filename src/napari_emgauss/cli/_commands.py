@@ -180,6 +180,11 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
     parser.add_argument("--format", help="file format, where the suffix does not say it")
     parser.add_argument("--channel", type=int, metavar="N", help="only this channel of several, counted from 0")
+    parser.add_argument(
+        "--confidence",
+        metavar="FILE",
+        help="write how far the prior trusts what it inferred, 0 to 255 on the same grid, to this file, too",
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

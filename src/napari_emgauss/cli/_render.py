@@ -45,6 +45,19 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     from napari_emgauss.volume import export
 
     model: Any = load(arguments.model, device=arguments.device)
+    confidence_output = None
+    if arguments.confidence is not None:
+        confidence_output = new_file(arguments.confidence, force=arguments.force)
+        if getattr(model, "confidence", None) is None:
+            raise ExportError(
+                f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
+                "older version; leave --confidence out."
+            )
+    grid = {
+        "spacing_nm": arguments.spacing,
+        "z_range_nm": None if arguments.z_range is None else tuple(arguments.z_range),
+        "overwrite": arguments.force,
+    }
     bar = tqdm(
         total=1.0,
         disable=arguments.quiet,
@@ -59,14 +72,14 @@ def run_export_command(arguments: argparse.Namespace) -> int:
         written = export(
             model,
             output,
-            spacing_nm=arguments.spacing,
-            z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
             format=arguments.format,
             channel=arguments.channel,
-            overwrite=arguments.force,
             on_progress=show,
+            **grid,
         )
     say(f"Wrote '{written}'.")
+    if confidence_output is not None:
+        say(f"Wrote '{export(model.confidence, confidence_output, **grid)}'.")
     return 0
 
 

@@ -23,6 +23,7 @@ from napari_emgauss.fit._presets import preset
 from napari_emgauss.fit._supervision import shift_report
 from napari_emgauss.fit._trainer import Trainer
 from napari_emgauss.fit._update import FitUpdate
+from napari_emgauss.model._confidence import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
 from napari_emgauss.priors._channels import prepare_channels
 from napari_emgauss.priors._protocol import Prior, PriorProgress
 from napari_emgauss.render import EmgaussModel
@@ -146,6 +147,7 @@ class _Fit:
             labels = self._saved_labels()
             if labels is not None and self.saved is not None:
                 provenance.update(self.saved.provenance)
+                shown.confidence = self._confidence(labels)
             elif not self.config.slice_shifts:
                 labels = yield from self._ask_prior(images, shown, 0)
         trainer = Trainer(student, images, self.config, labels, sound)
@@ -171,8 +173,21 @@ class _Fit:
                 latest = message or latest  # a silent moment shows what was said last
                 yield self._prior_update(latest, shown, iteration)
         labels, shown.provenance["prior"] = work.result
+        shown.confidence = self._confidence(labels)
         shown.provenance["prior_s"] = round(time.monotonic() - began, 2)
         return labels
+
+    def _confidence(self, labels: Labels) -> Confidence | None:
+        """The prior's confidence at a few depths of every gap; None where it has no opinion of itself."""
+        depths = labels.depths.z_nm
+        # Where labels are not kept, each is computed anew.
+        per_gap = 1 if labels.images is None else PLANES_PER_GAP
+        chosen = chosen_depths(self.stack.z_nm, depths, per_gap)
+        planes = [label.confidence for label in (labels[k] for k in chosen) if label.confidence is not None]
+        if not planes or len(planes) < len(chosen):
+            return None
+        _, height, width = self.stack.shape
+        return coarse_confidence(planes, depths[chosen], self.stack.z_nm, self.stack.pixel_size_nm, (height, width))
 
     @staticmethod
     def _put_in_place(images: NDArray[np.float32], trainer: Trainer) -> NDArray[np.float32]:

@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_emgauss.model._confidence import Confidence
     from napari_emgauss.model._config import ModelConfig
     from napari_emgauss.model._gaussians import GaussianCloud, GaussianModel, Splats
 
-__all__ = ["GaussianCloud", "GaussianModel", "ModelConfig", "Splats"]
+__all__ = ["Confidence", "GaussianCloud", "GaussianModel", "ModelConfig", "Splats"]
 
 _HOMES = {
+    "Confidence": "_confidence",
     "ModelConfig": "_config",
     "GaussianCloud": "_gaussians",
     "GaussianModel": "_gaussians",

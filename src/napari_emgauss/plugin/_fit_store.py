@@ -50,8 +50,10 @@ class SavedFit:
         """For people."""
         from ._fit_state import duration
 
-        done = f"{100 * self.fraction:.0f} %" if self.tiles is None else f"{self.tiles[0]} of {self.tiles[1]} tiles"
-        return f"A fit of this stack was stopped {duration(self.age_s)} ago with {done} done: it can go on."
+        done = f"{100 * self.fraction:.0f} % done" if self.iteration else "its prior learned"
+        if self.tiles is not None:
+            done = f"{self.tiles[0]} of {self.tiles[1]} tiles done"
+        return f"A fit of this stack was stopped {duration(self.age_s)} ago with {done}: it can go on."
 
 
 def store_folder() -> Path:

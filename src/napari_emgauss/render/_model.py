@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import ConfigError, DepthError, ModelFileError
+from napari_emgauss.model._confidence import Confidence
 from napari_emgauss.model._config import ModelConfig
 from napari_emgauss.model._file import MODEL_FORMAT, MODEL_FORMAT_VERSION, read_tensors, write_tensors
 from napari_emgauss.model._gaussians import GaussianModel, Splats
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from napari_emgauss.render._splat import Backend
 
 Region = tuple[float, float, float, float]
+
+_CONFIDENCE = "confidence"
 
 
 class EmgaussModel(GaussianModel):
@@ -52,6 +55,8 @@ class EmgaussModel(GaussianModel):
 
     Attributes
     ----------
+    confidence : Confidence or None
+        How far the prior trusted its guesses, where the fit had a prior that says so.
     version : int
         Grows whenever the parameters change: a cache of rendered images is good for one version.
     """
@@ -77,6 +82,7 @@ class EmgaussModel(GaussianModel):
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.backend: Backend = backend
         self.version = 0
+        self.confidence: Confidence | None = None
         self._lock = threading.RLock()
         self.to(choose_backend(device).device if device == "auto" else device)
 
@@ -226,6 +232,7 @@ class EmgaussModel(GaussianModel):
             )
             copy.publish(self)
             copy.version = self.version
+            copy.confidence = self.confidence
         return copy
 
     @torch.no_grad()
@@ -251,7 +258,11 @@ class EmgaussModel(GaussianModel):
             The file cannot be written.
         """
         with self._lock:
-            write_tensors(path, self.state_dict(), self._header())
+            tensors, header = self.state_dict(), self._header()
+            if self.confidence is not None:
+                tensors[_CONFIDENCE] = torch.from_numpy(self.confidence.values)
+                header[_CONFIDENCE] = self.confidence.to_dict()
+            write_tensors(path, tensors, header)
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -360,7 +371,13 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
             header["counts"],
             provenance=header.get("provenance", {}),
         )
+        confidence = tensors.pop(_CONFIDENCE, None)
         model.load_state_dict(tensors)
+        if confidence is not None:
+            depths_nm = header[_CONFIDENCE]["depths_nm"]
+            model.confidence = Confidence(
+                confidence.numpy(), depths_nm, model.z_nm, model.pixel_size_nm, (height, width)
+            )
     except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
         raise ModelFileError(f"{path} is a damaged EMGauss model: its header and its content disagree.") from error
     return model.to(choose_backend(device).device)
