@@ -104,6 +104,10 @@ class FitConfig:
         Grow and prune every so many iterations, until so many iterations have passed.
     prune_opacity : float
         Gaussians that were nowhere more opaque than this since the last pruning are removed.
+    prune_error : float
+        By how much (root mean square, unit range) each of eight rounds of pruning may change the images: the Gaussians
+        that are missed least are removed until then. Their number follows the content: a denoised stack needs fewer.
+        0 keeps all.
     uniform_share : float
         Share of Gaussians that start anywhere; the others start where the image gradient is.
     field, window_slices, grid_channels, grid_cell_pixels, knots_per_gap, head_width, head_layers, mlp_width, \
@@ -169,6 +173,7 @@ mlp_layers, displacement_pixels, softness_pixels
     density_interval: int = 100
     density_iterations: int = 10_000
     prune_opacity: float = 0.005
+    prune_error: float = 0.0
     uniform_share: float = 0.3
     # model
     field: FieldName = "grid"
@@ -316,6 +321,7 @@ _NOT_NEGATIVE = (
     "grow_gradient",
     "density_iterations",
     "slice_shift_penalty",
+    "prune_error",
 )
 _SHARES = ("ema_decay", "dssim_weight", "pseudo_dssim_weight", "prune_opacity", "uniform_share")
 

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._update import StageName
 
+# With prune_error so many rounds of pruning are spread over this part of the fit; in the rest the others settle.
+_PRUNING_ROUNDS = 8
+_PRUNED_SHARE = 0.8
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -50,7 +54,19 @@ class Schedule:
     @property
     def density_end(self) -> int:
         """No growing or pruning from here on."""
-        return self._scaled(self.config.density_iterations)
+        end = self._scaled(self.config.density_iterations)
+        if self.config.prune_error > 0:
+            end = max(end, math.ceil(_PRUNED_SHARE * self.total))
+        return end
+
+    def is_pruning_round(self, iteration: int) -> bool:
+        """Whether Gaussians that are hardly missed are removed once ``iteration`` iterations are done."""
+        if self.config.prune_error <= 0 or iteration <= self.joint_end:
+            return False
+        end = math.ceil(_PRUNED_SHARE * self.total)
+        length = max(1, (end - self.joint_end) // _PRUNING_ROUNDS)
+        since = iteration - self.joint_end
+        return since % length == 0 and since // length <= _PRUNING_ROUNDS and iteration < end
 
     @property
     def density_interval(self) -> int:
