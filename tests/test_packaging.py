@@ -76,6 +76,10 @@ def test_the_wheel_declares_plugin_command_and_no_qt(archives: tuple[Path, Path]
     assert "napari-emgauss = napari_emgauss:napari.yaml" in entry_points
     assert "emgauss = napari_emgauss.cli:main" in entry_points
     assert "Classifier: Framework :: napari" in metadata
+    # On PyPI nothing lies beside the text.
+    targets = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert [target for target in targets if "/docs/images/" in target]
+    assert not [target for target in targets if "://" not in target and not target.startswith("#")]
     required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:") and "extra ==" not in line]
     assert required
     for line in required:
