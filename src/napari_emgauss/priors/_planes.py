@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_emgauss.priors import _device_planes as device_planes
 from napari_emgauss.priors._network import GapNetwork
-from napari_emgauss.priors._precision import low_precision
 
 _PIXELS_PER_BATCH = 65_536
 _GAPS_PER_TILE = 96
@@ -92,6 +92,8 @@ def predict_between(
     """
     slices, height, width = images.shape
     shape = (slices - 1, network.config.nodes, height, width)
+    if device_planes.fits(shape, device, turned=any(directions.rotations_deg)):
+        return _predict_there(network, images, log_gap, directions, device, on_progress)
     store = _Store()
     weighted = store.zeros(shape)
     weight = store.zeros(shape)
@@ -126,6 +128,35 @@ def predict_between(
         weighted[gap] /= weight[gap]
         weight[gap] = families / weight[gap]
     return FusedVolume(weighted, weight, store.folder)
+
+
+def _predict_there(
+    network: GapNetwork,
+    images: NDArray[np.float32],
+    log_gap: NDArray[np.float32],
+    directions: PlaneDirections,
+    device: torch.device,
+    on_progress: Callable[[float], None] | None,
+) -> FusedVolume:
+    """As `predict_between`, with all sums on the device."""
+    fusion = device_planes.DeviceFusion(
+        network, log_gap, (images.shape[1], images.shape[2]), mirrored=directions.mirrored, device=device
+    )
+    families = 2 * len(directions.rotations_deg)
+    done = 0
+
+    def tell(part: float) -> None:
+        if on_progress is not None:
+            on_progress((done + part) / families)
+
+    tiles = _row_tiles(len(images) - 1)
+    for angle in directions.rotations_deg:
+        turned = _TurnedStack(images, angle).images
+        for axis in (1, 2):
+            fusion.add_family(turned, axis, tiles, tell, turned_deg=angle)
+            done += 1
+            tell(0.0)
+    return FusedVolume(*fusion.result(families))
 
 
 class ScratchFolder:
@@ -248,11 +279,6 @@ def _planes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Run planes ``(K, planes, X)``; mean and log-variance ``(planes, nodes, K-1, X)``."""
     rows = torch.from_numpy(np.ascontiguousarray(block.transpose(1, 0, 2))).to(device)
-    gaps = torch.from_numpy(np.ascontiguousarray(log_gap)).to(device).expand(len(rows), -1)
-    with torch.no_grad(), low_precision(device):
-        mean, log_variance = network(rows, gaps)
-        if mirrored:
-            other_mean, other_log_variance = network(rows.flip(1, 2), gaps.flip(1))
-            mean = (mean + other_mean.flip(1, 2, 3)) / 2
-            log_variance = (log_variance + other_log_variance.flip(1, 2, 3)) / 2
+    gaps = torch.from_numpy(np.ascontiguousarray(log_gap)).to(device)
+    mean, log_variance = device_planes.predict_planes(network, rows, gaps, mirrored, device)
     return mean.cpu().numpy(), log_variance.cpu().numpy()
