@@ -30,7 +30,7 @@ from napari_emgauss.fit._losses import reconstruction_loss
 from napari_emgauss.fit._optimiser import ModelOptimiser
 from napari_emgauss.fit._schedule import Schedule
 from napari_emgauss.fit._supervision import ShiftLearner, SliceSupervision
-from napari_emgauss.model._device import uploaded
+from napari_emgauss.model._device import tensor_float32, uploaded
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render._graphs import GraphedSteps
 from napari_emgauss.render._pending import PendingLosses
@@ -163,7 +163,8 @@ class Trainer:
         self._optimiser.set_learning_rates(self.schedule.learning_rates(now, extent))
         # What a round of growing replaces cannot be in a recording.
         key = job.key if now >= self.schedule.density_end else None
-        loss = self._graphs.run(None if key is None else (stage, key), lambda: self._update(job), job.loss)
+        with tensor_float32(self.student.device):
+            loss = self._graphs.run(None if key is None else (stage, key), lambda: self._update(job), job.loss)
         self._take_losses(self._pending.add(loss, _Origin(now, stage, pseudo)))
         if self._shifting is not None and stage == "joint":
             self._shifting.step(self._real.last, self.schedule.shift_rate(now))
@@ -172,8 +173,10 @@ class Trainer:
             self._shifting.settle()
         if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
             self._grow_and_prune()
+            self._graphs.forget()
         if self.schedule.is_pruning_round(self.iteration):
             self._prune_needless()
+            self._graphs.forget()
         if self.finished:
             self._read_losses()
         return self._last
