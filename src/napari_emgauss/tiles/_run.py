@@ -6,26 +6,24 @@ import contextlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from napari_emgauss._errors import ConfigError, FitError, ModelFileError
-from napari_emgauss.fit import FitConfig, preset
+from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss.fit import FitConfig
 from napari_emgauss.fit._background import Background
 from napari_emgauss.priors import Prior, PriorProgress
 from napari_emgauss.stack import Stack
 
 from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
+from ._identity import check_same_run, index_of, shared_name
 from ._index import TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
 from ._lock import exclusive
 from ._model import TiledModel
-from ._plan import Tile, TilePlan, TileSize, cut
-from ._shared_prior import SharedPrior, describe, learn_shared_prior, learns, read_shared_prior, write_shared_prior
+from ._plan import Tile, TilePlan, TileSize
+from ._shared_prior import SharedPrior, describe, learn_shared_prior, read_shared_prior, write_shared_prior
 from ._task import TileProgress, TileTask, pinned_threads, tile_task
 from ._update import TilesUpdate
 
@@ -128,7 +126,16 @@ def fit_tiles(
             "remove_jitter, or --straighten; or fit without tiles."
         )
     saved = read_index(target) if is_tiled(target) else None
-    index = _index_of(stack, config, size, options, prior, saved, target)
+    index = index_of(
+        stack,
+        config,
+        size,
+        prior,
+        saved,
+        target,
+        threads_per_tile=options.threads_per_tile,
+        share_prior=options.share_prior,
+    )
     return _Run(stack, index, target, options, prior).messages()
 
 
@@ -140,90 +147,6 @@ def run_fit_tiles(stack: Stack, config: FitConfig | None = None, **arguments: An
     if model is None:
         raise FitError("The fit of tiles ended without a model.")
     return model
-
-
-def _index_of(
-    stack: Stack,
-    config: FitConfig | None,
-    size: TileSize | None,
-    options: RunOptions,
-    prior: Prior | None,
-    saved: TileIndex | None,
-    folder: Path,
-) -> TileIndex:
-    """The index to start from: a new one, or that of the folder if it is of the same run."""
-    from napari_emgauss import __version__
-
-    if saved is not None:
-        config = _saved_config(saved, folder) if config is None else config
-        size = saved.plan.size if size is None else size
-    config = preset("default") if config is None else config
-    plan = cut(stack.shape, stack.z_nm, TileSize() if size is None else size)
-    identity = {
-        "fit": config.to_dict(),
-        "threads_per_tile": options.threads_per_tile,
-        "shared_prior": prior.name if prior is not None else _shared_name(config, options),
-        "stack_id": stack_id(stack),
-    }
-    if saved is None:
-        provenance = {
-            "source": stack.source,
-            "name": stack.name,
-            "stack": stack.metadata,
-            **identity,
-            "napari_emgauss": __version__,
-        }
-        return TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, provenance)
-    _check_same_run(saved, TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, identity), folder)
-    return saved
-
-
-def _check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
-    """Refuse a folder whose tiles would differ from those that are wanted."""
-    if saved.provenance.get("stack_id") != wanted.provenance["stack_id"]:
-        raise ConfigError(
-            f"'{folder}' holds tiles of another stack ({saved.provenance.get('name')}), or the stack has changed; "
-            "give another folder."
-        )
-
-    def settings(index: TileIndex) -> dict[str, Any]:
-        shared = {name: index.provenance.get(name) for name in ("threads_per_tile", "shared_prior")}
-        return {**index.provenance.get("fit", {}), **index.plan.to_dict()["size"], **shared}
-
-    before, after = settings(saved), settings(wanted)
-    # Where a tile is fitted does not say what it is.
-    differing = [name for name in after if before.get(name) != after[name] and name != "device"]
-    if differing:
-        told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
-        raise ConfigError(f"'{folder}' was begun with other settings ({told}); use the same, or give another folder.")
-
-
-def _shared_name(config: FitConfig, options: RunOptions) -> str | None:
-    return config.prior if options.share_prior and learns(config) else None
-
-
-def _saved_config(saved: TileIndex, folder: Path) -> FitConfig:
-    try:
-        return FitConfig.from_dict(saved.provenance["fit"])
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ModelFileError(f"The settings in '{folder}' cannot be used by this napari-emgauss: {error}") from error
-
-
-def stack_id(stack: Stack) -> str:
-    """A short text that changes with the stack: of its geometry, and of its first, middle and last slice."""
-    normalisation = stack.normalisation
-    geometry = [
-        *stack.shape,
-        *stack.z_nm.tolist(),
-        *stack.pixel_size_nm,
-        normalisation.low,
-        normalisation.high,
-        normalisation.dtype,
-    ]
-    check = zlib.crc32(json.dumps(geometry).encode())
-    for k in sorted({0, stack.shape[0] // 2, stack.shape[0] - 1}):
-        check = zlib.crc32(np.ascontiguousarray(stack.slices[k]).tobytes(), check)
-    return f"{check:08x}"
 
 
 @dataclass
@@ -260,7 +183,7 @@ class _Run:
                     finished,
                 )
 
-            if todo and self.prior is None and _shared_name(self._config, self.options) is not None:
+            if todo and self.prior is None and shared_name(self._config, self.options.share_prior) is not None:
                 for text in self._share_prior():
                     yield update(text)
             if todo:
@@ -281,7 +204,7 @@ class _Run:
         """Read the index again now that nobody else writes it, and clear away what a killed run left."""
         if is_tiled(self.folder):
             now = read_index(self.folder)
-            _check_same_run(now, self.index, self.folder)
+            check_same_run(now, self.index, self.folder)
             # A tile whose file is gone or of another length is fitted again.
             whole = {
                 tile.name: now.tiles[tile.name]
