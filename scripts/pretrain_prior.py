@@ -20,15 +20,8 @@ from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter, zoom
 
 from napari_emgauss.priors._generic import GAPS_PX, WEIGHTS, GenericNetwork
-from napari_emgauss.priors._muon import Muon
-from napari_emgauss.priors._training import (
-    VARIANCE_WEIGHT,
-    RowDropSampler,
-    TrainingConfig,
-    has_fast_bfloat16,
-    low_precision,
-    schedule,
-)
+from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, schedule
+from napari_emgauss.priors._training_step import TrainingStep
 from napari_emgauss.stack._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack._ultrastructure import paint
 
@@ -73,38 +66,21 @@ def train(pictures: NDArray[np.float32], steps: int) -> dict[str, torch.Tensor]:
     samplers = {gap: RowDropSampler(pictures, np.full(40, float(gap)), gap - 1, config, gap) for gap in GAPS_PX}
     torch.manual_seed(0)
     network = GenericNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = [parameter.detach().clone() for parameter in network.parameters()]
-    inner, outer = network.inner_and_outer_parameters()
-    device = torch.device("cpu")
-    muon = Muon(inner, dtype=torch.bfloat16 if has_fast_bfloat16(device) else torch.float32)
-    adam = torch.optim.AdamW(outer, config.outer_learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+    training_step = TrainingStep(network, torch.device("cpu"))
     random = np.random.default_rng(0)
     errors: dict[int, list[float]] = {}
     for step in range(steps):
         share = schedule(step, steps)
-        for group in adam.param_groups:
-            group["lr"] = config.outer_learning_rate * share
-        gap = int(random.choice(GAPS_PX))
-        rows, _, between = samplers[gap].draw()
-        with low_precision(device):
-            mean, log_variance = network.restore(rows, gap)
-        squared = (mean - between) ** 2
-        log_variance = log_variance.clamp(-8, 4)
-        likelihood = squared.detach() * torch.exp(-log_variance) + log_variance
-        loss = squared.mean() + VARIANCE_WEIGHT * likelihood.mean()
-        network.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        adam.step()
-        muon.step(config.learning_rate * share)
+        network.gap_px = int(random.choice(GAPS_PX))
         decay = min(config.ema_decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(averaged, list(network.parameters()), 1 - decay)
-        errors.setdefault(gap, []).append(float(squared.detach().mean()))
+        rates = config.learning_rate * share, config.outer_learning_rate * share
+        error = training_step(samplers[network.gap_px].draw(), *rates, decay)
+        errors.setdefault(network.gap_px, []).append(float(error))
         if step % 100 == 99:
             means = {gap: round(float(np.mean(values[-9:])), 3) for gap, values in sorted(errors.items())}
             print(f"step {step + 1} of {steps}, squared error by gap: {means}", flush=True)
-    return {name: value for (name, _), value in zip(network.named_parameters(), averaged, strict=True)}
+    training_step.finish()
+    return {name: value.detach() for name, value in network.named_parameters()}
 
 
 def main() -> None:

@@ -37,6 +37,8 @@ class GenericNetwork(GapNetwork):
 
     def __init__(self, channels: tuple[int, ...] = (48, 64, 96)) -> None:
         super().__init__(NetworkConfig(ANCHORS, channels, (1,) + (2,) * (len(channels) - 1)))
+        self.gap_px = int(REFERENCE_GAP_PX)
+        """Gap that `forward` restores, for training at one gap after another."""
         self.length = nn.Linear(2, channels[0], bias=False)
         nn.init.zeros_(self.length.weight)
 
@@ -64,6 +66,10 @@ class GenericNetwork(GapNetwork):
         # What a gap a little longer than the usual one adds: the slope of the line above.
         own["gap_length.weight"] = (length[:, 0] + 2 * log_gap * length[:, 1])[:, None]
         return own
+
+    def forward(self, rows: Tensor, log_gap: Tensor) -> tuple[Tensor, Tensor]:
+        """Restore the rows between rows ``(B, R, X)`` that are evenly ``gap_px`` apart; see `restore`."""
+        return self.restore(rows, self.gap_px)
 
     def restore(self, rows: Tensor, gap_px: int) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the ``gap_px - 1`` rows between rows ``(B, R, X)``; see `GapNetwork.forward`."""
