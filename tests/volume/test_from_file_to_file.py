@@ -77,7 +77,7 @@ def test_two_channels_from_file_to_file(
     two_channels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = ["--preset", "fast", "--prior", "linear", "--set", "teacher_student_iterations=250", "-q"]
+    settings = ["--preset", "fast", "--prior", "ensemble", "--set", "teacher_student_iterations=250", "-q"]
     assert main(["fit", str(two_channels), "-o", "m.safetensors", *settings]) == 0
     assert "7 slices of 36 × 44 in 2 channels" in capsys.readouterr().err
     model = load("m.safetensors", device="cpu")

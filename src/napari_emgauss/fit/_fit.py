@@ -183,7 +183,12 @@ class _Fit:
         # Where labels are not kept, each is computed anew.
         per_gap = 1 if labels.images is None else PLANES_PER_GAP
         chosen = chosen_depths(self.stack.z_nm, depths, per_gap)
-        planes = [label.confidence for label in (labels[k] for k in chosen) if label.confidence is not None]
+        # Of several channels the mean: there is one map of where to believe the model.
+        planes = [
+            label.confidence if label.confidence.ndim == 2 else label.confidence.mean(axis=0)
+            for label in (labels[k] for k in chosen)
+            if label.confidence is not None
+        ]
         if not planes or len(planes) < len(chosen):
             return None
         _, height, width = self.stack.shape
