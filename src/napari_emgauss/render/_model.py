@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from napari_emgauss.model._config import ModelConfig
 from napari_emgauss.model._file import MODEL_FORMAT, MODEL_FORMAT_VERSION, read_tensors, write_tensors
 from napari_emgauss.model._gaussians import GaussianModel, Splats
 from napari_emgauss.render._backends import choose_backend
+from napari_emgauss.render._grey_values import Delivery
 from napari_emgauss.render._splat import splat
 from napari_emgauss.stack import Normalisation
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 Region = tuple[float, float, float, float]
 
 _CONFIDENCE = "confidence"
+_MOST_DEPTHS_ON_A_GPU = 16
 
 
 class EmgaussModel(GaussianModel):
@@ -208,11 +211,18 @@ class EmgaussModel(GaussianModel):
         channels = self.config.channels
         out = np.empty((len(depths), channels, height, width), dtype=self.dtype)
         step = self._depths_at_once(height * width)
+        # On a GPU pictures are brought back while the next ones are rendered.
+        ahead = 1 if self.device.type == "cuda" else 0
+        under_way: deque[tuple[NDArray[Any], Delivery]] = deque()
         for start in range(0, len(depths), step):
             # A fit publishes new parameters between two renderings, never during one.
             with self._lock, torch.inference_mode():
                 images = self.render_unit(depths[start : start + step], region=region, shape=shape)
-            out[start : start + step] = _in_source_values(images, self.normalisation)
+                under_way.append((out[start : start + step], Delivery(images, self.normalisation)))
+            if len(under_way) > ahead:
+                _deliver(under_way)
+        while under_way:
+            _deliver(under_way)
         result = out[:, 0] if channels == 1 else out
         return result[0] if single else result
 
@@ -280,8 +290,15 @@ class EmgaussModel(GaussianModel):
     def _depths_at_once(self, pixels: int) -> int:
         """Depths to draw together: few, so that memory stays small and a fit waits shortly for the lock."""
         width = self.config.mlp_width if self.config.field == "mlp" else self.config.head_width
-        floats = pixels * self.config.channels + 2 * width * max(len(cloud) for cloud in self.cloud_list)
-        return int(min(8, max(1, 2**24 // floats)))
+        largest = max(len(cloud) for cloud in self.cloud_list)
+        if self.device.type == "cpu":
+            floats = pixels * self.config.channels + 2 * width * largest
+            return int(min(8, max(1, 2**24 // floats)))
+        # Half a gigabyte: pictures and what is kept of each pixel, geometry and lists of each splat, and the field's
+        # features; a spline has none.
+        features = 0 if self.config.field == "spline" else 2 * width
+        floats = pixels * (self.config.channels + 4) + (64 + features) * largest
+        return int(min(_MOST_DEPTHS_ON_A_GPU, max(1, 2**27 // floats)))
 
     def _check_region(self, region: Region | None) -> None:
         height, width = self.size
@@ -321,25 +338,9 @@ class EmgaussModel(GaussianModel):
         return splat(means, conics, splats.opacities, splats.values, shape, backend=self.backend)
 
 
-def _in_source_values(images: Tensor, normalisation: Normalisation) -> NDArray[Any]:
-    """Unit-range images as the source's grey values, on the host."""
-    small_integers = np.dtype(normalisation.dtype) in (np.uint8, np.uint16, np.int8, np.int16)
-    if images.device.type == "cpu" or images.device.type == "mps" or not small_integers:
-        return normalisation.from_unit(images.cpu().numpy())
-    return _rounded_on_device(images, normalisation)
-
-
-def _rounded_on_device(images: Tensor, normalisation: Normalisation) -> NDArray[Any]:
-    """What ``from_unit`` gives for integers of up to 16 bits, computed where the images are.
-
-    A GPU renders faster than one core of the host could round, and whole numbers are fewer bytes to bring back.
-    """
-    dtype = np.dtype(normalisation.dtype)
-    limits = np.iinfo(dtype)
-    low, span = (torch.as_tensor(end, device=images.device) for end in normalisation.line(np.dtype(np.float64)))
-    grey = images.double() * span + low
-    grey = grey.round_().clamp_(limits.min, limits.max)
-    return grey.to(torch.uint8 if dtype == np.uint8 else torch.int32).cpu().numpy().astype(dtype, copy=False)
+def _deliver(under_way: deque[tuple[NDArray[Any], Delivery]]) -> None:
+    out, delivery = under_way.popleft()
+    delivery.into(out)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
