@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -115,12 +116,29 @@ def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float
     at_once = max(1, min(_BATCH_SLICES, _BATCH_BYTES // (4 * plan.channels * height * width)))
     if on_progress is not None:
         on_progress(0.0, f"0 of {count} slices")
-    for start in range(0, count, at_once):
-        batch = np.asarray(model.render(plan.depths_nm[start : start + at_once]))
-        for k, plane in enumerate(batch, start=start + 1):
+    done = 0
+    for batch in _batches(model, plan.depths_nm, at_once):
+        for plane in batch:
             yield np.ascontiguousarray(plane, dtype=plan.dtype)
+            done += 1
             if on_progress is not None:
-                on_progress(k / count, f"{k} of {count} slices")
+                on_progress(done / count, f"{done} of {count} slices")
+
+
+def _batches(model: VolumeModel, depths_nm: NDArray[np.float64], at_once: int) -> Iterator[NDArray[Any]]:
+    """Slices, ``at_once`` at a time; a GPU renders the next ones while these are written."""
+    pieces = [depths_nm[start : start + at_once] for start in range(0, len(depths_nm), at_once)]
+    if getattr(getattr(model, "device", None), "type", "cpu") == "cpu":
+        for piece in pieces:
+            yield np.asarray(model.render(piece))
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="emgauss-export") as other:
+        following = other.submit(model.render, pieces[0])
+        for piece in pieces[1:]:
+            batch = following.result()
+            following = other.submit(model.render, piece)
+            yield np.asarray(batch)
+        yield np.asarray(following.result())
 
 
 def _check_target(plan: ExportPlan, overwrite: bool) -> None:
