@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,50 @@ def test_hdf5_datasets(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"several arrays, one .*, two .*: choose one"):
         read_stack(tmp_path / "b.h5", voxel_size_nm=SIZE)
     assert read_stack(tmp_path / "b.h5", voxel_size_nm=SIZE, dataset="/two").shape == VALUES.shape
+
+
+def write_n5(path: Path, values: np.ndarray = VALUES) -> Path:
+    """By hand, after the specification: axes from x to z, big-endian blocks behind a header of their sizes."""
+    import struct
+
+    folder = path / "volumes" / "raw" / "s0"
+    folder.mkdir(parents=True)
+    (path / "attributes.json").write_text('{"n5": "2.0.0"}')
+    about = {"dimensions": list(reversed(values.shape)), "blockSize": [8, 8, 4], "dataType": values.dtype.name}
+    about["compression"] = {"type": "raw"}
+    about["pixelResolution"] = {"dimensions": [s / 1000 for s in reversed(SIZE)], "unit": "um"}
+    (folder / "attributes.json").write_text(json.dumps(about))
+    for z in range(0, values.shape[0], 4):
+        for y in range(0, values.shape[1], 8):
+            for x in range(0, values.shape[2], 8):
+                block = values[z : z + 4, y : y + 8, x : x + 8]
+                place = folder / str(x // 8) / str(y // 8) / str(z // 4)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                header = struct.pack(">HHIII", 0, 3, *reversed(block.shape))
+                place.write_bytes(header + block.astype(values.dtype.newbyteorder(">")).tobytes())
+    return path
+
+
+def test_n5(tmp_path: Path) -> None:
+    pytest.importorskip("tensorstore")
+    path = write_n5(tmp_path / "a.n5")
+    stack = read_stack(path)
+    np.testing.assert_array_equal(np.asarray(stack.slices[:]), VALUES)
+    np.testing.assert_array_equal(stack.slices[8, 3:7, ::-2], VALUES[8, 3:7, ::-2])
+    np.testing.assert_allclose((stack.z_nm[1], *stack.pixel_size_nm), SIZE)
+    assert (stack.metadata["format"], stack.metadata["dataset"]) == ("N5", "volumes/raw/s0")
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(stack)).slices[4], VALUES[4])
+    inside = read_stack(path / "volumes" / "raw" / "s0")
+    np.testing.assert_array_equal(inside.slices[2], VALUES[2])
+    (path / "volumes" / "raw" / "s0" / "attributes.json").write_text('{"dimensions": [1, "x"], "dataType": "uint16"}')
+    with pytest.raises(StackFileError, match="attributes make no sense"):
+        read_stack(path)
+
+
+def test_n5_without_tensorstore_names_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorstore", None)
+    with pytest.raises(StackFileError, match=r"pip install 'napari-emgauss\[n5\]', or convert it to Zarr or TIFF"):
+        read_stack(write_n5(tmp_path / "a.n5"))
 
 
 def test_hdf5_with_channels(tmp_path: Path) -> None:

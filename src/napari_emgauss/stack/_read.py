@@ -33,7 +33,7 @@ _OPENERS = {
     ".hdf5": ("_hdf5", "open_hdf5"),
     ".hdf": ("_hdf5", "open_hdf5"),
     ".zarr": ("_zarr", "open_zarr"),
-    ".n5": ("_zarr", "open_zarr"),
+    ".n5": ("_n5", "open_n5"),
     ".npy": ("_npy", "open_npy"),
 }
 
@@ -65,7 +65,7 @@ def read_stack(
     ----------
     path : str or Path
         TIFF, OME-TIFF, ImageJ TIFF, LSM; a folder of images, or a pattern such as ``slices/em_*.png``; MRC; HDF5; Zarr
-        and OME-Zarr 0.4 and 0.5; NumPy ``.npy``.
+        and OME-Zarr 0.4 and 0.5; N5; NumPy ``.npy``.
     voxel_size_nm : sequence of float, optional
         ``(z, y, x)`` in nm; overrides what the file says.
     z_positions_nm : array-like, optional
@@ -176,7 +176,10 @@ def opener_of(path: Path) -> tuple[str, str]:
         raise StackFileError(f"There is no file {path}.")
     if path.is_dir():
         is_zarr = any((path / file).exists() for file in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
-        return ("_zarr", "open_zarr") if is_zarr or path.suffix.lower() == ".n5" else ("_folder", "open_folder")
+        if is_zarr:
+            return "_zarr", "open_zarr"
+        is_n5 = path.suffix.lower() == ".n5" or (path / "attributes.json").is_file()
+        return ("_n5", "open_n5") if is_n5 else ("_folder", "open_folder")
     name = path.name.lower()
     endings = [ending for ending in _OPENERS if name.endswith(ending)]
     if endings:

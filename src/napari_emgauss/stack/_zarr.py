@@ -26,8 +26,6 @@ def open_zarr(path: Path, selection: Selection) -> OpenedFile:
     """
     import zarr
 
-    if path.suffix.lower() == ".n5":
-        raise StackFileError(f"{path.name} is N5, which zarr no longer reads: convert it to Zarr or TIFF.")
     try:
         root = zarr.open(str(path), mode="r")
         if isinstance(root, zarr.Array):
