@@ -152,15 +152,30 @@ class GridField(_KnotField):
         batch, channels, rows, columns = planes.shape
         place = mu * constant(mu, 2.0 / width, 2.0 / height) - 1.0
         # One lookup for all depths: the batch is folded into the channels because the positions are the same.
-        found = F.grid_sample(
-            planes.reshape(1, batch * channels, rows, columns),
-            place[None, None],
-            mode="bilinear",
-            padding_mode="border",
-            align_corners=True,
-        )
+        stacked = planes.reshape(batch * channels, rows, columns)
+        found = looked_up(stacked, place) if place.device.type == "mps" else _sampled(stacked, place)
         features = found.reshape(batch, channels, -1).transpose(1, 2)
         return self._in_pixels(self.head(self.network(features)))
+
+
+def _sampled(planes: Tensor, place: Tensor) -> Tensor:
+    """``(n, N)``: planes ``(n, rows, columns)`` at places ``(N, 2)``, (x, y) in [-1, 1] from first to last cell."""
+    found = F.grid_sample(planes[None], place[None, None], mode="bilinear", padding_mode="border", align_corners=True)
+    return found[0, :, 0]
+
+
+def looked_up(planes: Tensor, place: Tensor) -> Tensor:
+    """What :func:`_sampled` gives, by plain indexing: on Apple's GPU torch has neither its border nor its gradient."""
+    _, rows, columns = planes.shape
+    x = ((place[:, 0] + 1) * (0.5 * (columns - 1))).clamp(0, columns - 1)
+    y = ((place[:, 1] + 1) * (0.5 * (rows - 1))).clamp(0, rows - 1)
+    left, top = x.detach().floor().clamp(max=columns - 2), y.detach().floor().clamp(max=rows - 2)
+    across, down = x - left, y - top
+    at = top.long() * columns + left.long()
+    flat = planes.flatten(1)
+    upper = torch.lerp(flat[:, at], flat[:, at + 1], across)
+    lower = torch.lerp(flat[:, at + columns], flat[:, at + columns + 1], across)
+    return torch.lerp(upper, lower, down)
 
 
 class SplineField(_KnotField):

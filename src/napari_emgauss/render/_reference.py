@@ -154,6 +154,18 @@ class _Blend(torch.autograd.Function):
         return tuple(next(found) if w else None for w in wanted)
 
 
+def _running_product(factors: Tensor) -> Tensor:
+    """Products of the first 1, 2, ... ``factors`` along the first axis; they lie above 0."""
+    if factors.device.type == "mps":  # whose cumprod, or its gradient, is missing from versions of torch
+        return product_by_logarithms(factors)
+    return torch.cumprod(factors, dim=0)
+
+
+def product_by_logarithms(factors: Tensor) -> Tensor:
+    """What ``cumprod`` gives along the first axis for factors above 0."""
+    return torch.exp(torch.cumsum(torch.log(factors), dim=0))
+
+
 def _blend(
     image: Tensor,
     transmittance: Tensor,
@@ -175,7 +187,7 @@ def _blend(
     seen = (sigma <= cut[:, None, None]) & (opacities.detach() > MIN_ALPHA)[:, None, None]
     alpha = (opacities[:, None, None] * torch.exp(-torch.where(seen, sigma, 0.0))).clamp(max=MAX_ALPHA)
     alpha = torch.where(seen, alpha, 0.0)
-    passed = torch.cumprod(1 - alpha, dim=0)
+    passed = _running_product(1 - alpha)
     before = transmittance * torch.cat([torch.ones_like(passed[:1]), passed[:-1]])
     image = image + torch.einsum("nyx,nc->cyx", alpha * before, values)
     return image, transmittance * passed[-1]
