@@ -11,7 +11,7 @@ import pytest
 
 from napari_emgauss import ConfigError, FitConfig, FitError, Stack
 from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles, run_fit_tiles
-from napari_emgauss.tiles._engine import own_card
+from napari_emgauss.tiles._engine import Cluster, own_card
 
 SIZE = TileSize(70, 8, 4, 2)
 
@@ -98,3 +98,16 @@ def test_on_a_machine_with_several_cards_each_worker_takes_its_own() -> None:
     assert [own_card(name, "3,5", 2) for name in ("0", "1")] == ["3", "5"]
     assert own_card("0", None, 1) is None
     assert own_card("tcp://10.0.0.5:4000", None, 2) is None  # workers that others started bring their own
+
+
+def test_workers_that_take_long_to_end_spoil_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = object.__new__(Cluster)
+    cluster._exit = contextlib.ExitStack()
+
+    def slow() -> None:
+        raise TimeoutError
+
+    cluster._exit.callback(slow)
+    with cluster:
+        pass
+    assert "took long to end" in caplog.text

@@ -18,6 +18,8 @@ from napari_emgauss._errors import ConfigError, EmgaussError, FitError
 from ._plan import Tile
 from ._task import TileProgress, TileResult, TileTask, fit_tile
 
+_log = logging.getLogger(__name__)
+
 _REPORT_INTERVAL_S = 0.5
 _QUEUED_PER_THREAD = 2
 _CONNECT_TIMEOUT_S = 15.0
@@ -117,7 +119,10 @@ class Cluster:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._exit.close()
+        try:
+            self._exit.close()
+        except TimeoutError:  # on a busy machine; what was fitted is written, and dask ends its processes itself
+            _log.warning("Workers took long to end.")
 
     @property
     def dashboard(self) -> str | None:
