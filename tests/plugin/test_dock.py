@@ -79,7 +79,7 @@ def test_an_empty_viewer_says_what_to_do(dock: EmgaussDock) -> None:
 def test_sizes_show_and_typed_ones_reach_the_layer(dock: EmgaussDock, viewer: ViewerModel, values: np.ndarray) -> None:
     layer = _add(viewer, values)
     assert dock.fit.stack.voxel_size_nm == (40, 4, 5)
-    assert dock.fit.region.size.text() == "5 × 24 × 32" and dock.fit.region.slices == (0, 4)
+    assert dock.fit.region.size.text() == "5\u2009×\u200924\u2009×\u200932" and dock.fit.region.slices == (0, 4)
     assert dock.fit.request().voxel_size_nm == (40, 4, 5)
     dock.fit.stack.z.setValue(50)
     assert tuple(layer.scale) == (50, 4, 5)

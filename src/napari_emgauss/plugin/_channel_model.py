@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._model_view import Depths, ModelView
 from ._remote_model import RemoteModel
 from ._render_service import Region
 
 COLOURMAPS = ("magenta", "green", "cyan", "yellow")
 
 
-class ChannelModel:
+class ChannelModel(ModelView):
     """A channel; everything but its pixels is the whole model's.
 
     Parameters
@@ -24,7 +25,8 @@ class ChannelModel:
     """
 
     def __init__(self, model: RemoteModel, channel: int) -> None:
-        self.model, self.channel = model, channel
+        super().__init__(model)
+        self.channel = channel
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "model":
@@ -32,18 +34,11 @@ class ChannelModel:
         return getattr(self.model, name)
 
     def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
+        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """Slices of the channel."""
-        images = self.model.render(z_nm, region=region, shape=shape)
+        images = super().render(z_nm, region=region, shape=shape)
         return np.ascontiguousarray(images[..., self.channel, :, :])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> ChannelModel:
-        return self
 
 
 def channel_models(model: RemoteModel) -> Iterator[tuple[Any, str, dict[str, Any]]]:

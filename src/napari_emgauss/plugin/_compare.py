@@ -11,6 +11,7 @@ from ._layer_input import layer_data
 from ._linear_model import DifferenceModel, LinearModel
 
 DIFFERENCE_COLOURMAP = "PiYG"
+CONFIDENCE_COLOURMAP = "viridis"
 
 
 def source_candidates(viewer: Any, layer: Any) -> list[Any]:
@@ -71,6 +72,25 @@ def add_difference(viewer: Any, layer: Any, source: Any) -> Any:
     reach = 0.25 * float(high - low)
     look = {"contrast_limits": (-reach, reach), "colormap": DIFFERENCE_COLOURMAP}
     return _add(viewer, layer, record, "difference", model, f"{layer.name} − linear", look)
+
+
+def add_confidence(viewer: Any, layer: Any, confidence: Any) -> Any:
+    """Add a layer with how far the prior trusted what it inferred in ``layer``.
+
+    Raises
+    ------
+    StackError
+        The model does not know.
+    """
+    record = record_of(layer)
+    if record is None:
+        raise StackError("Choose an EMGauss layer first.")
+    if confidence is None:
+        raise StackError(
+            f"“{layer.name}” holds no confidence: its prior has none, or it was fitted in tiles or by an older version."
+        )
+    look = {"contrast_limits": (0, 255), "colormap": CONFIDENCE_COLOURMAP, "opacity": 0.5}
+    return _add(viewer, layer, record, "confidence", confidence, f"{layer.name} confidence", look)
 
 
 def _checked(layer: Any, source: Any) -> LayerRecord:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import Placement
+from ._model_view import Depths, ModelView, Renderable
 from ._painter import Painter
 from ._preferences import preferences
 from ._prompt_volume import PromptVolume
@@ -24,36 +24,10 @@ if TYPE_CHECKING:
 KEY = "emgauss"
 """Where a layer's record is, in ``layer.metadata``."""
 
-LayerKind = Literal["continuous", "linear", "difference"]
+LayerKind = Literal["continuous", "linear", "difference", "confidence"]
 
 MOST_STEPS = 50_000
 """Longest z slider; beyond it a pixel of the slider is hundreds of steps, and the exact depth is typed in anyway."""
-
-
-class Renderable(Protocol):
-    """What a layer needs of a model: a fitted one, or an interpolation to compare with."""
-
-    version: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-
-    @property
-    def dtype(self) -> Any: ...
-
-    @property
-    def z_nm(self) -> NDArray[np.float64]: ...
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]: ...
-
-    def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
-    ) -> NDArray[Any]: ...
 
 
 @dataclass
@@ -67,47 +41,24 @@ class DepthShift:
     nm: float = 0.0
 
 
-class ShiftedModel:
+class ShiftedModel(ModelView):
     """A model seen through a :class:`DepthShift`."""
 
     def __init__(self, model: Renderable, shift: DepthShift) -> None:
-        self.model, self.shift = model, shift
+        super().__init__(model)
+        self.shift = shift
 
     @property
     def version(self) -> int:
         """Changes with the model's and with the shift: it is part of the cache's key."""
-        return hash((self.model.version, self.shift.nm)) if self.shift.nm else self.model.version
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """As the model's."""
-        return self.model.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """As the model's."""
-        return np.dtype(self.model.dtype)
-
-    @property
-    def z_nm(self) -> NDArray[np.float64]:
-        """As the model's."""
-        return self.model.z_nm
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]:
-        """As the model's."""
-        return self.model.pixel_size_nm
+        return hash((self.model.version, self.shift.nm)) if self.shift.nm else int(self.model.version)
 
     def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
+        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """The model's slices, shifted within its depths."""
         depths = np.clip(np.asarray(z_nm, dtype=np.float64) + self.shift.nm, self.z_nm[0], self.z_nm[-1])
-        return self.model.render(depths if depths.ndim else float(depths), region=region, shape=shape)
+        return super().render(depths if depths.ndim else float(depths), region=region, shape=shape)
 
 
 @dataclass
@@ -116,7 +67,7 @@ class LayerRecord:
 
     Parameters
     ----------
-    kind : {"continuous", "linear", "difference"}
+    kind : {"continuous", "linear", "difference", "confidence"}
         What it shows.
     model : Renderable
         Where its pixels come from.

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
 from napari_emgauss._errors import EmgaussError
 
 from ._background import in_background
-from ._compare import add_difference, add_linear, source_candidates
+from ._compare import add_confidence, add_difference, add_linear, source_candidates
 from ._continuous_layer import record_of, smallest_step_nm
 from ._depth_control import DepthControl
 from ._form import NanometreBox, Note, Page, form_layout, heading, rule
@@ -57,6 +57,10 @@ class DepthTab(Page):
         self.linear_button.setToolTip("A layer with linear interpolation of the same part, to switch to and fro.")
         self.difference_button = QPushButton("Add difference")
         self.difference_button.setToolTip("EMGauss minus linear, in grey values.")
+        self.confidence_button = QPushButton("Add confidence")
+        self.confidence_button.setToolTip(
+            "A layer that is bright where the prior trusts what it inferred, and dark where to look twice."
+        )
         self.save_button = QPushButton("Save model…")
         self.save_button.setToolTip("A small file that holds the whole continuous volume; drop it on napari to reopen.")
         self._pending: float | None = None
@@ -107,6 +111,7 @@ class DepthTab(Page):
         column.addLayout(compare)
         column.addLayout(pair)
         column.addWidget(rule())
+        column.addWidget(self.confidence_button)
         column.addWidget(self.save_button)
         column.addStretch(1)
 
@@ -123,6 +128,7 @@ class DepthTab(Page):
         self.middle_button.clicked.connect(lambda: self.control.mid_gap())
         self.linear_button.clicked.connect(lambda: self._compare(difference=False))
         self.difference_button.clicked.connect(lambda: self._compare(difference=True))
+        self.confidence_button.clicked.connect(self.add_confidence)
         self.save_button.clicked.connect(self._ask_where_to_save)
 
     def _on_layer(self, layer: Any) -> None:
@@ -131,7 +137,7 @@ class DepthTab(Page):
         for widget in (
             self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
             self.middle_button, self.next_button, self.source, self.linear_button, self.difference_button,
-            self.save_button,
+            self.confidence_button, self.save_button,
         ):  # fmt: skip
             widget.setEnabled(record is not None)
         if record is None:
@@ -208,6 +214,21 @@ class DepthTab(Page):
             (add_difference if difference else add_linear)(self._viewer, layer, self.source.layer)
         except EmgaussError as error:
             show_error(str(error))
+
+    def add_confidence(self) -> None:
+        """Show where the prior trusts what it inferred."""
+        record, layer = self.control.record, self.control.layer
+        if record is None:
+            return
+
+        def show(confidence: Any) -> None:
+            try:
+                if layer in self._viewer.layers:
+                    add_confidence(self._viewer, layer, confidence)
+            except EmgaussError as error:
+                show_error(str(error))
+
+        in_background(self, record.model.confidence, show, lambda error: show_error(str(error)))
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record

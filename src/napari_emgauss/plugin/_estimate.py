@@ -128,9 +128,8 @@ class FitPlan:
         if self.tiles is None:
             return f"Estimate: {time}{memory}."
         grid = " × ".join(str(n) for n in self.grid)
-        return (
-            f"In {self.tile_count} tiles ({grid} along z, y, x): {time}{memory}, {self.disk_bytes / 1e9:.2g} GB disk."
-        )
+        tiles = "one tile" if self.tile_count == 1 else f"{self.tile_count} tiles ({grid} along z, y, x)"
+        return f"In {tiles}: {time}{memory}, {self.disk_bytes / 1e9:.2g} GB disk."
 
 
 def plan_fit(request: PlanRequest) -> FitPlan:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from napari_emgauss._errors import ExportError
 
 from ._job import answer_job
 from ._process import Channel
@@ -38,6 +40,8 @@ class ExportRequest:
         Replace what is there.
     device : str
         Where to render.
+    confidence : bool
+        Write how far the prior trusted what it inferred beside it, as ``NAME.confidence.ENDING``.
     """
 
     target: str
@@ -47,6 +51,14 @@ class ExportRequest:
     dtype: str | None = None
     overwrite: bool = False
     device: str = "auto"
+    confidence: bool = False
+
+
+def confidence_target(target: str) -> str:
+    """Where the confidence of a volume is written: ``volume.ome.tif`` gives ``volume.confidence.ome.tif``."""
+    path = Path(target)
+    stem, dot, ending = path.name.partition(".")
+    return str(path.with_name(f"{stem}.confidence{dot}{ending}"))
 
 
 def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -> None:
@@ -63,15 +75,21 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
                 Path(model_path).unlink(missing_ok=True)
         if request.dtype is not None:
             model.normalisation = with_dtype(model.normalisation, request.dtype)
-        written = export(
-            model,
-            request.target,
-            spacing_nm=request.spacing_nm,
-            z_range_nm=request.z_range_nm,
-            format=request.format,
-            overwrite=request.overwrite,
-            on_progress=on_progress,
-        )
+        grid: dict[str, Any] = {
+            "spacing_nm": request.spacing_nm,
+            "z_range_nm": request.z_range_nm,
+            "format": request.format,
+            "overwrite": request.overwrite,
+        }
+        if request.confidence:
+            confidence = getattr(model, "confidence", None)
+            if confidence is None:
+                raise ExportError(
+                    "This model holds no confidence (its prior has none, or it was fitted in tiles or by an older "
+                    "version): untick it."
+                )
+            export(confidence, confidence_target(request.target), **grid)
+        written = export(model, request.target, on_progress=on_progress, **grid)
         return str(written)
 
     answer_job(channel, work)

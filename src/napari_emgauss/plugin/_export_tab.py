@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMessageBox,
-    QProgressBar,
     QPushButton,
 )
 
@@ -30,8 +29,7 @@ from ._depth_tab import is_continuous
 from ._export_child import ExportRequest
 from ._export_job import export_job
 from ._form import NanometreBox, Note, Page, form_layout, heading
-from ._job import JobProgress
-from ._job_worker import RunningJob
+from ._job_panel import JobPanel
 from ._layer_chooser import LayerChooser
 from ._preferences import preferences
 from ._theme import theme_colours
@@ -68,7 +66,6 @@ class ExportTab(Page):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self._viewer = viewer
-        self._job: RunningJob | None = None
         self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
         self.format = QComboBox()
         self.format.addItems(available_formats())
@@ -88,12 +85,12 @@ class ExportTab(Page):
         self.browse_button.setFixedWidth(30)
         self.browse_button.setToolTip("Choose the file.")
         self.size = Note()
+        self.confidence = QCheckBox("Write the confidence, too")
+        self.confidence.setToolTip("A second file, NAME.confidence: 255 where the prior trusts what it inferred.")
         self.add_layer = QCheckBox("Add as layer when written")
-        self.export_button, self.cancel_button = QPushButton("Export"), QPushButton("Cancel")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(8)
-        self.status = Note()
+        self.export_button = QPushButton("Export")
+        self.panel = JobPanel(viewer, self.export_button)
+        self.status = self.panel.status
         self._lay_out()
         for signal in (
             self.spacing.valueChanged,
@@ -107,19 +104,16 @@ class ExportTab(Page):
         self.chooser.layer_changed.connect(self._on_layer)
         self.browse_button.clicked.connect(self._browse)
         self.export_button.clicked.connect(lambda: self.start(ask=True))
-        self.cancel_button.clicked.connect(self.cancel)
-        self._show_running(False)
         self._on_layer(self.chooser.layer)
 
     @property
     def running(self) -> bool:
         """Whether something is being written."""
-        return self._job is not None and self._job.running
+        return self.panel.running
 
     def disconnect_viewer(self) -> None:
         """End a running export and stop listening; the widget is about to go."""
-        if self._job is not None:
-            self._job.abandon()
+        self.panel.abandon()
         self.chooser.disconnect_viewer()
 
     def _lay_out(self) -> None:
@@ -138,16 +132,12 @@ class ExportTab(Page):
         where.addWidget(self.path, 1)
         where.addWidget(self.browse_button)
         form.addRow("File", where)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.export_button, 2)
-        buttons.addWidget(self.cancel_button, 1)
         self.column.addWidget(heading("Write the isotropic volume"))
         self.column.addLayout(form)
         self.column.addWidget(self.size)
+        self.column.addWidget(self.confidence)
         self.column.addWidget(self.add_layer)
-        self.column.addLayout(buttons)
-        self.column.addWidget(self.bar)
-        self.column.addWidget(self.status)
+        self.column.addWidget(self.panel)
         self.column.addStretch(1)
 
     def request(self, *, overwrite: bool = False) -> ExportRequest:
@@ -172,6 +162,7 @@ class ExportTab(Page):
             dtype=self._chosen_dtype(),
             overwrite=overwrite,
             device=preferences().device,
+            confidence=self.confidence.isChecked(),
         )
 
     def start(self, *, ask: bool = False, overwrite: bool = False) -> None:
@@ -183,28 +174,22 @@ class ExportTab(Page):
                     return
                 request = self.request(overwrite=True)
         except EmgaussError as error:
-            self._fail(str(error))
+            self.panel.fail(str(error))
             return
         record = record_of(self.chooser.layer)
         if record is None:
             return
         model = record.model
-        self._show_running(True)
-        self._job = RunningJob(
+        self.panel.run(
             lambda: export_job(model, request),
             f"EMGauss export: {Path(request.target).name}",
-            on_progress=self._show_progress,
-            on_done=self._on_done,
-            on_cancelled=lambda: self._end("Cancelled; nothing was written."),
-            on_failed=self._fail,
+            self._on_done,
+            cancelled="Cancelled; nothing was written.",
         )
 
     def cancel(self) -> None:
         """Stop writing; nothing is left behind."""
-        if self._job is not None:
-            self.cancel_button.setEnabled(False)
-            self.status.tell("Stopping…")
-            self._job.cancel()
+        self.panel.cancel()
 
     def _target(self) -> Path:
         ending = FORMATS[self.format.currentText()][1]
@@ -236,7 +221,7 @@ class ExportTab(Page):
         record = record_of(layer)
         for widget in (self.format, self.spacing, self.first, self.last, self.dtype, self.path, self.browse_button):
             widget.setEnabled(record is not None)
-        self.export_button.setEnabled(record is not None and not self.running)
+        self.panel.set_usable(record is not None)
         if record is not None:
             z = record.model.z_nm
             for box, value in (
@@ -288,23 +273,8 @@ class ExportTab(Page):
         answer = QMessageBox.question(self, "Export", f"{target.name} exists already. Replace it?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _show_progress(self, progress: JobProgress) -> None:
-        if progress.fraction is not None:
-            self.bar.setRange(0, 1000)
-            self.bar.setValue(round(1000 * progress.fraction))
-        self.status.tell(progress.text)
-
-    def _show_running(self, running: bool) -> None:
-        self.export_button.setEnabled(not running and record_of(self.chooser.layer) is not None)
-        self.cancel_button.setEnabled(running)
-        self.cancel_button.setVisible(running)
-        self.bar.setVisible(running)
-        if running:
-            self.bar.setRange(0, 0)
-            self.status.tell("Starting…")
-
     def _on_done(self, path: str) -> None:
-        self._end(f"Written: {Path(path).name}")
+        self.status.tell(f"Written: {Path(path).name}")
         LOGGER.info("Exported %s", path)
         show_info(f"EMGauss wrote {Path(path).name}.")
         if self.add_layer.isChecked():
@@ -325,15 +295,6 @@ class ExportTab(Page):
             self._viewer.add_image(data, **keywords)
 
         in_background(self, lambda: read_for_layer(path), show, failed)
-
-    def _end(self, text: str) -> None:
-        self._show_running(False)
-        self.status.tell(text)
-
-    def _fail(self, sentence: str) -> None:
-        self._show_running(False)
-        LOGGER.error("Export: %s", sentence)
-        self.status.tell(sentence, theme_colours(self._viewer).error)
 
 
 def available_formats() -> list[str]:

@@ -46,6 +46,7 @@ class FitTab(Page):
         self._viewer, self._service = viewer, service
         self.session: FitSession | None = None
         self._layers: list[Any] = []
+        self._replaced: list[Any] = []
         self._work: FitPlan | None = None
         self._stack_layer: Any = None
         self._show_model: Callable[[RemoteModel], None] = lambda model: None
@@ -124,6 +125,8 @@ class FitTab(Page):
             self.panel.tell_error(str(error))
             show_error(str(error))
             return
+        # What a stopped fit left is replaced by what it becomes.
+        self._replaced = list(self._layers) if resume else []
         self.session, self._layers, self._work = session, [], self.method.plan
         look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
         self._show_model = lambda model: self._add_layers(model, request.name, placement, look)
@@ -138,6 +141,10 @@ class FitTab(Page):
 
     def _add_layers(self, model: RemoteModel, name: str, placement: Placement, look: dict[str, Any]) -> None:
         point, shift = self._viewer.dims.point, DepthShift()
+        for old in self._replaced:
+            if old in self._viewer.layers:
+                self._viewer.layers.remove(old)
+        self._replaced = []
         for one, suffix, theirs in channel_models(model):
             record = LayerRecord("continuous", one, placement, shift)
             data, keywords, _ = layer_data_tuple(record, f"{name} EMGauss{suffix}", **(theirs or look))

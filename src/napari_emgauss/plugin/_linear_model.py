@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._layer_input import PixelRegion
+from ._model_view import Depths, ModelView, Renderable
 from ._render_service import Region
 
 SLICES_KEPT = 8
@@ -60,11 +60,7 @@ class LinearModel:
         return np.dtype(self._values.dtype)
 
     def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
+        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """Slices at any depth; the same contract as ``EmgaussModel.render``."""
         from napari_emgauss.priors import interpolate_linear
@@ -106,7 +102,7 @@ class LinearModel:
         return self
 
 
-class DifferenceModel:
+class DifferenceModel(ModelView):
     """One model minus another, signed, in grey values (float32).
 
     Parameters
@@ -115,8 +111,9 @@ class DifferenceModel:
         Over the same part of the same stack.
     """
 
-    def __init__(self, model: Any, reference: Any) -> None:
-        self.model, self.reference = model, reference
+    def __init__(self, model: Renderable, reference: Renderable) -> None:
+        super().__init__(model)
+        self.reference = reference
 
     @property
     def version(self) -> int:
@@ -124,39 +121,17 @@ class DifferenceModel:
         return hash((self.model.version, self.reference.version))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """As the model's."""
-        return self.model.shape
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """float32: differences have a sign."""
         return np.dtype(np.float32)
 
-    @property
-    def z_nm(self) -> NDArray[np.float64]:
-        """As the model's."""
-        return self.model.z_nm
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]:
-        """As the model's."""
-        return self.model.pixel_size_nm
-
     def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
+        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """Model minus reference."""
-        ours = self.model.render(z_nm, region=region, shape=shape)
+        ours = super().render(z_nm, region=region, shape=shape)
         theirs = self.reference.render(z_nm, region=region, shape=shape)
         return ours.astype(np.float32) - theirs.astype(np.float32)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DifferenceModel:
-        return self
 
 
 def _rounded(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ class LossPlot(ThemedPlot):
     """Loss against iteration; the prior's own loss, which has no iterations of the fit, stands left of zero."""
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(viewer, bottom="iteration", left="loss", height=200, logarithmic=True, parent=parent)
+        super().__init__(viewer, bottom="iteration", left="loss", height=180, logarithmic=True, parent=parent)
         self._curve: LossCurve | None = None
 
     def show_curve(self, curve: LossCurve) -> None:

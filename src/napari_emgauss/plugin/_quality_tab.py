@@ -8,9 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QTableWidget,
@@ -21,8 +19,8 @@ from napari_emgauss._errors import EmgaussError
 
 from ._fit_tab import FitTab
 from ._form import Note, Page, heading
-from ._job import Job, JobProgress
-from ._job_worker import RunningJob
+from ._job import Job
+from ._job_panel import JobPanel
 from ._layer_input import FitRequest, copy_slices, layer_data
 from ._score_child import score_in_child
 from ._score_plot import ScorePlot
@@ -44,44 +42,34 @@ class QualityTab(Page):
     def __init__(self, viewer: Any, fit_tab: FitTab) -> None:
         super().__init__()
         self._viewer, self._fit_tab = viewer, fit_tab
-        self._job: RunningJob | None = None
         self.result: dict[str, Any] | None = None
         self.score_button = QPushButton("Score this stack")
         self.score_button.setToolTip("Takes about as long as a fit; napari stays usable.")
-        self.cancel_button = QPushButton("Cancel")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(8)
-        self.status, self.verdict, self.caution = Note(), Note(), Note()
+        self.panel = JobPanel(viewer, self.score_button, in_activity_dock=False)
+        self.status = self.panel.status
+        self.verdict, self.caution = Note(), Note()
         font = self.verdict.font()
         font.setBold(True)
         self.verdict.setFont(font)
         self.table = _new_table()
         self.plot = ScorePlot(viewer)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.score_button, 2)
-        buttons.addWidget(self.cancel_button, 1)
         self.column.addWidget(heading("How good is it on my data?"))
         self.column.addWidget(Note(EXPLANATION))
-        self.column.addLayout(buttons)
-        for widget in (self.bar, self.status, self.verdict, self.table, self.plot, self.caution):
+        for widget in (self.panel, self.verdict, self.table, self.plot, self.caution):
             self.column.addWidget(widget)
         self.column.addStretch(1)
         self.score_button.clicked.connect(self.start)
-        self.cancel_button.clicked.connect(self.cancel)
-        self._show_running(False)
         self.table.hide()
         self.plot.hide()
 
     @property
     def running(self) -> bool:
         """Whether a score is being computed."""
-        return self._job is not None and self._job.running
+        return self.panel.running
 
     def disconnect_viewer(self) -> None:
         """End a running score and stop listening; the widget is about to go."""
-        if self._job is not None:
-            self._job.abandon()
+        self.panel.abandon()
         self.plot.disconnect_viewer()
 
     def start(self) -> None:
@@ -89,10 +77,10 @@ class QualityTab(Page):
         try:
             request = self._fit_tab.request()
         except EmgaussError as error:
-            self._fail(str(error))
+            self.panel.fail(str(error))
             return
         if request.shape[0] < FEWEST_SLICES:
-            self._fail(
+            self.panel.fail(
                 f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {FEWEST_SLICES}, "
                 "for every second one is hidden."
             )
@@ -103,28 +91,15 @@ class QualityTab(Page):
         self.plot.hide()
         self.verdict.tell("")
         self.caution.tell("")
-        self._show_running(True)
-        self._job = RunningJob(
-            lambda: _make_job(values, damage, request),
-            f"EMGauss score: {request.name}",
-            on_progress=self._show_progress,
-            on_done=self.show_result,
-            on_cancelled=lambda: self._end("Cancelled."),
-            on_failed=self._fail,
-            in_activity_dock=False,
-        )
+        self.panel.run(lambda: _make_job(values, damage, request), f"EMGauss score: {request.name}", self.show_result)
 
     def cancel(self) -> None:
         """Stop the score."""
-        if self._job is not None:
-            self.cancel_button.setEnabled(False)
-            self.status.tell("Stopping…")
-            self._job.cancel()
+        self.panel.cancel()
 
     def show_result(self, result: dict[str, Any]) -> None:
         """Table, plot and verdict of ``ScoreResult.as_dict()``."""
         self.result = result
-        self._end("")
         rows = score_rows(result)
         self.table.setRowCount(len(rows))
         for row, cells in enumerate(rows):
@@ -145,29 +120,6 @@ class QualityTab(Page):
         self.plot.show()
         self.verdict.tell(str(result["verdict"]))
         self.caution.tell(str(result["caution"]), theme_colours(self._viewer).muted_text)
-
-    def _show_progress(self, progress: JobProgress) -> None:
-        if progress.fraction is not None:
-            self.bar.setRange(0, 1000)
-            self.bar.setValue(round(1000 * progress.fraction))
-        self.status.tell(progress.text)
-
-    def _show_running(self, running: bool) -> None:
-        self.score_button.setEnabled(not running)
-        self.cancel_button.setEnabled(running)
-        self.cancel_button.setVisible(running)
-        self.bar.setVisible(running)
-        if running:
-            self.bar.setRange(0, 0)
-            self.status.tell("Starting…")
-
-    def _end(self, text: str) -> None:
-        self._show_running(False)
-        self.status.tell(text)
-
-    def _fail(self, sentence: str) -> None:
-        self._show_running(False)
-        self.status.tell(sentence, theme_colours(self._viewer).error)
 
 
 def score_rows(result: dict[str, Any]) -> list[list[str]]:

@@ -40,6 +40,7 @@ class RegionForm(QWidget):
             box.setKeyboardTracking(False)
             box.valueChanged.connect(self._on_change)
         self.size = QLabel()
+        self.size.setToolTip("Slices, rows and columns that are fitted.")
         self.note = Note()
 
         region = QHBoxLayout()
@@ -50,10 +51,11 @@ class RegionForm(QWidget):
         slices.addWidget(self.first, 1)
         slices.addWidget(QLabel("to"))
         slices.addWidget(self.last, 1)
+        slices.addSpacing(6)
+        slices.addWidget(self.size)
         form = form_layout()
         form.addRow("Region", region)
         form.addRow("Slices", slices)
-        form.addRow("Voxels", self.size)
         form.addRow(self.note)
         self.setLayout(form)
         self.kind.currentIndexChanged.connect(self._on_change)
@@ -117,7 +119,7 @@ class RegionForm(QWidget):
             return
         try:
             y0, y1, x0, x1 = self.region()
-            self.size.setText(f"{self.last.value() - self.first.value() + 1} × {y1 - y0} × {x1 - x0}")
+            self.size.setText(f"{self.last.value() - self.first.value() + 1} × {y1 - y0} × {x1 - x0}")
             self.note.tell("")
         except StackError as error:
             self.size.setText("")

@@ -8,17 +8,20 @@ import threading
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._model_view import Depths
 from ._render_child import ModelInfo
 from ._render_service import Region, RenderService
 from ._scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from napari_emgauss.model import Confidence
 
 _Box = tuple[tuple[float, ...], Region | None, tuple[int, int] | None]
 
@@ -99,11 +102,7 @@ class RemoteModel:
         return self.info.provenance
 
     def render(
-        self,
-        z_nm: float | Sequence[float] | NDArray[np.floating[Any]],
-        *,
-        region: Region | None = None,
-        shape: tuple[int, int] | None = None,
+        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
     ) -> NDArray[Any]:
         """Slices in the source's dtype; the same contract as ``EmgaussModel.render``."""
         single = np.ndim(z_nm) == 0
@@ -127,6 +126,10 @@ class RemoteModel:
                     while len(self._shared) > BOXES_REMEMBERED:
                         self._shared.popitem(last=False)
         return image[0] if single else image
+
+    def confidence(self) -> Confidence | None:
+        """How far the prior trusted its guesses; None where the model does not know. For a worker thread."""
+        return self._service.confidence(str(self._path))
 
     def prepare(self, path: str | Path) -> PreparedState:
         """Load a newer state and render what is on screen; for a worker thread."""

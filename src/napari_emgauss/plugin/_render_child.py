@@ -144,6 +144,8 @@ def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments
         connection.send_bytes(image.view(np.uint8).reshape(-1).data)
     elif verb == "describe":
         connection.send(_describe(models.get(arguments[0])))
+    elif verb == "confidence":
+        connection.send(getattr(models.get(arguments[0]), "confidence", None))
     elif verb == "warm":
         import torch
 

@@ -9,7 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from ._estimate import FitPlan, PlanRequest
 from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, lower_priority
 from ._render_child import DeviceInfo, ModelInfo, serve
+
+if TYPE_CHECKING:
+    from napari_emgauss.model import Confidence
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -133,6 +136,10 @@ class RenderService:
     def describe(self, path: str) -> ModelInfo:
         """Load a model file and say what it is."""
         return self._ask("describe", path)
+
+    def confidence(self, path: str) -> Confidence | None:
+        """How far the prior of a model trusted its guesses; None where the model does not know."""
+        return self._ask("confidence", path)
 
     def drop(self, path: str) -> None:
         """Forget a model; nothing happens when the process does not run."""

@@ -1,0 +1,142 @@
+"""What the window gets at once, and what it gets later."""
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_emgauss.plugin import _painter
+from napari_emgauss.plugin._painter import Painter, between, coarse_to_fine
+from napari_emgauss.volume import LazyVolume, RenderCache
+
+
+class Held:
+    """A model whose grey value is its depth, and which renders nothing while it is held."""
+
+    def __init__(self) -> None:
+        self.z_nm, self.pixel_size_nm = np.arange(5) * 40.0, (4.0, 5.0)
+        self.shape, self.dtype, self.version = (5, 24, 32), np.dtype(np.float32), 1
+        self.free = threading.Event()
+        self.free.set()
+        self.calls: list[tuple[int, tuple[int, int]]] = []
+
+    def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> np.ndarray:
+        assert self.free.wait(30)
+        depths = np.atleast_1d(np.asarray(z_nm, dtype=float))
+        self.calls.append((len(depths), shape))
+        return np.broadcast_to(depths[:, None, None], (len(depths), *shape)).astype(np.float32)
+
+
+@pytest.fixture
+def model() -> Held:
+    return Held()
+
+
+@pytest.fixture
+def volume(model: Held) -> LazyVolume:
+    return LazyVolume(model, np.arange(33) * 5.0, cache=RenderCache())
+
+
+@pytest.fixture
+def news() -> list[Any]:
+    return []
+
+
+@pytest.fixture
+def painter(news: list[Any]) -> Painter:
+    return Painter(news.append)
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_painter, "PATIENCE_S", 0.02)
+
+
+def _wait_for(condition: Any) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def test_what_is_quick_is_exact(painter: Painter, volume: LazyVolume, news: list[Any]) -> None:
+    assert (painter.paint(volume[7], coarsest=False) == 35).all()
+    np.testing.assert_array_equal(painter.paint(volume[:, 3, :], coarsest=False)[:, 0], volume.z_nm)
+    assert not news and painter.pictures == 2 and painter.late == 0
+
+
+def test_a_slow_slice_comes_later_and_the_last_one_stays(
+    painter: Painter, volume: LazyVolume, model: Held, news: list[Any], hurry: None
+) -> None:
+    model.free.set()
+    _wait_for(lambda: (painter.paint(volume[4], coarsest=False) == 20).all())
+    news.clear()
+    model.free.clear()
+    assert (painter.paint(volume[9], coarsest=False) == 20).all()  # the picture before
+    assert not news
+    model.free.set()
+    _wait_for(lambda: news)
+    assert news == [None] and (painter.paint(volume[9], coarsest=False) == 45).all()
+
+
+def test_only_the_newest_slice_is_rendered(painter: Painter, volume: LazyVolume, model: Held, hurry: None) -> None:
+    model.free.clear()
+    for k in range(1, 20):
+        painter.paint(volume[k], coarsest=False)
+    model.free.set()
+    _wait_for(lambda: (painter.paint(volume[19], coarsest=False) == 95).all())
+    assert len(model.calls) <= 3  # the first, which had begun, and the last
+
+
+def test_a_view_along_z_is_coarse_first(painter: Painter, volume: LazyVolume, model: Held, hurry: None) -> None:
+    def known_so_far(*_: Any) -> bool:
+        return len(model.calls) >= 2
+
+    slow = model.render
+
+    def render(z_nm: Any, **keywords: Any) -> np.ndarray:
+        time.sleep(0.03)
+        return slow(z_nm, **keywords)
+
+    model.render = render
+    painter.paint(volume[:, 3, :], coarsest=False)
+    _wait_for(known_so_far)
+    coarse = painter.paint(volume[:, 3, :], coarsest=False)
+    # The value is the depth, so a straight line between any planes is right between the first and the last known one.
+    assert coarse.shape == (33, 32) and (np.diff(coarse[:, 0]) >= 0).all()
+    _wait_for(lambda: (painter.paint(volume[:, 3, :], coarsest=False)[:, 0] == volume.z_nm).all())
+
+
+def test_the_thumbnail_is_made_of_the_picture(painter: Painter, volume: LazyVolume, model: Held) -> None:
+    small = LazyVolume(model, np.arange(33) * 5.0, in_plane_shape=(8, 8), cache=volume.cache)
+    painter.paint(volume[7], coarsest=False)
+    before = len(model.calls)
+    thumbnail = painter.paint(small[7], coarsest=True)
+    assert thumbnail.shape == (8, 8) and (thumbnail == 35).all() and len(model.calls) == before
+    # The same level as a picture of its own is rendered.
+    time.sleep(0.02)
+    painter.paint(small[8], coarsest=True)
+    assert len(model.calls) == before + 1
+
+
+def test_an_error_is_raised_or_told(painter: Painter, volume: LazyVolume, model: Held, news: list[Any]) -> None:
+    def fail(*_: Any, **__: Any) -> np.ndarray:
+        raise RuntimeError("gone")
+
+    works, model.render = model.render, fail
+    with pytest.raises(RuntimeError, match="gone"):
+        painter.paint(volume[2], coarsest=False)
+    model.render = works
+    assert (painter.paint(volume[2], coarsest=False) == 10).all()
+
+
+def test_order_and_interpolation() -> None:
+    order = coarse_to_fine(list(range(100, 133)))
+    assert sorted(order) == list(range(100, 133))
+    first = sorted(order[:10])
+    assert max(np.diff(first)) <= 8
+    planes = np.zeros((5, 1, 1), np.uint8)
+    planes[1], planes[4] = 10, 40
+    assert list(between(planes, np.array([1, 4]))[:, 0, 0]) == [10, 10, 20, 30, 40]
