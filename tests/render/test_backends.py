@@ -27,6 +27,7 @@ class PretendGpu:
 
     def __init__(self, monkeypatch):
         self.tried: list[str] = []
+        self.timed: list[tuple[str, str]] = []
         self.failures: dict[str, Exception] = {}
         self.milliseconds = {"triton": 1.0, "cuda": 2.0}
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -36,9 +37,13 @@ class PretendGpu:
         monkeypatch.setattr(_backends, "_why_no_gpu", lambda name, device: None)
         monkeypatch.setattr(_backends, "renderer", lambda name: name)
         monkeypatch.setattr(_backends, "_try", self.attempt)
-        monkeypatch.setattr(_backends, "_milliseconds", lambda function, device: self.milliseconds[function])
+        monkeypatch.setattr(_backends, "_milliseconds", self.time)
         monkeypatch.setattr(_gsplat, "is_compiled", lambda: self.compiled)
         self.compiled = True
+
+    def time(self, function, device, scale):
+        self.timed.append((function, scale))
+        return self.milliseconds.get((function, scale)) or self.milliseconds[function]
 
     def attempt(self, function, device):
         self.tried.append(function)
@@ -72,6 +77,35 @@ def test_auto_takes_the_faster_renderer_of_the_gpu(gpu):
     _backends._best_on_cuda.cache_clear()
     gpu.milliseconds["cuda"] = 0.5
     assert choose_backend("cuda").backend == "cuda"
+
+
+def test_short_and_long_launches_are_timed_apart_and_once(gpu):
+    device, few, many = torch.device("cuda:0"), 64 * 64, 4 * 1024 * 1024
+    gpu.milliseconds = {
+        ("triton", "small"): 1.0,
+        ("cuda", "small"): 2.0,
+        ("triton", "large"): 9.0,
+        ("cuda", "large"): 5.0,
+    }
+    for _ in range(3):
+        assert _backends.backend_for(device, torch.float32, "auto", few) == "triton"
+        assert _backends.backend_for(device, torch.float32, "auto", many) == "cuda"
+    assert gpu.timed == [("triton", "small"), ("cuda", "small"), ("triton", "large"), ("cuda", "large")]
+    assert gpu.tried == ["triton", "cuda"]
+
+
+def test_a_compilation_that_failed_is_never_tried_again(gpu, caplog):
+    gpu.failures["cuda"] = RuntimeError("Error building extension 'gsplat_cuda': ninja: build stopped\nlog\nlog")
+    with caplog.at_level(logging.WARNING):
+        for pixels in (10, 10**7) * 5:
+            assert _backends.backend_for(torch.device("cuda:0"), torch.float32, "auto", pixels) == "triton"
+        for _ in range(3):
+            with pytest.raises(BackendError, match=r"cannot be used here: Error building extension .* build stopped\."):
+                _backends.backend_for(torch.device("cuda:0"), torch.float32, "cuda")
+        available_backends()
+    assert gpu.tried == ["triton", "cuda"]
+    assert len(caplog.records) == 1
+    assert "\n" not in caplog.records[0].getMessage()
 
 
 def test_gsplat_is_not_compiled_unasked_where_triton_works(gpu):

@@ -81,7 +81,7 @@ def choose_backend(device: str | torch.device = "auto") -> BackendChoice:
     if named.type == "cpu":
         return _choice_on_cpu("as asked")
     if named.type == "cuda":
-        best = _best_on_cuda(str(named))
+        best = _best_on_cuda(str(named), "large")
         if best is not None:
             return BackendChoice(best[0], str(named), f"{_device_name(named)}; {best[1]}")
     reasons = "; ".join(f"{s.name}: {s.reason}" for s in _gpu_statuses(named)) if named.type == "cuda" else ""
@@ -108,8 +108,17 @@ def renderer(name: BackendName) -> Renderer:
     return splat_reference
 
 
-def backend_for(device: torch.device, dtype: torch.dtype, wanted: str) -> BackendName:
-    """The renderer to use for tensors of ``dtype`` on ``device``; ``wanted`` is a renderer's name or ``auto``.
+def backend_for(device: torch.device, dtype: torch.dtype, wanted: str, pixels: int = 0) -> BackendName:
+    """The renderer to use for tensors on a device.
+
+    Parameters
+    ----------
+    device, dtype
+        Of the tensors.
+    wanted : str
+        A renderer's name, or ``auto``.
+    pixels : int
+        Of all images of the launch: which renderer is faster may depend on how many there are.
 
     Raises
     ------
@@ -124,7 +133,7 @@ def backend_for(device: torch.device, dtype: torch.dtype, wanted: str) -> Backen
         if device.type == "cpu":
             return "cpu" if _cpu_status().available else "reference"
         if device.type == "cuda":
-            best = _best_on_cuda(str(device))
+            best = _best_on_cuda(str(device), scale_of(pixels))
             return "reference" if best is None else best[0]
         return "reference"
     if wanted == "cpu":
@@ -223,7 +232,7 @@ def _choose_device() -> BackendChoice:
     if missing is not None:
         return _choice_on_cpu(missing)
     device = torch.device(_current_cuda_device() or "cuda")
-    best = _best_on_cuda(str(device))
+    best = _best_on_cuda(str(device), "large")
     if best is None:
         # The reference on a GPU is many small launches: the CPU's own renderer overtakes it.
         reasons = "; ".join(f"{s.name}: {s.reason}" for s in _gpu_statuses(device))
@@ -258,9 +267,22 @@ def _usable_device(device: str | torch.device) -> torch.device:
     return named
 
 
+Scale = Literal["small", "large"]
+_LARGE_PIXELS = 1 << 20
+_PROBES: dict[Scale, tuple[int, int, int]] = {"small": (384, 16_000, 2), "large": (1024, 130_000, 4)}
+"""Side, splats and images of what the renderers are timed with: a short launch, and one that fills the card."""
+
+
+def scale_of(pixels: int) -> Scale:
+    """Whether a launch of so many pixels is short, so that what surrounds it counts, or fills the card."""
+    return "large" if pixels >= _LARGE_PIXELS else "small"
+
+
 @cache
-def _best_on_cuda(device: str) -> tuple[BackendName, str] | None:
-    """The faster of the GPU renderers that work on ``device`` and why, measured once; None where neither works.
+def _best_on_cuda(device: str, scale: Scale) -> tuple[BackendName, str] | None:
+    """The faster of the GPU renderers that work on ``device`` and why; None where neither works.
+
+    Measured once for each scale, and remembered as long as the process lives.
 
     gsplat compiles for minutes on first use. Unasked that is done only where Triton does not work.
     """
@@ -275,8 +297,8 @@ def _best_on_cuda(device: str) -> tuple[BackendName, str] | None:
             return ("cuda", f"Triton cannot be used ({triton.reason})") if other.available else None
         if not other.available:
             return "triton", f"gsplat cannot be used ({other.reason})"
-        ours = _milliseconds(renderer("triton"), torch.device(device))
-        theirs = _milliseconds(renderer("cuda"), torch.device(device))
+        ours = _milliseconds(renderer("triton"), torch.device(device), scale)
+        theirs = _milliseconds(renderer("cuda"), torch.device(device), scale)
         compared = f"Triton {ours:.2f} ms, gsplat {theirs:.2f} ms for the same picture and gradients"
         return ("triton" if ours <= theirs else "cuda"), compared
 
@@ -322,16 +344,17 @@ def _try(function: Renderer, device: torch.device) -> None:
             raise BackendError("its pictures or gradients differ from the reference on this GPU")
 
 
-def _milliseconds(function: Renderer, device: torch.device) -> float:
-    """Time of one picture and its gradients at the size of a fit, fastest of ten."""
+def _milliseconds(function: Renderer, device: torch.device, scale: Scale) -> float:
+    """Time of a launch and its gradients, fastest of ten."""
+    side, count, batch = _PROBES[scale]
     times = []
     with torch.inference_mode(False), torch.enable_grad():
-        means, conics, opacities, values = (v.requires_grad_() for v in _scene(512, 30_000, 2, device))
+        means, conics, opacities, values = (v.requires_grad_() for v in _scene(side, count, batch, device))
         behind = torch.zeros(1, device=device)
         for _ in range(13):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
-            function(means, conics, opacities, values, (512, 512), behind).sum().backward()
+            function(means, conics, opacities, values, (side, side), behind).sum().backward()
             end.record()
             end.synchronize()
             times.append(float(start.elapsed_time(end)))

@@ -90,7 +90,7 @@ def splat(
                 f"{name} is {tensor.dtype} on {tensor.device} but means is {means.dtype} on {means.device}: "
                 "bring them to one dtype and device."
             )
-    chosen = backend_for(means.device, means.dtype, backend)
+    chosen = backend_for(means.device, means.dtype, backend, batch * height * width)
     image = renderer(chosen)(means, conics, opacities, values, (height, width), background)
     return image[0] if single else image
 
