@@ -33,25 +33,36 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
         metadata={HEADER_KEY: json.dumps(header)},
     )
+    write_bytes(target, data)
+    return target
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to a temporary file in the same folder, force it to disk, then rename it: whole or not at all.
+
+    Raises
+    ------
+    ModelFileError
+        The folder is missing, cannot be written to, or the disk is full.
+    """
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            # mkstemp makes files private; a model is as shareable as any other file of the user.
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp makes files private; these are as shareable as any other file of the user.
             umask = os.umask(0)
             os.umask(umask)
             os.chmod(name, 0o666 & ~umask)
-            os.replace(name, target)
+            os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
         reason = error.strerror or error
-        raise ModelFileError(
-            f"Cannot write {target}: {reason}; choose a folder that exists and is writable."
-        ) from error
-    return target
+        raise ModelFileError(f"Cannot write {path}: {reason}; choose a folder that exists and is writable.") from error
 
 
 def read_tensors(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ModelFileError
+from napari_emgauss.model._file import write_bytes
 from napari_emgauss.stack import Normalisation
 
 from ._plan import Tile, TilePlan
@@ -178,30 +178,3 @@ def check_tile(folder: Path, tile: Tile, record: TileRecord) -> Path:
     if digest != record.sha256:
         raise ModelFileError(f"'{path}' was changed since it was written; {advice}.")
     return path
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write to a temporary file in the same folder, force it to disk, then rename it.
-
-    Raises
-    ------
-    ModelFileError
-        The folder cannot be written to, or the disk is full.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes files private; these are as shareable as any other file of the user.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ModelFileError(f"'{path}' cannot be written: {error.strerror or error}.") from error
