@@ -9,21 +9,24 @@ SSIM (Gaussian window 1.5) averaged over slices.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import sys
 
 import numpy as np
 import tifffile
+from _machine import shared_data
 from skimage.metrics import structural_similarity
 
 from napari_emgauss.priors import Observation, get_prior
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 NAMES = ("nearest", "linear", "cubic", "linear+blur", "flow", "flow+blur", "ensemble")
 
 
 def observe(name: str, factor: int) -> tuple[np.ndarray, Observation]:
     """Truth ``(Z, H, W)`` in the unit range up to the last kept slice, and the kept slices (1 nm pixels)."""
-    volume = tifffile.imread(DATA / f"{name}.ome.tif").astype(np.float32) / 255
+    path = shared_data(f"{name}.ome.tif")
+    if path is None:
+        sys.exit(f"{name}.ome.tif is absent: see README.md for where it is looked for.")
+    volume = tifffile.imread(path).astype(np.float32) / 255
     truth = volume[: (len(volume) - 1) // factor * factor + 1]
     depths = np.arange(0, len(truth), factor, dtype=np.float64)
     return truth, Observation(np.ascontiguousarray(truth[::factor]), depths, (1.0, 1.0))
