@@ -11,6 +11,10 @@ FieldName = Literal["grid", "mlp", "spline"]
 FIELD_NAMES: tuple[str, ...] = get_args(FieldName)
 
 
+# Beyond this a setting is damage, not taste; torch also has no room for numbers of any size.
+_LARGEST = 1e6
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What a Gaussian model consists of.
@@ -65,6 +69,7 @@ class ModelConfig:
     softness_pixels: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.field not in FIELD_NAMES:
             raise ConfigError(f"field is {self.field!r}, but must be one of {', '.join(FIELD_NAMES)}.")
         if not 1 <= self.channels <= 4:
@@ -82,10 +87,32 @@ class ModelConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at least 1.")
+        for name, most in (
+            ("mlp_layers", 1000),
+            ("head_layers", 1000),
+            ("knots_per_gap", 1000),
+            ("mlp_frequencies", 64),
+        ):
+            if getattr(self, name) > most:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must be at most {most}.")
         if not self.softness_pixels >= 0:
             raise ConfigError(f"softness_pixels is {self.softness_pixels}, but must not be negative.")
         if not (self.grid_cell_pixels >= 1 and self.displacement_pixels > 0):
             raise ConfigError("grid_cell_pixels must be at least 1 and displacement_pixels above 0.")
+
+    def _check_types(self) -> None:
+        """Settings also come from files, which may hold anything."""
+        for item in fields(self):
+            value, kind = getattr(self, item.name), str(item.type)
+            if kind == "FieldName" or (value is None and "None" in kind):
+                continue
+            if kind == "bool":
+                good = isinstance(value, bool)
+            else:
+                number = int if kind.startswith("int") else int | float
+                good = isinstance(value, number) and not isinstance(value, bool) and abs(value) <= _LARGEST
+            if not good:
+                raise ConfigError(f"{item.name} is {value!r}, which is no {kind} that a model can have.")
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as a JSON-compatible dictionary."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import ConfigError, DepthError, ModelFileError
+from napari_emgauss.model._agreement import check_header
 from napari_emgauss.model._confidence import Confidence
 from napari_emgauss.model._config import ModelConfig
 from napari_emgauss.model._file import MODEL_FORMAT, MODEL_FORMAT_VERSION, read_tensors, write_tensors
@@ -362,6 +363,7 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
         path, expected_format=MODEL_FORMAT, newest_version=MODEL_FORMAT_VERSION, kind="model"
     )
     try:
+        check_header(header, {name: value for name, value in tensors.items() if name != _CONFIDENCE})
         _, height, width = header["shape"]
         model = EmgaussModel(
             ModelConfig.from_dict(header["config"]),
@@ -379,6 +381,6 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
             model.confidence = Confidence(
                 confidence.numpy(), depths_nm, model.z_nm, model.pixel_size_nm, (height, width)
             )
-    except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path} is a damaged EMGauss model: its header and its content disagree.") from error
     return model.to(choose_backend(device).device)
