@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SHORTEST, LONGEST = 1.0, 1.25
+SHORTEST, LONGEST = 1.0, 1.1
 """Limits of the ratio. A prior trained on gaps too long is cautious, one trained on gaps too short invents: so never
 shorter. Much longer ones would tell of staining, alignment or a semivariogram near its sill rather than of distance.
 """
