@@ -7,12 +7,16 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+_ENOUGH_FREE_BYTES = 2 << 30
+"""Of a card's memory: what a fit of ordinary slices takes."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def _gpu() -> list[Finding]:
                     f"compute capability {properties.major}.{properties.minor}",
                 )
             )
+            findings += _free_memory(index)
         if driver is not None:
             findings.append(Finding("driver", "ok", f"NVIDIA {driver[0]}"))
         return findings
@@ -130,6 +135,11 @@ def _gpu() -> list[Finding]:
             ]
         advice = f"Update the driver to one for CUDA {_cuda_version()}, or install a torch built for an older CUDA."
         return [Finding("gpu", "note", f"{name} with driver {version}, which torch cannot use", advice)]
+    if torch.xpu.is_available():
+        text = (
+            f"{torch.xpu.get_device_name(0)}, through the plain torch renderer (--device xpu); the CPU's own is faster"
+        )
+        return [Finding("gpu", "note", text)]
     if torch.backends.mps.is_available():
         text = "Apple's, through the plain torch renderer (--device mps); the CPU's own is faster"
         return [Finding("gpu", "note", text)]
@@ -137,6 +147,23 @@ def _gpu() -> list[Finding]:
         advice = "If there is an NVIDIA card, install its driver: 'nvidia-smi' must list the card."
         return [Finding("gpu", "note", "none found; the CPU is used", advice)]
     return [Finding("gpu", "note", "none used; the CPU is")]
+
+
+def _free_memory(index: int) -> list[Finding]:
+    """A note where other programs have taken most of a card."""
+    import torch
+
+    try:
+        free, total = torch.cuda.mem_get_info(index)
+    except RuntimeError as error:  # the card is there, but no context can be made: exclusive mode, or out of memory
+        reason = str(error).strip().splitlines()[0]
+        advice = "Close what else uses the card, or choose another by CUDA_VISIBLE_DEVICES."
+        return [Finding(f"gpu cuda:{index}", "fault", f"cannot be used: {reason}", advice)]
+    if free >= _ENOUGH_FREE_BYTES:
+        return []
+    text = f"{free / 2**30:.1f} of {total / 2**30:.0f} GiB are free"
+    advice = "Close what else uses the card ('nvidia-smi' lists it), or fit with --device cpu."
+    return [Finding(f"gpu cuda:{index}", "note", text, advice)]
 
 
 def _driver() -> tuple[str, str] | None:
@@ -184,11 +211,29 @@ def _processor() -> str:
 
 
 def _triton() -> list[Finding]:
+    import torch
+
     version = _version("triton") or _version("triton-windows") or _version("pytorch-triton-rocm")
     if version is None:
         reason = "comes with torch's CUDA build on Linux" if sys.platform == "linux" else "not made for this system"
+        if sys.platform == "linux" and torch.cuda.is_available():
+            advice = "pip install --force-reinstall torch brings the one that fits; without it a card is hardly used."
+            return [Finding("triton", "fault", "not installed, though there is a card", advice)]
         return [Finding("triton", "note", f"not installed ({reason}); only for GPUs")]
+    wanted = _triton_of_torch()
+    if wanted is not None and wanted != version:
+        advice = f"pip install triton=={wanted}, unless the triton renderer works all the same."
+        return [Finding("triton", "note", f"{version}, but this torch was made for {wanted}", advice)]
     return [Finding("triton", "ok", version)]
+
+
+def _triton_of_torch() -> str | None:
+    """The version of Triton that the installed torch asks for."""
+    for requirement in importlib.metadata.requires("torch") or []:
+        found = re.match(r"(?:pytorch-)?triton(?:-rocm)?\s*==\s*([0-9][0-9.]*)", requirement)
+        if found is not None:
+            return found.group(1)
+    return None
 
 
 def _gsplat() -> list[Finding]:
@@ -209,6 +254,8 @@ def _gsplat() -> list[Finding]:
 
 
 def _renderers() -> list[Finding]:
+    import torch
+
     from napari_emgauss.render._backends import available_backends, choose_backend
 
     findings = []
@@ -217,6 +264,8 @@ def _renderers() -> list[Finding]:
         advice = ""
         if status.name == "cpu" and not status.available:
             state, advice = "fault", "Without it a fit on the CPU takes tens of times longer: install numba anew."
+        elif status.name == "triton" and not status.available and torch.cuda.is_available():
+            advice = "Update the card's driver, then torch; meanwhile what 'auto takes' says is used."
         findings.append(Finding(f"renderer {status.name}", state, status.reason, advice))
     choice = choose_backend("auto")
     return [*findings, Finding("auto takes", "ok", f"{choice.backend} on {choice.device} ({choice.reason})")]
