@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from napari_emgauss.fit._density import brightest_opacity, place_children, plan, reindex
+from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.fit._density import (
+    brightest_opacity,
+    change_without,
+    place_children,
+    plan,
+    reindex,
+    worth_keeping,
+)
 from napari_emgauss.fit._optimiser import ModelOptimiser
 from napari_emgauss.model import GaussianModel, ModelConfig
+from napari_emgauss.render import splat
+from napari_emgauss.stack import Normalisation, Stack
 
 
 def test_plan_by_hand() -> None:
@@ -74,3 +84,56 @@ def test_large_ones_are_split_and_small_ones_are_not() -> None:
     place_children(cloud, torch.tensor([0, 0, 1, 1]), is_new, np.random.default_rng(0))
     assert (cloud.means - before).abs().amax(dim=1).gt(0).tolist() == [True, True, False, False]
     assert cloud.log_scales[:, 0].tolist() == pytest.approx([2 - np.log(1.6)] * 2 + [-1.0] * 2)
+
+
+def test_change_without_a_gaussian_is_that_of_leaving_it_out() -> None:
+    """Against images rendered without each one; probes are random, so their mean comes near."""
+    torch.manual_seed(4)
+    model = GaussianModel(ModelConfig(field="spline"), np.array([0.0, 0.4, 1.0]), (20, 26), 5)
+    cloud = model.cloud_list[0]
+    with torch.no_grad():
+        cloud.means.copy_(torch.rand(5, 2) * torch.tensor([26.0, 20.0]))
+        cloud.log_scales.fill_(1.2)
+        cloud.opacity_logits.copy_(torch.tensor([1.0, -2.0, 0.5, 2.0, -7.0]))
+        cloud.values.copy_(torch.rand(5, 1))
+    depths = [0.1, 0.7]
+
+    def images(left_out: int | None) -> torch.Tensor:
+        shown = []
+        for depth in depths:
+            splats = cloud.splats([depth])
+            opacities = splats.opacities.clone()
+            if left_out is not None:
+                opacities[0, left_out] = 0.0
+            shown.append(splat(splats.means, splats.conics, opacities, splats.values, (20, 26)))
+        return torch.stack(shown)
+
+    with torch.no_grad():
+        wanted = torch.stack([((images(k) - images(None)) ** 2).mean() for k in range(5)])
+    rng = np.random.default_rng(0)
+    found = torch.stack([change_without(cloud, depths, rng) for _ in range(60)]).mean(dim=0)
+    torch.testing.assert_close(found, wanted, rtol=0.15, atol=1e-7)
+    assert wanted[4] == 0  # too transparent to be drawn
+
+
+def test_what_changes_least_goes_first() -> None:
+    change = torch.tensor([4e-6, 1e-6, 9e-6, 2e-6])
+    assert worth_keeping(change, 2e-3).tolist() == [0, 2]  # 1e-6 + 2e-6 is below 4e-6, with 4e-6 more it is not
+    assert worth_keeping(change, 0.5e-3).tolist() == [0, 1, 2, 3]
+    assert worth_keeping(change, 1.0).tolist() == [2]  # never emptied
+
+
+def test_a_simpler_stack_keeps_fewer_gaussians() -> None:
+    """The same picture with and without noise: what only drew noise is missed in the one, not in the other."""
+    z_nm = np.arange(4) * 40.0
+    rows, columns = np.mgrid[0:32, 0:36]
+    clean = np.stack([120 + 60 * np.sin(columns / 7 + k / 3) * np.cos(rows / 9) for k in range(4)])
+    noisy = clean + np.random.default_rng(0).normal(0, 25, clean.shape)
+    counts = []
+    for values in (clean, noisy):
+        data = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        stack = Stack(data, z_nm, (5.0, 5.0), Normalisation(0.0, 255.0, "uint8"))
+        config = preset("fast", prior="linear", prune_error=0.004, teacher_student_iterations=240)
+        counts.append(run_fit(stack, config).gaussian_count)
+    assert counts[0] < 0.8 * counts[1]
+    assert counts[1] <= 32 * 36 / 6

@@ -118,6 +118,28 @@ def test_two_channels_from_file_to_file(
     assert "one grey value per voxel" in capsys.readouterr().err
 
 
+def test_exports_in_original_or_corrected_intensity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = np.asarray(sample_stack(PHANTOM).slices)
+    gains = np.array([1.0, 0.6, 0.9, 0.7, 1.0, 0.65, 0.8])
+    np.save("drift.npy", np.rint(values * gains[:, None, None]).astype(np.uint8))
+    settings = ["--preset", "fast", "--prior", "linear", "--set", "teacher_student_iterations=120", "-q"]
+    command = ["fit", "drift.npy", "--voxel-size", "25", "5", "5", *settings]
+    assert main([*command, "-o", "m.safetensors", "--even-out"]) == 0
+    assert main(["export", "m.safetensors", "-o", "even.tif", "-q"]) == 0
+    assert main(["export", "m.safetensors", "-o", "as_it_was.tif", "--original-intensity", "-q"]) == 0
+    even, original = (
+        tifffile.imread(name)[::5].astype(float).mean(axis=(1, 2)) for name in ("even.tif", "as_it_was.tif")
+    )
+    raw = np.load("drift.npy").astype(float).mean(axis=(1, 2))
+    assert even.std() < 0.35 * raw.std()
+    np.testing.assert_allclose(original, raw, atol=6)
+    model = load("m.safetensors", device="cpu")
+    model.provenance["stack"] = {"intensity_correction": "clahe 0.01"}
+    with pytest.raises(ConfigError, match=r"clahe 0\.01 cannot be undone"):
+        export(model, tmp_path / "b.tif", original_intensity=True)
+
+
 def test_each_channel_is_a_volume_of_its_own(two_channels: Path) -> None:
     stack = read_stack(two_channels)
     model = run_fit(stack, preset("fast", teacher_student=False, warm_up_iterations=5, joint_iterations=5))

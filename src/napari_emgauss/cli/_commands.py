@@ -181,6 +181,11 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("--format", help="file format, where the suffix does not say it")
     parser.add_argument("--channel", type=int, metavar="N", help="only this channel of several, counted from 0")
     parser.add_argument(
+        "--original-intensity",
+        action="store_true",
+        help="take the correction of --even-out off again (by default the volume is evenly bright)",
+    )
+    parser.add_argument(
         "--confidence",
         metavar="FILE",
         help="write how far the prior trusts what it inferred, 0 to 255 on the same grid, to this file, too",

@@ -74,6 +74,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
             output,
             format=arguments.format,
             channel=arguments.channel,
+            original_intensity=arguments.original_intensity,
             on_progress=show,
             **grid,
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ExportError
 
 from ._channel_model import one_channel
+from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
 
@@ -42,6 +43,7 @@ def export(
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
     channel: int | None = None,
+    original_intensity: bool = False,
     overwrite: bool = False,
     on_progress: Callable[[float, str], None] | None = None,
 ) -> Path:
@@ -66,6 +68,8 @@ def export(
         One of :func:`export_formats`; by default told from the name.
     channel : int, optional
         Of a model of several channels write only this one; by default all, side by side in the file.
+    original_intensity : bool
+        Write grey values as they are in the source, where brightness and contrast of the slices were evened out.
     overwrite : bool
         Replace an existing file.
     on_progress : callable, optional
@@ -86,6 +90,8 @@ def export(
     """
     if channel is not None:
         model = one_channel(model, channel)
+    if original_intensity:
+        model = in_original_intensity(model)
     plan = plan_export(model, path, spacing_nm=spacing_nm, z_range_nm=z_range_nm, format=format)
     _check_target(plan, overwrite)
     temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")

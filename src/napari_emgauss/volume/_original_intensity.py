@@ -1,0 +1,74 @@
+"""A model that shows the grey values of the file, where it was fitted to evened-out ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ConfigError
+
+from ._channel_model import channel_count
+from ._protocol import VolumeModel
+
+
+def in_original_intensity(model: VolumeModel) -> VolumeModel:
+    """The model with the correction of brightness and contrast taken off again.
+
+    Between slices the straight lines of the two neighbours are blended.
+
+    Raises
+    ------
+    ConfigError
+        There was no correction, or one that is no straight line for each slice.
+    """
+    provenance: dict[str, Any] = getattr(model, "provenance", None) or {}
+    about = provenance.get("stack") or {}
+    each = about.get("channels") or [about]
+    lines = [one.get("intensity_lines") for one in each]
+    if all(line is None for line in lines):
+        kind = next((one["intensity_correction"] for one in each if one.get("intensity_correction")), None)
+        why = "its slices were not evened out" if kind is None else f"a correction of the kind {kind} cannot be undone"
+        raise ConfigError(f"The model has no original intensity to go back to: {why}.")
+    channel = provenance.get("channel")
+    if channel is not None and len(each) > 1:
+        lines = [lines[channel]]
+    if len(lines) != channel_count(model) or any(np.shape(line) != (len(model.z_nm), 2) for line in lines):
+        raise ConfigError(
+            "The model's record of its intensity correction does not fit its slices: export it corrected."
+        )
+    return _OriginalIntensity(model, np.array(lines, dtype=np.float64))
+
+
+class _OriginalIntensity:
+    """Grey values at a depth minus that depth's offset, over its gain."""
+
+    def __init__(self, model: VolumeModel, lines: NDArray[np.float64]) -> None:
+        self._model, self._lines = model, lines
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    def render(
+        self,
+        z_nm: Any,
+        *,
+        region: tuple[float, float, float, float] | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """Slices at depths; see `VolumeModel.render`."""
+        depths = np.atleast_1d(np.asarray(z_nm, dtype=np.float64))
+        images = np.asarray(self._model.render(depths, region=region, shape=shape))
+        several = images.ndim == 4
+        values = images.astype(np.float64) if several else images[:, None].astype(np.float64)
+        for channel, line in enumerate(self._lines):
+            gain, offset = (np.interp(depths, self._model.z_nm, column)[:, None, None] for column in line.T)
+            values[:, channel] = (values[:, channel] - offset) / gain
+        if images.dtype.kind in "iu":
+            limits = np.iinfo(images.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        out = (values if several else values[:, 0]).astype(images.dtype)
+        return out[0] if np.ndim(z_nm) == 0 else out
