@@ -34,7 +34,7 @@ PRESETS = MappingProxyType(
         # Everything as published; where the paper is silent, as in the method it builds on.
         "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
         "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"}),
-        "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 250.0, "prior": "auto"}),
+        "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 150.0, "prior": "auto"}),
         "best": MappingProxyType({**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"}),
     }
 )

@@ -44,7 +44,7 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 1400
+    iterations: int = 1700
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
