@@ -5,7 +5,10 @@ Each kind of file is written once, then damaged at random: cut off, bytes overwr
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
+import struct
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,7 +25,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_emgauss._errors import EmgaussError
-from napari_emgauss.stack import read_stack, read_voxel_size, read_z_positions, stack_from_array
+from napari_emgauss.stack import (
+    read_damage_mask,
+    read_stack,
+    read_voxel_size,
+    read_z_positions,
+    stack_from_array,
+)
 
 VALUES = np.random.default_rng(16).integers(1, 255, (5, 16, 18), dtype=np.uint8)
 SIZE = (50.0, 5.0, 4.0)
@@ -168,6 +177,47 @@ def test_damaged_zarr(version: int) -> None:
             read_all(path)
 
     run()
+
+
+def test_damaged_n5() -> None:
+    pytest.importorskip("tensorstore")
+
+    @FUZZ
+    @given(st.integers(0, 5), damages())
+    def run(which: int, damage: list[tuple[str, float, bytes]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.n5"
+            array = path / "s0"
+            (array / "0" / "0").mkdir(parents=True)
+            (path / "attributes.json").write_text('{"n5": "2.0.0", "resolution": [4, 5, 50], "units": ["nm"]}')
+            about = {"dimensions": [18, 16, 5], "blockSize": [18, 16, 3], "dataType": "uint8"}
+            (array / "attributes.json").write_text(json.dumps({**about, "compression": {"type": "gzip"}}))
+            for block, part in enumerate((VALUES[:3], VALUES[3:])):
+                header = struct.pack(">HHIII", 0, 3, *reversed(part.shape))
+                (array / "0" / "0" / str(block)).write_bytes(header + gzip.compress(part.tobytes(), mtime=0))
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            file = files[which % len(files)]
+            file.write_bytes(damaged(file.read_bytes(), damage))
+            read_all(path)
+
+    run()
+
+
+@settings(FUZZ, max_examples=100)
+@given(
+    st.binary(max_size=60)
+    | st.from_regex(r"(\d{1,2} (rectangle|fold|hole|line|x) [-\d. e,]{0,20}\n){1,3}", fullmatch=True).map(str.encode)
+    | st.text(max_size=40).map(lambda rows: b"index,shape-type,vertex-index,axis-0,axis-1,axis-2\n" + rows.encode())
+)
+def test_any_drawn_damage(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "damage.txt"
+        path.write_bytes(content)
+        try:
+            mask = read_damage_mask(path, VALUES.shape)
+            assert np.asarray(mask).shape == VALUES.shape
+        except EmgaussError as error:
+            assert "\n" not in str(error)
 
 
 JSON = st.recursive(
