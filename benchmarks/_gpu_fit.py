@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import warnings
 from collections import Counter
@@ -224,14 +225,19 @@ def paper(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
 def steps(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
     """One iteration of the fit and of the prior's training, on the device and on the CPU, and what it waits for."""
     block = Block(bench.toy)
-    for device in dict.fromkeys((bench.device, "cpu")):
-        if clock.left < 15:
-            return
-        share = 0.4 if device.startswith("cuda") else 0.25
-        row: Row = {"what": "step", "of": "fit, preset default", "device": device}
-        yield guarded(row, lambda r=row, d=device, s=share: _fit_step(bench, block, d, s * clock.left, r))  # type: ignore[misc]
-        row = {"what": "step", "of": "training of the prior", "device": device}
-        yield guarded(row, lambda r=row, d=device, s=share: _prior_step(bench, block, d, s * clock.left, r))  # type: ignore[misc]
+    jobs = {"fit, preset default": _fit_step, "training of the prior": _prior_step}
+    # Recorded as CUDA graphs, too, where there is a card.
+    variants = [(bench.device, False), (bench.device, True)] if bench.cuda else [(bench.device, False)]
+    if bench.device != "cpu":
+        variants.append(("cpu", False))
+    for device, recorded in variants:
+        for name, job in jobs.items():
+            if clock.left < 15:
+                return
+            seconds = (0.15 if device.startswith("cuda") else 0.25) * clock.left
+            row: Row = {"what": "step", "of": name, "device": device, "recorded": recorded}
+            with _graphs(recorded):
+                yield guarded(row, lambda r=row, j=job, d=device, s=seconds: j(bench, block, d, s, r))  # type: ignore[misc]
     found: list[Row] = []
     row = {"what": "profile", "error": None}
     guarded(row, lambda: found.extend(_profiles(bench, block)))
@@ -240,6 +246,19 @@ def steps(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
     row = {"what": "waits", "error": None}
     guarded(row, lambda: found.extend(_waits(bench, block)))
     yield from found if row["error"] is None else [row]
+
+
+@contextlib.contextmanager
+def _graphs(recorded: bool) -> Iterator[None]:
+    """Steps recorded as CUDA graphs, or not, whatever the environment says."""
+    before = os.environ.get("EMGAUSS_CUDA_GRAPHS")
+    os.environ["EMGAUSS_CUDA_GRAPHS"] = str(int(recorded))
+    try:
+        yield
+    finally:
+        del os.environ["EMGAUSS_CUDA_GRAPHS"]
+        if before is not None:
+            os.environ["EMGAUSS_CUDA_GRAPHS"] = before
 
 
 def _iterations(block: Block, settings: FitConfig) -> Iterator[tuple[int, EmgaussModel]]:
