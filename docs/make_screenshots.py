@@ -2,6 +2,8 @@
 
     python docs/make_screenshots.py                       # the pictures of the documentation, into docs/images/
     python docs/make_screenshots.py --output DIR --scale 0.1
+    python docs/make_screenshots.py --gif                 # the moving picture alone, docs/images/plugin-scrubbing.gif
+    python docs/make_screenshots.py --model FILE          # with a model of the sample that is there already
 
 Needs napari and a screen with OpenGL (``xvfb-run -a -s "-screen 0 1600x1000x24"`` will do). Pictures are 1280 by 800
 pixels and show the generated sample, fitted here and now; ``--scale`` shortens the fit.
@@ -20,6 +22,7 @@ from typing import Any
 
 # The user's own settings must neither be used nor changed.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "napari.yaml")
+os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
 
 import napari
 import numpy as np
@@ -27,6 +30,7 @@ from qtpy.QtWidgets import QApplication
 
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
+GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = 64, 0.7, 32, 110
 COLOURS = 256
 """Of the palette: grey images and a few accents need no more, and a picture stays below 300 KB."""
 
@@ -82,16 +86,121 @@ def shrink(path: Path) -> None:
     picture.quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
+def with_layer(photographer: Photographer) -> Any:
+    """The sample with its dock, ready to fit."""
+    viewer = photographer.viewer
+    _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Fit EMGauss")
+    photographer.wait(lambda: dock.fit.method.device_info is not None)
+    viewer.open_sample(PLUGIN, "phantom_stack")
+    viewer.reset_view()
+    return dock
+
+
+def told(photographer: Photographer, dock: Any) -> None:
+    """Wait for the estimate, and for the trial of this machine behind it."""
+    photographer.settle(1)
+    photographer.wait(lambda: dock.fit.method.plan is not None and "Measuring" not in dock.fit.method.cost.text(), 600)
+
+
+def open_model(photographer: Photographer, path: Path) -> Any:
+    """Open a model of the sample."""
+    (layer,) = photographer.viewer.open(path, plugin=PLUGIN)
+    layer.name = "phantom stack EMGauss"
+    return layer
+
+
+def damaged_slices(photographer: Photographer, dock: Any, source: Any) -> None:
+    """A stack with a lost slice, a bad one and a fold, as the check and a mask see it."""
+    viewer, values = photographer.viewer, np.array(source.data)
+    values[5] = 0
+    values[9] = np.clip(values[9].astype(int) // 3 + 150, 0, 255)
+    look = {"scale": source.scale, "units": source.units, "axis_labels": source.axis_labels}
+    damaged = viewer.add_image(values, name="damaged stack", contrast_limits=(0, 255), **look)
+    mask = np.zeros(values.shape, np.uint8)
+    rows, columns = np.mgrid[: values.shape[1], : values.shape[2]]
+    mask[7][np.abs(rows - 0.6 * columns - 20) < 6] = 1
+    folds = viewer.add_labels(mask, name="folds", **look)
+    dock.fit.stack.chooser.layer = damaged
+    dock.fit.slices_fold.expand(animate=False)
+    form = dock.fit.slices
+    form.masks.layer = folds
+    form.check_button.click()
+    photographer.wait(form.check_button.isEnabled, 120)
+    form.skip_bad()
+    viewer.dims.set_point(0, 280.0)
+    photographer.take("plugin-slices")
+    dock.fit.slices_fold.collapse(animate=False)
+    viewer.layers.remove(folds)
+    viewer.layers.remove(damaged)
+
+
+def large_volume(photographer: Photographer, dock: Any, source: Any) -> None:
+    """A volume that is fitted in tiles, and what that will take."""
+    import dask.array
+
+    viewer = photographer.viewer
+    chunks = (1, *source.data.shape[1:])
+    large = dask.array.tile(dask.array.from_array(np.array(source.data), chunks=chunks), (12, 40, 40))
+    look = {"scale": source.scale, "units": source.units, "axis_labels": source.axis_labels}
+    small = large[:, ::16, ::16]
+    layer = viewer.add_image([large, small], multiscale=True, name="a block", contrast_limits=(0, 255), **look)
+    dock.fit.stack.chooser.layer = layer
+    viewer.reset_view()
+    told(photographer, dock)
+    photographer.take("plugin-tiles")
+    viewer.layers.remove(layer)
+    viewer.reset_view()
+
+
+def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
+    """Linear interpolation and the fitted layer side by side while z is scrubbed."""
+    from PIL import Image
+
+    viewer = photographer.viewer
+    dock.tabs.setCurrentWidget(dock.depth)
+    dock.depth.chooser.layer = layer
+    dock.depth.linear_button.click()
+    for name in [one.name for one in viewer.layers if one.name not in (layer.name, "phantom stack linear")]:
+        viewer.layers.remove(name)
+    viewer.layers.selection.active = layer
+    viewer.grid.enabled = True
+    viewer.grid.shape = (1, 2)
+    viewer.reset_view()
+    frames = []
+    for depth in np.concatenate([np.linspace(200, 360, GIF_FRAMES // 2), np.linspace(350, 210, GIF_FRAMES // 2)]):
+        dock.depth.control.go_to(float(depth))
+        photographer.settle(0.4)
+        window = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+        left = window.shape[1] * 300 // SIZE[0]
+        picture = Image.fromarray(window[:, left:])
+        smaller = picture.resize((round(picture.width * GIF_SCALE), round(picture.height * GIF_SCALE)), Image.LANCZOS)
+        frames.append(smaller)
+    palette = frames[0].quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
+    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    path = photographer.folder / "plugin-scrubbing.gif"
+    indexed[0].save(path, save_all=True, append_images=indexed[1:], duration=GIF_MS, loop=0, optimize=True)
+    print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+
+
 def main() -> int:
     """Walk through the plugin as a user does."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the iterations of the fit")
     parser.add_argument("--prior", default="auto:fast", help="prior of the fit")
+    parser.add_argument("--model", type=Path, help="show this model of the sample after the pictures of the fit")
+    parser.add_argument("--gif", action="store_true", help="make the moving picture alone; needs --model")
     parser.add_argument("--skip-score", action="store_true", help="leave out the Quality tab's result")
     options = parser.parse_args()
+    if options.gif and options.model is None:
+        parser.error("--gif needs --model")
     photographer = Photographer(options.output)
     viewer, take, settle, wait = photographer.viewer, photographer.take, photographer.settle, photographer.wait
+    if options.gif:
+        dock = with_layer(photographer)
+        make_gif(photographer, dock, open_model(photographer, options.model))
+        viewer.close()
+        return 0
 
     # A stack whose file says nothing of its voxel size.
     rough = viewer.add_image(np.random.default_rng(0).integers(0, 255, (9, 96, 128), np.uint8), name="unknown size")
@@ -104,35 +213,55 @@ def main() -> int:
     viewer.open_sample(PLUGIN, "phantom_stack")
     source = viewer.layers[0]
     viewer.reset_view()
+    told(photographer, dock)
     take("plugin-ready")
     dock.fit.method.advanced.expand(animate=False)
     take("plugin-advanced")
     dock.fit.method.advanced.collapse(animate=False)
+
+    damaged_slices(photographer, dock, source)
+    large_volume(photographer, dock, source)
 
     fields = dock.fit.method.settings.fields
     dock.fit.method.preset.setCurrentText("fast")
     if options.scale != 1:
         fields["iterations_scale"].setValue(options.scale)
     fields["prior"].setCurrentText(options.prior)
+    told(photographer, dock)
     dock.fit.start_fit()
     session = dock.fit.session
     wait(lambda: session.model is not None or not session.state.status.active)
     viewer.dims.set_point(0, 275.0)
-    wait(lambda: (session.state.fraction or 0) > 0.5 or not session.state.status.active)
+    wait(lambda: session.state.iteration > 0.5 * session.state.total_iterations or not session.state.status.active)
     take("plugin-fitting")
     session.pause()
     take("plugin-paused")
     session.resume()
+    session.stop()
+    wait(lambda: not session.state.status.active)
+    wait(lambda: dock.fit.panel.resume_button.isVisible(), 60)
+    take("plugin-resume")
+    dock.fit.panel.resume_button.click()
+    session = dock.fit.session
     wait(lambda: not session.state.status.active)
     take("plugin-finished")
     layer = viewer.layers[f"{source.name} EMGauss"]
+    if options.model is not None:
+        viewer.layers.remove(layer)
+        layer = open_model(photographer, options.model)
 
     dock.tabs.setCurrentWidget(dock.depth)
+    dock.depth.chooser.layer = layer
     dock.depth.control.go_to(275.0)
     take("plugin-depth")
+    dock.depth.confidence_button.click()
+    wait(lambda: len(viewer.layers) == 3, 60)
+    take("plugin-confidence")
+    viewer.layers.remove(viewer.layers[-1])
     viewer.dims.order = (1, 0, 2)
     viewer.reset_view()
     source.visible = False
+    settle(3)
     take("plugin-xz-emgauss")
     source.visible, layer.visible = True, False
     take("plugin-xz-observed")
@@ -141,6 +270,7 @@ def main() -> int:
     viewer.dims.ndisplay = 3
     viewer.reset_view()
     viewer.scene.camera.angles = (-20, 35, 120)
+    settle(20)  # the volume is drawn coarse at first
     take("plugin-3d")
     viewer.dims.ndisplay = 2
     viewer.reset_view()

@@ -63,7 +63,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     assert widget.fit.stack.voxel_size_nm == (40, 5, 5)
     wait(lambda: widget.fit.method.device_info, "the device")
     assert widget.fit.method.device_note.text().startswith("cpu: ")
-    assert "GB memory" in widget.fit.method.cost.text()
+    wait(lambda: "GB memory" in widget.fit.method.cost.text(), "the estimate")
 
     # fit
     choose_quick_settings(widget)
