@@ -3,6 +3,7 @@
     python benchmarks/gpu.py                        # all of it
     python benchmarks/gpu.py --sections parity render
     python benchmarks/gpu.py --sweep                # tile sides and warps of the Triton kernels, too
+    python benchmarks/gpu.py --sections floors      # what must be moved and calculated: counted, on any machine
     python benchmarks/gpu.py --cpu --quick          # every section at toy sizes on the CPU: tests the script
 
 Needs torch, triton, numpy, numba, scipy, scikit-image and tifffile; no installation of this project, no network. gsplat
@@ -44,6 +45,7 @@ class Section:
 
 SECTIONS = (
     Section("machine", 40, "renderers that work, and how fast the device copies and multiplies"),
+    Section("floors", 60, "what a fit of the block moves and calculates at least, at an H200's speeds (needs no GPU)"),
     Section("parity", 70, "pictures and gradients of every renderer against the reference in float64"),
     Section("render", 120, "renderers side by side over size, Gaussians and depths at once"),
     Section("baselines", 90, "what needs no fit, on the same block"),
@@ -98,7 +100,8 @@ def main() -> int:
         rows += found
         _show(found)
         print(f"{error or ''}\n({end - time.monotonic():.0f} s left)\n", flush=True)
-        if section.name == "machine" and not arguments.cpu and not str(about.get("device", "")).startswith("cuda"):
+        no_card = not str(about.get("device", "")).startswith("cuda")
+        if section.name == "machine" and not arguments.cpu and no_card:
             print("There is no GPU renderer to measure here; --cpu tests the script.", file=sys.stderr)
             return 1
         _write(arguments, rows, about, failed)
@@ -160,7 +163,9 @@ def _rows_of(name: str, seconds: float, arguments: argparse.Namespace) -> Iterat
     except ImportError:  # a bare checkout
         sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
     from _gpu_bench import Bench, Clock
+    from _safetensors import stand_in
 
+    stand_in()
     bench = Bench.here(cpu=arguments.cpu, toy=arguments.quick)
     for row in _function(name)(bench, Clock(seconds), arguments.presets):
         yield plain(row)
@@ -176,6 +181,10 @@ def _function(name: str) -> Any:
         import _gpu_render
 
         return getattr(_gpu_render, name)
+    if name == "floors":
+        import _gpu_floors
+
+        return _gpu_floors.floors
     import _gpu_fit
 
     return getattr(_gpu_fit, "fits" if name == "fit" else name)

@@ -69,8 +69,8 @@ def test_every_section_runs_on_the_cpu_with_what_it_needs_and_no_more(tmp_path):
     assert [row["error"] for row in rows if row.get("error")] == []
     by_kind = {row["what"] for row in rows}
     assert by_kind >= {
-        "machine", "renderer", "parity", "render", "block", "baseline", "fit", "export", "step", "profile", "waits",
-        "paper", "target",
+        "machine", "renderer", "floor", "parity", "render", "block", "baseline", "fit", "export", "step", "profile",
+        "waits", "paper", "target",
     }  # fmt: skip
     for row in rows:
         if row["what"] == "parity":
@@ -89,6 +89,26 @@ def test_every_section_runs_on_the_cpu_with_what_it_needs_and_no_more(tmp_path):
     }
 
 
+def test_weights_are_read_without_the_package_for_it(gpu, tmp_path):
+    import torch
+    from _safetensors import load_file
+    from safetensors.torch import save_file
+
+    tensors = {
+        "a": torch.randn(2, 3),
+        "b": torch.arange(4),
+        "c": torch.randn(5, 1).half(),
+        "none": torch.zeros(0, 2),
+        "one": torch.tensor(2.5),
+    }
+    save_file(tensors, tmp_path / "some.safetensors", metadata={"made": "here"})
+    found = load_file(tmp_path / "some.safetensors")
+    assert set(found) == set(tensors)
+    for name, want in tensors.items():
+        assert found[name].dtype == want.dtype
+        assert torch.equal(found[name], want)
+
+
 def arguments_of(gpu, **changes):
     return types.SimpleNamespace(**{"cpu": True, "quick": True, "presets": ["default"], **changes})
 
@@ -100,7 +120,7 @@ def test_a_section_that_dies_is_one_line_and_keeps_its_rows(gpu, monkeypatch):
         return subprocess.CompletedProcess(command, 1, "", trace)
 
     monkeypatch.setattr(gpu.subprocess, "run", dies)
-    rows, error = gpu._run(gpu.SECTIONS[2], 5.0, arguments_of(gpu))
+    rows, error = gpu._run(gpu.SECTIONS[3], 5.0, arguments_of(gpu))
     assert rows == [{"what": "render", "size": 64}]
     assert error == "RuntimeError: CUDA error: an illegal memory access was encountered"
 
@@ -110,7 +130,7 @@ def test_a_section_that_hangs_is_stopped(gpu, monkeypatch):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 
     monkeypatch.setattr(gpu.subprocess, "run", hangs)
-    assert gpu._run(gpu.SECTIONS[2], 5.0, arguments_of(gpu)) == ([], "stopped after 25 s")
+    assert gpu._run(gpu.SECTIONS[3], 5.0, arguments_of(gpu)) == ([], "stopped after 25 s")
 
 
 def test_the_others_run_after_one_that_failed(gpu, monkeypatch, tmp_path, capsys):
