@@ -5,6 +5,7 @@
 #   sh scripts/test_install.sh [FOLDER]     # default: a temporary one, removed afterwards
 #
 # PYTHON is the Python to build with (it needs the package build). A QT of pyqt6 (default) or pyside6 comes with napari.
+# PARTS of "core gui" (default) are done. PIP_CONSTRAINT, which pip reads, may name a smaller torch than the usual one.
 set -eu
 
 python=${PYTHON:-python}
@@ -49,6 +50,7 @@ PY
     )
 }
 
+case " ${PARTS:-core gui} " in *" core "*)
 fresh core "$wheel"
 use_core core
 echo "core: the wheel fits and exports without Qt and napari"
@@ -57,7 +59,9 @@ echo "core: the wheel fits and exports without Qt and napari"
 "$work/core/bin/python" -m pip install --quiet --disable-pip-version-check "$archive"
 use_core core
 echo "core: so does the source archive"
+;; esac
 
+case " ${PARTS:-core gui} " in *" gui "*)
 fresh gui "$wheel"
 "$work/gui/bin/python" -m pip install --quiet --disable-pip-version-check "napari[${QT:-pyqt6},optional-base]>=0.9"
 (
@@ -73,3 +77,4 @@ print(f"gui: {type(widget).__name__} opens beside '{viewer.layers[0].name}' in n
 viewer.close()
 PY
 )
+;; esac
