@@ -26,7 +26,8 @@ os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
@@ -56,6 +57,8 @@ class Photographer:
         while time.monotonic() < end:
             QApplication.processEvents()
             time.sleep(0.005)
+        # Without an event loop of the application's own, nothing else takes away widgets that have gone.
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
     def wait(self, until: Callable[[], Any], seconds: float = 1800) -> None:
         """Run the event loop until something is true."""
@@ -66,9 +69,30 @@ class Photographer:
             if time.monotonic() > end:
                 raise TimeoutError("the window did not get there")
 
+    def tidy(self) -> None:
+        """Have the window lay itself out anew: napari leaves traces of sliders that have gone."""
+        for width in (SIZE[0] + 8, SIZE[0]):
+            self.window.resize(width, SIZE[1])
+            self.settle(0.2)
+
+    def check(self) -> None:
+        """Refuse to photograph a page that is cut off on the right.
+
+        Raises
+        ------
+        RuntimeError
+            A page of the dock is wider than the dock.
+        """
+        for page in self.window.findChildren(QScrollArea):
+            inner, room = page.widget(), page.viewport().width()
+            if page.isVisible() and type(page).__module__.startswith("napari_emgauss") and inner.width() > room:
+                raise RuntimeError(f"{type(page).__name__} is {inner.width()} pixels wide, but has room for {room}")
+
     def take(self, name: str, widget: Any = None) -> None:
         """Photograph the window, or one widget, as ``NAME.png``."""
+        self.tidy()
         self.settle()
+        self.check()
         path = self.folder / f"{name}.png"
         if widget is None:
             self.viewer.screenshot(str(path), canvas_only=False, flash=False)
@@ -140,14 +164,16 @@ def large_volume(photographer: Photographer, dock: Any, source: Any) -> None:
 
     viewer = photographer.viewer
     chunks = (1, *source.data.shape[1:])
-    large = dask.array.tile(dask.array.from_array(np.array(source.data), chunks=chunks), (12, 40, 40))
+    large = dask.array.tile(dask.array.from_array(np.array(source.data), chunks=chunks), (2, 8, 8))
     look = {"scale": source.scale, "units": source.units, "axis_labels": source.axis_labels}
-    small = large[:, ::16, ::16]
+    small = large[:, ::4, ::4]
     layer = viewer.add_image([large, small], multiscale=True, name="a block", contrast_limits=(0, 255), **look)
     dock.fit.stack.chooser.layer = layer
+    dock.fit.method.tiles.setCurrentText("always")  # machines differ in what they hold in one piece
     viewer.reset_view()
     told(photographer, dock)
     photographer.take("plugin-tiles")
+    dock.fit.method.tiles.setCurrentText("when needed")
     viewer.layers.remove(layer)
     viewer.reset_view()
 

@@ -136,9 +136,11 @@ class LossCurve:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``45 s``, ``3 min``, ``1 h 05 min``."""
+    """Seconds as people say them: ``45 s``, ``3 min``, ``1 h 05 min``, ``3 days``."""
     seconds = max(0.0, seconds)
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
+    if minutes >= 48 * 60:
+        return f"{minutes / 1440:.0f} days"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -171,10 +171,10 @@ class FitTab(Page):
         if session.state.status is FitStatus.FAILED:
             show_error(session.state.error)
         elif session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
-            took = session.state.elapsed_s or 0.0
-            if self._work is not None and self._work.tiles is None and not session.process.request.resume:
-                prior_s = session.prior_s
-                record_fit(self._work.work, prior_s, took - prior_s, self.method.device_info.device)
+            pace = session.seconds_per_iteration
+            if self._work is not None and self._work.tiles is None and pace is not None:
+                iterations_s = pace * session.state.total_iterations
+                record_fit(self._work.work, session.prior_s, iterations_s, self.method.device_info.device)
         self._offer_to_resume()
 
     def _offer_to_resume(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QHBoxLayout, QLabel, QSizePolicy, QSpinBox, QWidget
 
 from napari_emgauss._errors import StackError
 
@@ -38,8 +38,12 @@ class RegionForm(QWidget):
         for box, tip in ((self.first, "First slice to fit."), (self.last, "Last slice to fit (included).")):
             box.setToolTip(tip)
             box.setKeyboardTracking(False)
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for the size beside them
+            box.setStyleSheet("QAbstractSpinBox { min-width: 30px; }")
+            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             box.valueChanged.connect(self._on_change)
         self.size = QLabel()
+        self.size.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.size.setToolTip("Slices, rows and columns that are fitted.")
         self.note = Note()
 

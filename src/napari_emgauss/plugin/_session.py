@@ -75,6 +75,15 @@ class FitSession:
         self.previews_wanted: Callable[[], bool] = lambda: True
         self.expected: tuple[float, float] | None = None
         self.prior_s = 0.0
+        self._pace: list[tuple[int, float]] = []
+
+    @property
+    def seconds_per_iteration(self) -> float | None:
+        """Of the last stage, start-up and prior apart; None where it was too short to tell."""
+        if not self._pace:
+            return None
+        (first, began), (last, ended) = self._pace[0], self._pace[-1]
+        return (ended - began) / (last - first) if last - first >= 50 and ended - began >= 20 else None
 
     @property
     def name(self) -> str:
@@ -129,6 +138,7 @@ class FitSession:
         """Let the fit go on."""
         if self.state.status is FitStatus.PAUSED:
             self.process.resume()
+            self._pace = []  # the pause says nothing of the machine
             self.state.status = FitStatus.RUNNING
             self.progressed.emit()
 
@@ -211,6 +221,8 @@ class FitSession:
             setattr(state, field, getattr(message, field))
         if message.stage == "prior":
             self.prior_s = message.elapsed_s
+        elif message.stage == "teacher-student":
+            self._pace[1:] = [(message.iteration, message.elapsed_s)]
         state.eta_s = self._seconds_left(message)
         if message.stage:
             at = message.elapsed_s if message.stage == "prior" else float(message.iteration)

@@ -48,7 +48,7 @@ class SlicesForm(QWidget):
         self.table = _new_table()
         self.check_button = QPushButton("Check slices")
         self.check_button.setToolTip("Look for black, duplicated, blurred or outlying slices; nothing is left out.")
-        self.skip_button = QPushButton("Leave out the bad ones")
+        self.skip_button = QPushButton("Leave out bad ones")
         self.skip_button.setToolTip("Untick every slice that the check calls bad. The model fills them in.")
         self.skip_button.setEnabled(False)
         self.masks = LayerChooser(viewer, _is_labels, NO_MASK, optional=NO_MASK)
