@@ -380,9 +380,9 @@ def workers(quick: bool) -> None:
     from napari_emgauss import preset, stack_from_array
     from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
 
-    stack = stack_from_array(generated(8, 512, 512), VOXEL_NM)
+    stack = stack_from_array(generated(8, 256, 512), VOXEL_NM)
     # A prior that learns would do so before the first tile, alone.
-    config = preset("fast", prior="ensemble", iterations_scale=0.2 if quick else 0.5)
+    config = preset("fast", prior="ensemble", iterations_scale=0.2 if quick else 1.0)
     rows = []
     for count in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
