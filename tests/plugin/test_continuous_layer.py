@@ -188,3 +188,21 @@ def test_a_rotated_source_keeps_depths_right(viewer: ViewerModel) -> None:
     go_to_depth(layer, viewer, 100.0)
     assert depth_at(layer, viewer) == pytest.approx(100)
     assert viewer.dims.point[0] == pytest.approx(600, abs=40 / 9)
+
+
+def test_confidence_lies_on_its_layer_and_a_model_without_is_refused(viewer: ViewerModel) -> None:
+    from napari_emgauss._errors import StackError
+    from napari_emgauss.model import Confidence
+    from napari_emgauss.plugin._compare import add_confidence
+
+    layer = _add(viewer)
+    record = record_of(layer)
+    values = np.full((4, 6, 8), 100, np.uint8)
+    confidence = Confidence(values, [20.0, 60, 100, 140], record.model.z_nm, (4.0, 5.0), (24, 32))
+    added = add_confidence(viewer, layer, confidence)
+    assert record_of(added).kind == "confidence" and record_of(added).shift is record.shift
+    assert added.data[0].shape == layer.data[0].shape and tuple(added.scale) == tuple(layer.scale)
+    assert (np.asarray(added.data[0][9]) == 255).all()  # an observed slice
+    assert 100 <= np.asarray(added.data[0][4]).max() < 255
+    with pytest.raises(StackError, match="holds no confidence"):
+        add_confidence(viewer, layer, None)

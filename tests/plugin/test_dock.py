@@ -231,6 +231,23 @@ def test_settings_that_contradict_are_told_before_the_fit(
     assert dock.fit.session is None and "At least one of" in _told(dock)
 
 
+def test_the_plan_is_told_and_a_fit_too_large_in_one_piece_is_refused(
+    dock: EmgaussDock, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_emgauss.plugin._method_form.available_bytes", lambda: 2 * 10**9)
+    large = dask.array.zeros((60, 3000, 3000), chunks=(1, 3000, 3000), dtype=np.uint8)
+    viewer.add_image([large, large[:, ::8, ::8]], multiscale=True, scale=(40, 4, 4), contrast_limits=(0, 255))
+    method = dock.fit.method
+    wait(lambda: method.plan is not None, "the plan")
+    assert method.plan.tiles is not None and method.cost.text().startswith(f"In {method.plan.tile_count} tiles (")
+    assert dock.fit.request().tiles == method.plan.tiles
+    method.tiles.setCurrentText("never")
+    wait(lambda: method.plan is not None, "the other plan")
+    assert "2.0 GB are free: fit it in tiles" in method.cost.text()
+    dock.fit.start_fit()
+    assert dock.fit.session is None and "fit it in tiles" in _told(dock)
+
+
 def test_an_impossible_device_says_why(dock: EmgaussDock) -> None:
     wait(lambda: dock.fit.method.device_info, "the device")
     dock.fit.method.device.setCurrentText("cuda:99")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from napari.settings import get_plugin_settings
 from qtpy.QtWidgets import QApplication
 
 from napari_emgauss.plugin._continuous_layer import record_of
@@ -106,6 +107,9 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     assert len(seen) == 8
     widget.depth.difference_button.click()
     assert not complaints, complaints
+    widget.depth.confidence_button.click()
+    wait(lambda: complaints, "the refusal")  # linear interpolation has no opinion of itself
+    assert "holds no confidence" in complaints.pop()
     names = ["phantom stack", "phantom stack EMGauss", "phantom stack linear", "phantom stack EMGauss − linear"]
     assert [one.name for one in viewer.layers] == names, widget.depth.linear_button.isEnabled()
     linear, difference = viewer.layers["phantom stack linear"], viewer.layers["phantom stack EMGauss − linear"]
@@ -115,6 +119,13 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     np.testing.assert_array_equal(
         np.asarray(difference.data[0][20]), np.asarray(layer.data[0][20], np.float32) - between
     )
+
+    # preferences count at once
+    settings = get_plugin_settings(PLUGIN_NAME)
+    settings.view.cache_mib, settings.fit.preset = 64, "best"
+    assert record_of(layer).cache.max_bytes == 64 << 20 and widget.fit.method.preset.currentText() == "best"
+    settings.view.cache_mib, settings.fit.preset = 512, "default"
+    choose_quick_settings(widget)
 
     # score
     widget.quality.start()

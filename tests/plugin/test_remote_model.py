@@ -100,3 +100,14 @@ def test_save_copies_the_file_whole(model: RemoteModel, model_file: Path, tmp_pa
     with pytest.raises(OSError):
         model.save(tmp_path / "no folder" / "kept.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+def test_another_device_counts_from_the_next_request_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_emgauss.plugin._render_service import RenderService
+
+    service, ended = RenderService("auto"), threading.Event()
+    monkeypatch.setattr(service, "close", ended.set)
+    service.set_device("auto")
+    assert not ended.wait(0.05)
+    service.set_device("cpu")
+    assert ended.wait(5) and service.device == "cpu"
