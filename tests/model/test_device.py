@@ -37,6 +37,12 @@ def test_arrays_are_brought_to_a_gpu_by_page_locked_memory(monkeypatch):
     array = np.arange(3.0, dtype=np.float32)
     assert uploaded(array, torch.device("cuda", 0)) == "there"
     assert calls == [("cuda", True)]
+    sent = []
+    monkeypatch.setattr(Tensor, "to", lambda self, device: sent.append(device.type))
+    monkeypatch.setattr(_device, "_PAGE_LOCKED_BYTES", 8)
+    uploaded(array, torch.device("cuda", 0))
+    assert sent == ["cuda"] and len(calls) == 1
+    monkeypatch.undo()
     assert uploaded(array, torch.device("cpu")).tolist() == [0, 1, 2]
     assert uploaded(array, torch.device("meta")).device.type == "meta"
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
+_PAGE_LOCKED_BYTES = 64 << 20
+
+
 def constant(like: Tensor, *values: float) -> Tensor:
     """A tensor of ``values`` with the dtype and device of ``like``; it must not be written to.
 
@@ -28,11 +31,14 @@ def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.devic
 
 
 def uploaded(array: NDArray[Any], device: torch.device) -> Tensor:
-    """``array`` on ``device``; to a CUDA device by page-locked memory, so that the host does not wait."""
+    """``array`` on ``device``; to a CUDA device by page-locked memory, so that the host does not wait.
+
+    Large arrays are waited for: they are sent once, and torch never gives page-locked memory back.
+    """
     tensor = torch.as_tensor(array)
     if device.type == "cpu":
         return tensor
-    if device.type == "cuda":
+    if device.type == "cuda" and array.nbytes <= _PAGE_LOCKED_BYTES:
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
