@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-
 _PAGE_LOCKED_BYTES = 64 << 20
 
 
