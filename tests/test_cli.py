@@ -194,7 +194,25 @@ def test_check_suggests_and_leaves_nothing_out(here, capsys):
     assert main(["check", "damaged.npy", "--voxel-size", "40", "5", "5", "--json", "--thickness"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["suggested_skip"] == [4]
-    assert len(found["z_positions_nm"]) == 8
+    assert len(found["z_positions_nm"]) == 9  # one for every slice of the file, the black one included
+    assert np.all(np.diff(found["z_positions_nm"]) > 0)
+    command = ["damaged.npy", "--voxel-size", "40", "5", "5", "--skip", "0,4"]
+    assert main(["check", *command, "--thickness", "--write-z", "z.txt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["z_positions_nm"] == pytest.approx(np.loadtxt("z.txt"), abs=0.01)
+    assert main(["info", *command, "--z-positions", "z.txt", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shape (z, y, x)"][0] == 7
+    assert "give both" in error_of(capsys, "check", *command, "--write-z", "other.txt")
+
+
+def test_distances_between_slices(here, capsys):
+    write_stack(here / "s.ome.tif")
+    assert main(["info", "s.ome.tif", "--slice-distance", "50", "2=100", "4=75", "--skip", "5", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["depths (nm)"] == [0, 250]
+    assert facts["slice distance (nm)"] == [50, 100]
+    assert facts["left_out_z_nm"] == [325]
+    assert "one distance in nm, then SLICE=NM" in error_of(capsys, "info", "s.ome.tif", "--slice-distance", "2=100")
+    assert "no next one" in error_of(capsys, "info", "s.ome.tif", "--slice-distance", "50", "5=60")
 
 
 def test_check_numbers_slices_as_the_file_does(here, capsys):

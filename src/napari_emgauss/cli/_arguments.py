@@ -38,6 +38,16 @@ def count(text: str) -> int:
     return value
 
 
+def distance_between_slices(text: str) -> tuple[int | None, float]:
+    """A distance in nm, or ``SLICE=NM`` for that from one slice to the next."""
+    place, equals, size = text.rpartition("=")
+    try:
+        index = int(place) if equals else None
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a distance in nm nor SLICE=NM") from None
+    return index, positive_number(size)
+
+
 def channels(text: str) -> int | tuple[int, ...]:
     """A channel, or several of them with commas between."""
     try:

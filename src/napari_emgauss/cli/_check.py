@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_emgauss._errors import ConfigError
 from napari_emgauss.cli._inputs import new_file, say, stack_from
+
+if TYPE_CHECKING:
+    from napari_emgauss.stack import Stack
 
 
 def run_check_command(arguments: argparse.Namespace) -> int:
     """Look at every slice, and at how they lie on each other."""
     from napari_emgauss.stack import check_alignment, estimate_thickness, find_damage, suggested_skip
 
+    if arguments.write_z is not None and not arguments.thickness:
+        raise ConfigError("--write-z writes the estimate of --thickness: give both.")
+    depths_file = None if arguments.write_z is None else new_file(arguments.write_z, force=arguments.force)
     figure = None if arguments.figure is None else new_file(arguments.figure, force=arguments.force)
     stack = stack_from(arguments, arguments.stack, allow_isotropic=True, allow_damaged=True)
     reports = find_damage(stack)
@@ -28,6 +37,10 @@ def run_check_command(arguments: argparse.Namespace) -> int:
     askew = [] if alignment is None else [numbers[sound[int(k)]] for k in alignment.misplaced()]
     thickness = estimate_thickness(stack.select(sound)) if arguments.thickness and len(sound) > 2 else None
 
+    depths_nm = None if thickness is None else _depths_in_file(stack, sound, thickness.z_nm)
+    if depths_file is not None and depths_nm is not None:
+        depths_file.write_text("".join(f"{z:.2f}\n" for z in depths_nm), encoding="utf-8")
+        say(f"Wrote '{depths_file}'.")
     if figure is not None:
         from napari_emgauss.evaluate import write_check_figure
 
@@ -44,7 +57,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
             "suggested_skip": skip,
             "median_jitter_px": None if alignment is None else _number(alignment.median_jitter_px),
             "askew": askew,
-            "z_positions_nm": None if thickness is None else [float(z) for z in thickness.z_nm],
+            "z_positions_nm": None if depths_nm is None else [float(z) for z in depths_nm],
         }
         print(json.dumps(found, indent=1))
         return 0
@@ -67,8 +80,22 @@ def run_check_command(arguments: argparse.Namespace) -> int:
         trust = "" if thickness.reliable else " (not reliable on this stack)"
         vary = "cannot be told" if np.isnan(thickness.spread) else f"vary by {thickness.spread:.0%}"
         print(f"Distances between slices {vary}{trust}; depths in nm, for --z-positions:")
-        print(" ".join(f"{z:.1f}" for z in thickness.z_nm))
+        print(" ".join(f"{z:.1f}" for z in _depths_in_file(stack, sound, thickness.z_nm)))
     return 0
+
+
+def _depths_in_file(stack: Stack, sound: list[int], estimated_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A depth for every slice of the file, as --z-positions wants it: those not measured keep their place between."""
+    nominal = {number: float(z) for number, z in zip(stack.numbers_in_file, stack.z_nm, strict=True)}
+    nominal.update(zip(stack.metadata.get("left_out_slices", ()), stack.metadata.get("left_out_z_nm", ()), strict=True))
+    all_nm = np.array([nominal[number] for number in sorted(nominal)])
+    known_nm = stack.z_nm[sound]
+    depths = np.interp(all_nm, known_nm, estimated_nm)
+    # Beyond the first and the last slice measured, distances stay as they were.
+    before, after = all_nm < known_nm[0], all_nm > known_nm[-1]
+    depths[before] = estimated_nm[0] + all_nm[before] - known_nm[0]
+    depths[after] = estimated_nm[-1] + all_nm[after] - known_nm[-1]
+    return np.asarray(depths - min(0.0, float(depths[0])))
 
 
 def _number(value: float) -> float | None:

@@ -32,6 +32,13 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         help="voxel size in nm; overrides what the file says",
     )
     group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
+    group.add_argument(
+        "--slice-distance",
+        nargs="+",
+        type=kinds.distance_between_slices,
+        metavar="NM",
+        help="distance between slices in nm; SLICE=NM after it for those that differ, such as 40 12=80 57=120",
+    )
     group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
     group.add_argument("--dataset", help="which image, where the file holds several (HDF5, Zarr)")
     group.add_argument(
@@ -273,8 +280,9 @@ def add_check(commands: Commands) -> None:
     parser = _command(commands, "check", "_check:run_check_command", "look for damaged and misplaced slices")
     parser.add_argument("stack", metavar="STACK", help="stack to look through")
     parser.add_argument("--thickness", action="store_true", help="also estimate the distance between slices")
+    parser.add_argument("--write-z", metavar="FILE", help="write the estimated depths, for --z-positions")
     parser.add_argument("--figure", metavar="FILE", help="plot what was found, slice by slice (.png, .pdf, .svg)")
-    parser.add_argument("--force", action="store_true", help="overwrite the figure")
+    parser.add_argument("--force", action="store_true", help="overwrite the files named")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     _add_stack_options(parser)
 

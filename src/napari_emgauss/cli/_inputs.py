@@ -46,6 +46,10 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
     for name in ("skip", "dataset", "channel", "time"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
+    if arguments.slice_distance is not None:
+        if arguments.z_positions is not None:
+            raise ConfigError("Depths are given twice: take --z-positions or --slice-distance.")
+        options["z_positions_nm"] = _depths_of(arguments, path)
     stack = stacks.read_stack(path, **options)
     if arguments.damage_mask is not None:
         count = stack.shape[0] + len(stack.metadata.get("left_out_slices", ()))
@@ -61,6 +65,20 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
     if arguments.denoise is not None:
         stack = stacks.denoise(stack, arguments.denoise)
     return stack
+
+
+def _depths_of(arguments: argparse.Namespace, path: str) -> Any:
+    """Depths of all slices of a file from ``--slice-distance``."""
+    from napari_emgauss.stack import z_from_thickness
+    from napari_emgauss.stack._read import open_file
+    from napari_emgauss.stack._source import Selection
+
+    (place, nominal), *others = arguments.slice_distance
+    if place is not None or any(index is None for index, _ in others):
+        raise ConfigError("--slice-distance takes one distance in nm, then SLICE=NM for those that differ: 40 12=80.")
+    channel = arguments.channel if isinstance(arguments.channel, int) else 0
+    count = open_file(Path(path), Selection(arguments.dataset, channel, arguments.time)).slices.shape[0]
+    return z_from_thickness(int(count), nominal, {index: size for index, size in others if index is not None})
 
 
 def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:
