@@ -231,7 +231,7 @@ def test_check_numbers_slices_as_the_file_does(here, capsys):
     # The mask of the whole file goes with the skipped stack.
     (here / "folds.txt").write_text("6 fold 6 0 10 63 30")
     assert main(["info", *command[1:], "--damage-mask", "folds.txt", "--skip", "1,2,5,7", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["masked_fraction"]) == ["3"]
+    assert list(json.loads(capsys.readouterr().out)["masked_fraction"]) == ["6"]
 
 
 def test_settings_on_top_of_a_preset(here, capsys):

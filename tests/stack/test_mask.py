@@ -135,7 +135,10 @@ def test_a_mask_of_the_whole_file_fits_a_stack_without_some_slices() -> None:
     mask[3, 1:4, 2:5] = 1
     stack = stack_from_array(RAMP, z_nm=Z, pixel_size_nm=4, skip="1")
     repaired = mask_damage(stack, mask)
-    assert repaired.metadata["masked_fraction"] == {"2": round(9 / 42, 6)}
+    assert repaired.metadata["masked_fraction"] == {"3": round(9 / 42, 6)}  # as the file numbers it
+    sound = repaired.sound_pixels()
+    assert sound is not None
+    assert [int((~one).sum()) for one in sound] == [0, 0, 9, 0]
 
 
 def test_damage_moves_with_its_slice() -> None:

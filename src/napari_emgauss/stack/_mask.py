@@ -46,7 +46,7 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     Returns
     -------
     Stack
-        ``metadata["masked_fraction"]`` tells the damaged part of each slice that has any.
+        ``metadata["masked_fraction"]`` tells the damaged part of each slice that has any, numbered as in the file.
 
     Raises
     ------
@@ -65,20 +65,22 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
             f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."
         )
     fractions: dict[str, float] = {}
+    damaged_slices: set[int] = set()
+    numbers = stack.numbers_in_file
     always = np.ones((height, width), dtype=bool)
     for index in range(count):
         damaged = np.asarray(mask[index]) != 0
         always &= damaged
         if damaged.any():
-            fractions[str(index)] = round(float(damaged.mean()), 6)
+            damaged_slices.add(index)
+            fractions[str(numbers[index])] = round(float(damaged.mean()), 6)
     if always.any():
         raise StackError(f"{int(always.sum())} pixels are marked as damaged in every slice: nothing can be put there.")
     if not fractions:
         return stack
-    damaged_slices = frozenset(int(k) for k in fractions)
 
     def filled(one: Stack) -> Stack:
-        return replace(one, slices=_FilledSlices(one.slices, mask, one.z_nm, damaged_slices))
+        return replace(one, slices=_FilledSlices(one.slices, mask, one.z_nm, frozenset(damaged_slices)))
 
     metadata = {**stack.metadata, "masked_fraction": fractions}
     return replace(on_each_channel(stack, filled), metadata=metadata, damage=mask)
