@@ -32,7 +32,8 @@ from qtpy.QtWidgets import QApplication
 NOTES = (
     "Scrubbing: milliseconds from setting the slider to the window having drawn, random steps; 'array' is an ordinary "
     "image of the same size, so what napari itself takes. Fit: iterations per second of the same fit, left alone and "
-    "while the slider moves ten times a second. Stall: longest time the event loop did not answer, scrubbing apart. "
+    "while the slider moves ten times a second. Stall: longest time the event loop did not answer, scrubbing apart; of "
+    "a view, after z came on screen for the first time. A picture that is not rendered within 80 ms comes later. "
     "Growth: resident memory of napari's process over the moves, after the slice cache is full."
 )
 
@@ -70,6 +71,14 @@ class Window:
             look.start(20)
         loop.exec()
 
+    def stall(self, action: Callable[[], Any], seconds: float = 4.0) -> float:
+        """Longest time, in milliseconds, that the window does not answer after ``action``."""
+        self.run(0.3)
+        self.gaps.clear()
+        action()
+        self.run(seconds)
+        return 1000 * max(self.gaps)
+
     def scrub(self, steps: Any, pause_s: float = 0.0) -> list[float]:
         """Milliseconds each move of the slider takes, drawing included."""
         times = []
@@ -98,6 +107,30 @@ def generated(side: int, slices: int) -> np.ndarray[Any, Any]:
     return (255 * np.clip(volume / volume.max(), 0, 1)).astype(np.uint8)
 
 
+def view_stalls(window: Window) -> dict[str, float]:
+    """How long the window stands still when z comes on screen, for the first time."""
+
+    def order(axes: tuple[int, ...]) -> Callable[[], None]:
+        def roll() -> None:
+            window.viewer.dims.order = axes
+
+        return roll
+
+    def volume() -> None:
+        window.viewer.dims.ndisplay = 3
+
+    found = {"first xz view": window.stall(order((1, 0, 2))), "first yz view": window.stall(order((2, 0, 1)))}
+    order((0, 1, 2))()
+    found["first 3D view"] = window.stall(volume, 8.0)
+    window.viewer.dims.ndisplay = 2
+    return found
+
+
+def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    """CPU time of each process so far."""
+    return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+
+
 def main() -> int:
     """Measure and write ``results/gui.json``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -122,6 +155,7 @@ def main() -> int:
     )
     window.run(1.0)
     array = window.scrub(random.integers(0, count, 60))
+    array_stalls = view_stalls(window)
     viewer.layers.remove(plain)
 
     fields = dock.fit.method.settings.fields
@@ -146,13 +180,23 @@ def main() -> int:
         work()
         return float(session.state.iteration - first) / (time.perf_counter() - started)
 
+    processes = {"window": psutil.Process(), "renderer": psutil.Process(dock._service.pid)}
     window.gaps.clear()
+    idle = cpu_seconds(processes)
     alone = speed(lambda: window.run(options.seconds))
+    busy = cpu_seconds(processes)
     stall = 1000 * max(window.gaps)
     during: list[float] = []
     scrubbed = speed(
         lambda: during.extend(window.scrub(random.integers(0, count, int(10 * options.seconds)), pause_s=0.1))
     )
+    after = cpu_seconds(processes)
+    # What scrubbing itself takes, whatever else runs on the machine.
+    step_ms = {
+        name: 1000 * ((after[name] - busy[name]) - (busy[name] - idle[name])) / len(during) for name in processes
+    }
+    record = viewer.layers[-1].metadata["emgauss"]
+    late, pictures = record.painter.late, record.painter.pictures
     again = speed(lambda: window.run(options.seconds))
 
     process = psutil.Process()
@@ -166,6 +210,7 @@ def main() -> int:
     window.run(2.0)
     fresh = window.scrub(random.permutation(count))
     cached = window.scrub(random.integers(0, count, 60))
+    stalls = view_stalls(window)
     rate = (alone + again) / 2
     for what, value, beside, meaning in (
         ("scrub, new slice (ms)", np.median(fresh), np.median(array), "array"),
@@ -183,6 +228,19 @@ def main() -> int:
                 "of": meaning,
             }
         )
+    for view, value in stalls.items():
+        rows.append(
+            {
+                "what": f"{view}, stall (ms)",
+                "value": value,
+                "beside": array_stalls[view],
+                "ratio": value / array_stalls[view],
+                "of": "array",
+            }
+        )
+    for name, value in step_ms.items():
+        rows.append({"what": f"CPU of the {name} for one step (ms)", "value": value})
+    rows.append({"what": "pictures that came a moment later (%)", "value": 100 * late / max(1, pictures)})
     rows.append({"what": "longest stall during a fit (ms)", "value": stall})
     rows.append({"what": f"memory growth over {options.moves} moves (MiB)", "value": growth})
     print_table(rows)

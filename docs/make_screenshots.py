@@ -27,11 +27,11 @@ os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
 import napari
 import numpy as np
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QScrollArea
+from qtpy.QtWidgets import QApplication, QDockWidget, QScrollArea
 
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
-GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = 64, 0.7, 32, 110
+GIF_WINDOW, GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = (1280, 540), 48, 0.68, 32, 110
 COLOURS = 256
 """Of the palette: grey images and a few accents need no more, and a picture stays below 300 KB."""
 
@@ -189,16 +189,19 @@ def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
     for name in [one.name for one in viewer.layers if one.name not in (layer.name, "phantom stack linear")]:
         viewer.layers.remove(name)
     viewer.layers.selection.active = layer
-    viewer.grid.enabled = True
-    viewer.grid.shape = (1, 2)
+    for dock_widget in photographer.window.findChildren(QDockWidget):
+        if dock_widget.windowTitle() in ("layer list", "layer controls"):
+            dock_widget.hide()
+    photographer.window.resize(*GIF_WINDOW)
+    viewer.canvas.grid.enabled = True
+    viewer.canvas.grid.shape = (1, 2)
     viewer.reset_view()
     frames = []
     for depth in np.concatenate([np.linspace(200, 360, GIF_FRAMES // 2), np.linspace(350, 210, GIF_FRAMES // 2)]):
         dock.depth.control.go_to(float(depth))
         photographer.settle(0.4)
         window = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
-        left = window.shape[1] * 300 // SIZE[0]
-        picture = Image.fromarray(window[:, left:])
+        picture = Image.fromarray(np.ascontiguousarray(window))
         smaller = picture.resize((round(picture.width * GIF_SCALE), round(picture.height * GIF_SCALE)), Image.LANCZOS)
         frames.append(smaller)
     palette = frames[0].quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)

@@ -202,10 +202,10 @@ def refresh_painted(painter: Painter, error: Exception | None) -> None:
     for viewer in viewers():
         for layer in viewer.layers:
             if record_of(layer) is not None and layer.visible and layer.data[0].painter is painter:
-                refresh_shown(layer)
+                refresh_shown(layer, thumbnail=True)
     painter.refresh_s = time.perf_counter() - began
 
 
-def refresh_shown(layer: Image) -> None:
+def refresh_shown(layer: Image, *, thumbnail: bool = False) -> None:
     """Draw again after the pixels behind the layer changed; its size did not."""
-    layer.refresh(extent=False, thumbnail=False)
+    layer.refresh(extent=False, thumbnail=thumbnail)

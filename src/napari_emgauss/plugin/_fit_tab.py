@@ -159,7 +159,7 @@ class FitTab(Page):
             record = record_of(layer)
             if record is not None and layer in self._viewer.layers:
                 record.cache.clear()  # of the state before, which nobody will ask for again
-                refresh_shown(layer)
+                refresh_shown(layer, thumbnail=True)
 
     def _on_ended(self) -> None:
         session = self.session

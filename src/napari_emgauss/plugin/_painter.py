@@ -171,9 +171,10 @@ class Painter:
         """Made of the picture on screen where that shows it all: rendering it costs half as much as the picture."""
         with self._changed:
             job, shown, last = self._jobs.get(beside), self._shown.get(beside), self._shown.get(slot)
-        on_screen = shown if job is None or not job.done.is_set() else job.drawing
-        if on_screen is not None and on_screen.known.all() and _covers(on_screen, drawing):
-            return resampled(on_screen, drawing)
+        newest = None if job is None or not job.done.is_set() else job.drawing
+        for on_screen in (newest, shown):
+            if on_screen is not None and on_screen.known.all() and _covers(on_screen, drawing):
+                return resampled(on_screen, drawing)
         if drawing.known.all():
             self._remember(slot, drawing)
             return drawing.values

@@ -85,6 +85,7 @@ class ThemedPlot(QWidget):
         self._plot.setLogMode(y=self._logarithmic)
         item = self._plot.plotItem
         item.hideButtons()
+        item.layout.setContentsMargins(1, 7, 1, 1)  # half a label above the axis
         # Below the axis, not on the lines.
         legend = pyqtgraph.LegendItem(offset=None, colCount=3, labelTextSize="8pt", verSpacing=-6)
         item.legend = legend
