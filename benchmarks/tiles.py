@@ -395,11 +395,18 @@ def workers(quick: bool) -> None:
                 if update.finished:
                     wall = time.perf_counter() - begun
             log = [json.loads(line) for line in (Path(folder) / "run" / "log.jsonl").read_text().splitlines()]
-        cpu = sum(entry["cpu_seconds"] for entry in log)
+        cpu, busy = (sum(entry[name] for entry in log) for name in ("cpu_seconds", "seconds"))
         rows.append({"workers": count, "tiles": len(log), "wall_s": wall, "cpu_s": cpu, "load_before": load_before})
+        rows[-1]["busy_share"] = busy / (count * wall)
         rows[-1]["speed_up"] = rows[0]["wall_s"] / wall
         rows[-1]["cpu_over_one"] = cpu / rows[0]["cpu_s"]
-    finish("workers", rows, "From the first progress of a tile to the end; load_before is the machine's load average.")
+    finish(
+        "workers",
+        rows,
+        "From the first progress of a tile to the end; load_before is the machine's load average: where it is near the "
+        "number of cores, speed_up says what was left of the machine, not what workers gain. busy_share: time "
+        "that workers spent on tiles over the time they were there, whatever core they had.",
+    )
 
 
 def restart(quick: bool) -> None:
