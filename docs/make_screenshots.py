@@ -27,11 +27,13 @@ os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
 import napari
 import numpy as np
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QDockWidget, QScrollArea
+from qtpy.QtWidgets import QApplication, QScrollArea
 
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
-GIF_WINDOW, GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = (1280, 540), 48, 0.68, 32, 110
+GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = 64, 0.8, 32, 110
+GIF_PART = (24, 470, 390)
+"""Of the window: first and last row, first column."""
 COLOURS = 256
 """Of the palette: grey images and a few accents need no more, and a picture stays below 300 KB."""
 
@@ -189,10 +191,6 @@ def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
     for name in [one.name for one in viewer.layers if one.name not in (layer.name, "phantom stack linear")]:
         viewer.layers.remove(name)
     viewer.layers.selection.active = layer
-    for dock_widget in photographer.window.findChildren(QDockWidget):
-        if dock_widget.windowTitle() in ("layer list", "layer controls"):
-            dock_widget.hide()
-    photographer.window.resize(*GIF_WINDOW)
     viewer.canvas.grid.enabled = True
     viewer.canvas.grid.shape = (1, 2)
     viewer.reset_view()
@@ -201,7 +199,9 @@ def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
         dock.depth.control.go_to(float(depth))
         photographer.settle(0.4)
         window = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
-        picture = Image.fromarray(np.ascontiguousarray(window))
+        across, down = window.shape[1] / SIZE[0], window.shape[0] / SIZE[1]
+        top, bottom, left = round(GIF_PART[0] * down), round(GIF_PART[1] * down), round(GIF_PART[2] * across)
+        picture = Image.fromarray(np.ascontiguousarray(window[top:bottom, left:]))
         smaller = picture.resize((round(picture.width * GIF_SCALE), round(picture.height * GIF_SCALE)), Image.LANCZOS)
         frames.append(smaller)
     palette = frames[0].quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)

@@ -140,3 +140,16 @@ def test_order_and_interpolation() -> None:
     planes = np.zeros((5, 1, 1), np.uint8)
     planes[1], planes[4] = 10, 40
     assert list(between(planes, np.array([1, 4]))[:, 0, 0]) == [10, 10, 20, 30, 40]
+
+
+def test_while_cores_are_scarce_slices_in_passing_are_drafts(news: list[Any]) -> None:
+    large = Held()
+    large.shape = (5, 256, 260)
+    painter = Painter(news.append, lambda: True)
+    volume = LazyVolume(large, np.arange(33) * 5.0, cache=RenderCache())
+    for k in (3, 9):
+        assert (painter.paint(volume[k], coarsest=False) == 5 * k).all()
+    assert [shape for _, shape in large.calls] == [(256, 260), (128, 130)]
+    _wait_for(lambda: news)  # at rest
+    assert painter.paint(volume[9], coarsest=False).shape == (256, 260)
+    assert large.calls[-1] == (1, (256, 260))

@@ -14,6 +14,7 @@ from ._geometry import Placement
 from ._model_view import Depths, ModelView, Renderable
 from ._painter import Painter
 from ._preferences import preferences
+from ._process import fit_runs
 from ._prompt_volume import PromptVolume
 from ._render_service import Region
 from ._viewers import viewers
@@ -97,7 +98,7 @@ class LayerRecord:
 
         self.cache = RenderCache(preferences().cache_mib << 20)
         self.shifted = ShiftedModel(self.model, self.shift)
-        self.painter = Painter(self._on_news)
+        self.painter = Painter(self._on_news, fit_runs)
 
     @property
     def isotropic_step_nm(self) -> float:

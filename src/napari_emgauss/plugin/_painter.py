@@ -28,6 +28,12 @@ PROGRESS_S = 0.4
 PROGRESS_SHARE = 0.1
 """Share of the window's time that drawing them may take."""
 
+MOVING_S = 0.25
+"""Two slices within this time are a movement: while a fit wants the cores, they are drawn as drafts."""
+
+DRAFT = 2
+"""A draft has this many times fewer rows and columns."""
+
 THUMBNAIL_S = 1.0
 """Least time between two renderings of a thumbnail for its own sake."""
 
@@ -35,6 +41,7 @@ _BATCH_S = 0.04
 _IDLE_S = 2.0
 _ONE_PASS_S = 0.02
 _RIGHT_AFTER_S = 0.01
+_SMALLEST_DRAFT = 128
 _SMALL = 1 << 21
 """Values that are interpolated within a few milliseconds."""
 
@@ -63,6 +70,8 @@ class Painter:
     on_news : callable
         Called from a thread when a picture that the window got too early has become better. The argument is the
         error where there was one.
+    sparing : callable
+        Whether cores are scarce, so that slices seen in passing are drawn as drafts.
 
     Attributes
     ----------
@@ -72,8 +81,12 @@ class Painter:
         What the window took to draw such a picture last; told by the window.
     """
 
-    def __init__(self, on_news: Callable[[Exception | None], None]) -> None:
-        self._on_news = on_news
+    def __init__(
+        self, on_news: Callable[[Exception | None], None], sparing: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._on_news, self._sparing = on_news, sparing
+        self._moved_at: dict[Hashable, float] = {}
+        self._refine_at: float | None = None
         self._changed = threading.Condition()
         self._jobs: dict[Hashable, _Job] = {}
         self._waiting: list[_Job] = []
@@ -104,9 +117,24 @@ class Painter:
         return view.pick(planes)
 
     def _picture(self, drawing: Drawing, slot: Hashable) -> NDArray[Any]:
+        now = time.monotonic()
+        moving = now - self._moved_at.get(slot, 0.0) < MOVING_S
+        self._moved_at[slot] = now
+        self._refine_at = None
         if drawing.known.all():
             self._remember(slot, drawing)
             return drawing.values
+        large = len(drawing.depths_nm) == 1 and min(drawing.values.shape[1:]) >= _SMALLEST_DRAFT
+        if moving and large and self._sparing():
+            draft = drawing.coarser(DRAFT)
+            planes = self._rendered(draft, ("draft", slot))
+            with self._changed:
+                self._refine_at = time.monotonic() + MOVING_S
+                self._ensure_thread()
+            return resampled(draft, drawing, planes)
+        return self._rendered(drawing, slot)
+
+    def _rendered(self, drawing: Drawing, slot: Hashable) -> NDArray[Any]:
         job = self._ask(slot, drawing)
         # Asked again, after news of it: no more waiting.
         self.pictures += not job.news_wanted
@@ -131,11 +159,14 @@ class Painter:
                     self._waiting.remove(job)
             job = self._jobs[slot] = _Job(slot, key, drawing)
             self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="emgauss-painter", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._ensure_thread()
         return job
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="emgauss-painter", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
 
     def _remember(self, slot: Hashable, drawing: Drawing) -> None:
         with self._changed:
@@ -192,11 +223,19 @@ class Painter:
             while True:
                 with self._changed:
                     if not self._waiting:
-                        self._changed.wait(_IDLE_S)
-                    if not self._waiting:
+                        rest = self._refine_at
+                        self._changed.wait(_IDLE_S if rest is None else max(0.0, rest - time.monotonic()))
+                    if not self._waiting and self._refine_at is None:
                         self._thread = None
                         return
-                    job = self._waiting.pop(0)
+                    job = self._waiting.pop(0) if self._waiting else None
+                    rested = job is None and self._refine_at is not None and time.monotonic() >= self._refine_at
+                    if rested:
+                        self._refine_at = None
+                if rested:
+                    self._on_news(None)  # the slice one has come to rest on
+                if job is None:
+                    continue
                 try:
                     self._render(job)
                 except Exception as error:
@@ -292,11 +331,11 @@ def between(values: NDArray[Any], known: NDArray[np.intp]) -> NDArray[Any]:
     return np.rint(blend).astype(values.dtype) if values.dtype.kind in "iu" else blend.astype(values.dtype)
 
 
-def resampled(source: Drawing, wanted: Drawing) -> NDArray[Any]:
-    """The planes of ``wanted`` from the nearest pixels of ``source``."""
+def resampled(source: Drawing, wanted: Drawing, planes: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The planes of ``wanted`` from the nearest pixels of ``source``, or of other ``planes`` of its shape."""
     depths = np.abs(np.subtract.outer(wanted.depths_nm, source.depths_nm)).argmin(axis=1)
     rows, columns = (_indices(source, wanted, axis) for axis in (0, 1))
-    return np.asarray(source.values[np.ix_(depths, rows, columns)])
+    return np.asarray((source.values if planes is None else planes)[np.ix_(depths, rows, columns)])
 
 
 def _indices(source: Drawing, wanted: Drawing, axis: int) -> NDArray[np.intp]:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -166,6 +167,14 @@ def describe_failure(error: BaseException) -> Failure:
     return Failure(f"Something went wrong ({type(error).__name__}: {first_line}); the log has the details.", details)
 
 
+_FITS: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
+
+
+def fit_runs() -> bool:
+    """Whether a fit of this napari works now: what else wants the cores is to be sparing."""
+    return any(one.alive and not one.paused for one in list(_FITS))
+
+
 class ChildProcess:
     """One piece of work in a process of its own.
 
@@ -190,6 +199,11 @@ class ChildProcess:
         self._lifetime = threading.Lock()
 
     @property
+    def paused(self) -> bool:
+        """Whether it was asked to wait."""
+        return bool(self._pause.is_set())
+
+    @property
     def pid(self) -> int | None:
         """Process id, None before the start."""
         return None if self._process is None else self._process.pid
@@ -210,6 +224,8 @@ class ChildProcess:
             self._process = SPAWN.Process(target=_in_child, args=shared, daemon=True, name=f"emgauss-{self.name}")
             with _hidden_main():
                 self._process.start()
+            if self.name == "fit":
+                _FITS.add(self)
             theirs.close()  # our copy; with it open there would be no EOFError
             return True
 

@@ -70,6 +70,20 @@ class Drawing:
             if plane is not None:
                 self.values[k], self.known[k] = plane[box.window], True
 
+    def coarser(self, factor: int) -> Drawing:
+        """The same planes, of this many times fewer rows and columns."""
+        (y0, y1, x0, x1), (rows, columns) = self.box.region, self.values.shape[1:]
+        height, width = (y1 - y0) / self.box.shape[0], (x1 - x0) / self.box.shape[1]
+        top, left = y0 + height * self.box.window[0].start, x0 + width * self.box.window[1].start
+        shape = (max(1, rows // factor), max(1, columns // factor))
+        box = PlaneBox(
+            (top, min(y1, top + height * rows), left, min(x1, left + width * columns)),
+            shape,
+            (slice(0, shape[0]), slice(0, shape[1])),
+            (*self.box.key, *(part.start for part in self.box.window), *shape),
+        )
+        return Drawing(self._model, self._cache, self.depths_nm, box)
+
     @property
     def missing(self) -> list[int]:
         """Positions of the planes that are not known yet."""
