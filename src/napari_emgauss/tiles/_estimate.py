@@ -29,8 +29,9 @@ COORDINATOR_BYTES = 450 * 10**6
 """The process that hands out tiles and writes them, beside the workers."""
 MODEL_COPIES = 5.5
 """Student, teacher, the model to look at, gradients, and two moments of Adam; not all at once."""
-BYTES_PER_VOXEL = 26.0
-"""Slices as float32 and in the source's type, and what a prior keeps of them."""
+BYTES_PER_VOXEL = 58.0
+"""Slices as float32 and in the source's type, and what a prior keeps of them. Of a tile of 24 slices of 528² pixels
+(``python benchmarks/tiles.py memory``): the small stacks of ``calibrate`` tell too little, 26."""
 BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,20 +92,7 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
         As :func:`~napari_emgauss.fit.fit` does.
     """
     started, cpu_started = time.monotonic(), time.process_time()
-    # Read once: whether there is anything to fit is asked first.
-    stack = task.stack.in_memory()
-    model = blank_model(stack, task.config) if is_blank(stack) else None
-    if model is None:
-        with (
-            pinned_threads(task.threads),
-            contextlib.closing(fit(stack, task.config, prior=task.prior)) as updates,  # type: ignore[type-var]
-        ):
-            for update in updates:
-                model = update.model if update.finished else None
-                share = update.iteration / max(1, update.total_iterations)
-                yield TileProgress(task.tile.name, update.stage, share, update.loss)
-    if model is None:
-        raise FitError(f"The fit of tile {task.tile.name} ended without a model.")
+    model = yield from _fitted(task)
     # Times would make two equal runs differ; they go into the run's log.
     model.provenance = {
         "tile": list(task.tile.index),
@@ -117,13 +105,38 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
         path = Path(folder) / "tile.safetensors"
         model.save(path)
         data = path.read_bytes()
+    gaussians = model.gaussian_count
+    # A fit's tensors refer to each other in circles: left alone, those of the last tile would still be there when the
+    # next one needs its own.
+    del model
+    gc.collect()
     yield TileResult(
         data,
-        model.gaussian_count,
+        gaussians,
         time.monotonic() - started,
         time.process_time() - cpu_started,
         peak_memory_mb(),
     )
+
+
+def _fitted(task: TileTask) -> Generator[TileProgress, None, EmgaussModel]:
+    """Tell the progress of a tile's fit; its model is returned."""
+    # Read once: whether there is anything to fit is asked first.
+    stack = task.stack.in_memory()
+    if is_blank(stack):
+        return blank_model(stack, task.config)
+    model = None
+    with (
+        pinned_threads(task.threads),
+        contextlib.closing(fit(stack, task.config, prior=task.prior)) as updates,  # type: ignore[type-var]
+    ):
+        for update in updates:
+            model = update.model if update.finished else None
+            share = update.iteration / max(1, update.total_iterations)
+            yield TileProgress(task.tile.name, update.stage, share, update.loss)
+    if model is None:
+        raise FitError(f"The fit of tile {task.tile.name} ended without a model.")
+    return model
 
 
 def is_blank(stack: Stack) -> bool:
