@@ -10,7 +10,7 @@ from typing import Any
 
 from ._fit_child import FitMessage, fit_in_child
 from ._layer_input import FitRequest, copy_slices
-from ._process import ChildProcess
+from ._process import ChildProcess, moved_lately
 from ._scratch import scratch_folder
 
 _NUMBERS = itertools.count(1)
@@ -110,6 +110,7 @@ class FitProcess:
             deadline = None
             while True:
                 message = child.poll()
+                child.tell_crowded(moved_lately())
                 yield message
                 if message is not None and message.kind in ("finished", "stopped"):
                     return

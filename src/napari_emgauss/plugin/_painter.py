@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._process import note_movement
 from ._render_service import hurried
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Painter:
         now = time.monotonic()
         moving = now - self._moved_at.get(slot, 0.0) < MOVING_S
         self._moved_at[slot] = now
+        if moving:
+            note_movement()
         self._refine_at = None
         if drawing.known.all():
             self._remember(slot, drawing)

@@ -74,13 +74,14 @@ class Channel:
     ----------
     connection : multiprocessing.connection.Connection
         Where messages go.
-    pause, stop, attention : multiprocessing.synchronize.Event
-        Set by the window. ``attention`` is free for the target's own use (the fit: "show me the present state").
+    pause, stop, attention, crowded : multiprocessing.synchronize.Event
+        Set by the window. ``attention`` is free for the target's own use (the fit: "show me the present state");
+        ``crowded`` says that the window wants a core.
     """
 
-    def __init__(self, connection: Any, pause: Any, stop: Any, attention: Any) -> None:
+    def __init__(self, connection: Any, pause: Any, stop: Any, attention: Any, crowded: Any) -> None:
         self._connection = connection
-        self._pause, self._stop, self.attention = pause, stop, attention
+        self._pause, self._stop, self.attention, self.crowded = pause, stop, attention, crowded
         self._last = 0.0
 
     def tell(self, message: object) -> None:
@@ -108,12 +109,12 @@ class Channel:
             time.sleep(0.02)
 
 
-def _in_child(target: Callable[..., None], connection: Any, pause: Any, stop: Any, attention: Any, args: Any) -> None:
+def _in_child(target: Callable[..., None], connection: Any, switches: tuple[Any, Any, Any, Any], args: Any) -> None:
     """Where every child starts."""
     lower_priority()
     share_cores()
     _end_in_order()
-    channel = Channel(connection, pause, stop, attention)
+    channel = Channel(connection, *switches)
     try:
         target(channel, *args)
     except (BrokenPipeError, ConnectionError, KeyboardInterrupt, SystemExit):
@@ -170,6 +171,21 @@ def describe_failure(error: BaseException) -> Failure:
 _FITS: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
 
 
+MOVING_LASTS_S = 0.6
+_moved_at = float("-inf")
+
+
+def note_movement() -> None:
+    """Somebody scrubs: the window wants a core of its own for a moment."""
+    global _moved_at
+    _moved_at = time.monotonic()
+
+
+def moved_lately() -> bool:
+    """Whether somebody scrubs now."""
+    return time.monotonic() - _moved_at < MOVING_LASTS_S
+
+
 def fit_runs() -> bool:
     """Whether a fit of this napari works now: what else wants the cores is to be sparing."""
     return any(one.alive and not one.paused for one in list(_FITS))
@@ -193,7 +209,7 @@ class ChildProcess:
 
     def __init__(self, target: Callable[..., None], args: tuple[Any, ...], *, name: str) -> None:
         self._target, self._args, self.name = target, args, name
-        self._pause, self._stop, self._attention = SPAWN.Event(), SPAWN.Event(), SPAWN.Event()
+        self._pause, self._stop, self._attention, self._crowded = (SPAWN.Event() for _ in range(4))
         self._process: Any = None
         self._connection: Any = None
         self._lifetime = threading.Lock()
@@ -220,7 +236,8 @@ class ChildProcess:
                 return False
             # A pipe, not a queue: when the child is killed, reading raises EOFError at once.
             self._connection, theirs = SPAWN.Pipe(duplex=False)
-            shared = (self._target, theirs, self._pause, self._stop, self._attention, self._args)
+            switches = (self._pause, self._stop, self._attention, self._crowded)
+            shared = (self._target, theirs, switches, self._args)
             self._process = SPAWN.Process(target=_in_child, args=shared, daemon=True, name=f"emgauss-{self.name}")
             with _hidden_main():
                 self._process.start()
@@ -245,6 +262,11 @@ class ChildProcess:
     def stop_asked(self) -> bool:
         """Whether :meth:`stop` was called."""
         return bool(self._stop.is_set())
+
+    def tell_crowded(self, crowded: bool) -> None:
+        """Tell the target whether the window wants a core."""
+        if crowded != self._crowded.is_set():
+            (self._crowded.set if crowded else self._crowded.clear)()
 
     def ask_attention(self) -> None:
         """Raise the target's own flag."""
