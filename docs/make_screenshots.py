@@ -32,7 +32,7 @@ from qtpy.QtWidgets import QApplication, QScrollArea
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
 GIF_COLOURS, GIF_SCALE, GIF_FRAMES, GIF_MS = 64, 0.8, 32, 110
-GIF_PART = (24, 470, 390)
+GIF_PART = (24, 560, 388)
 """Of the window: first and last row, first column."""
 COLOURS = 256
 """Of the palette: grey images and a few accents need no more, and a picture stays below 300 KB."""

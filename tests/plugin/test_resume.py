@@ -31,7 +31,7 @@ def _run(request: Any, values: np.ndarray, until: Callable[[FitProcess, Any], bo
 
 @pytest.fixture
 def long_fit(request_for: Callable[..., Any]) -> Any:
-    return request_for(layer_shape=(5, 24, 32), device="cpu", overrides={**LONG, "iterations_scale": 0.05})
+    return request_for(layer_shape=(5, 24, 32), device="cpu", overrides={**LONG, "iterations_scale": 0.4})
 
 
 def test_a_stopped_fit_goes_on_with_its_own_settings(long_fit: Any, values: np.ndarray) -> None:
