@@ -181,7 +181,7 @@ def large_volume(photographer: Photographer, dock: Any, source: Any) -> None:
 
 
 def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
-    """Linear interpolation and the fitted layer side by side while z is scrubbed."""
+    """The fitted layer, and linear interpolation right of it, while z is scrubbed."""
     from PIL import Image
 
     viewer = photographer.viewer
