@@ -47,11 +47,11 @@ def main() -> int:
         began = time.process_time()
         guess = get_prior(name).prepare(observation)
         rows.append(scored(name, [guess.at(float(z)).image for z in z_nm], truth, time.process_time() - began))
-    for sampling in ("point", "slab"):
+    for prior, sampling in (("auto:fast", "point"), (arguments.prior, "point"), (arguments.prior, "slab")):
         began = time.process_time()
-        model = run_fit(kept, preset(arguments.preset, prior=arguments.prior, sampling=sampling))
+        model = run_fit(kept, preset(arguments.preset, prior=prior, sampling=sampling))
         images = kept.normalisation.to_unit(model.render(z_nm))
-        rows.append(scored(f"emgauss ({sampling})", list(images), truth, time.process_time() - began))
+        rows.append(scored(f"emgauss, {prior} ({sampling})", list(images), truth, time.process_time() - began))
     print_table(rows)
     depth, height, width = whole.shape
     write_result(
@@ -60,9 +60,9 @@ def main() -> int:
         notes=(
             f"Mouse brain, fluorescence, 16 bit, voxels of 50 × 40 × 40 µm; middle {depth} × {height} × {width}, every "
             f"{arguments.factor}th section kept, xy scored on the others (grey-value limits of the kept ones are the "
-            f"unit range). Fits: preset {arguments.preset} with the prior {arguments.prior}, the one "
-            "that the prior auto finds among the classical ones here: the stack has hardly any noise, so nothing is to "
-            "be gained by a blur. Seconds of CPU time."
+            f"unit range). Fits: preset {arguments.preset}. With auto:fast nobody has chosen anything. The prior "
+            f"{arguments.prior} was chosen by looking at this very table, so its rows say what a user gains who knows "
+            "that the stack has hardly any noise and that nothing is to be gained by a blur. Seconds of CPU time."
         ),
         columns=["method", "psnr", "ssim", "cpu_seconds"],
     )
