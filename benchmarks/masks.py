@@ -21,8 +21,8 @@ METHODS = ("nearest", "linear", "linear+blur", "ensemble", "emgauss:fast")
 NOTES = (
     "Soft intersection over union (sum of minima over sum of maxima; no threshold) of the forest's probabilities with "
     "the expert's masks (region), within 5 pixels of their outlines (boundary), and with its probabilities on the true "
-    "slices (agreement). 48 dropped slices. The row 'truth' is the forest on the true slices; it is no upper limit for the "
-    "masks, since the forest reads single noisy slices worse than smooth ones: agreement tells what reconstruction lost."
+    "slices (agreement). 48 dropped slices. The row 'truth' is the forest on the true slices; it is no upper limit for "
+    "the masks, since the forest reads single noisy slices worse than smooth ones: agreement tells what was lost."
 )
 COLUMNS = ["volume", "factor", "method", "region_iou", "boundary_iou", "agreement_iou"]
 
