@@ -151,7 +151,7 @@ def imported_libraries(folder: Path) -> set[str]:
 
 def test_every_imported_library_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    users = ("formats", "evaluate", "distributed")
+    users = ("formats", "n5", "evaluate", "distributed")
     texts = project["dependencies"] + [text for extra in users for text in project["optional-dependencies"][extra]]
     declared = {re.match(r"[A-Za-z0-9._-]+", text)[0].lower() for text in texts}
     distributions = packages_distributions()
