@@ -43,12 +43,10 @@ class GenericNetwork(GapNetwork):
         nn.init.zeros_(self.length.weight)
 
     def specialised(self, nodes: int, gap_px: float) -> GapNetwork:
-        """The network for ``nodes`` rows in gaps of ``gap_px`` pixels, with the same answers; keeps gradients."""
+        """The network for ``nodes`` rows in gaps of ``gap_px`` pixels, with the same answers."""
         config = NetworkConfig(nodes, self.config.channels, self.config.blocks, self.config.decoder_blocks)
         network = GapNetwork(config)
-        for name, value in self.state_for(nodes, gap_px).items():
-            parent, _, leaf = name.rpartition(".")
-            getattr(network.get_submodule(parent), leaf).data.copy_(value.detach())
+        network.load_state_dict({name: value.detach() for name, value in self.state_for(nodes, gap_px).items()})
         return network
 
     def state_for(self, nodes: int, gap_px: float) -> dict[str, Tensor]:
