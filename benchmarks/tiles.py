@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 from _machine import print_table, shared_data, write_result
+from _seams import borders, depth_steps, fades, jump_ratio, seam_ratio, without
 
 VOXEL_NM = (64.0, 8.0, 8.0)
-SEAMS = {"fib25": ("default", 1.0, 97, "ensemble", (8, 16, 32)), "epfl": ("default", 0.3, 49, "ensemble", (16,))}
+SEAMS = {"fib25": ("default", 1.0, 65, "ensemble", (8, 16, 32)), "epfl": ("default", 1.0, 65, "ensemble", (16,))}
 """For each volume preset, share of its iterations, most slices before thinning, prior, and halos that are tried."""
 
 
@@ -199,10 +200,15 @@ def child_seams(
     scale: float,
     slices: int,
     side: int,
+    shift: int,
     variants: list[dict[str, Any]],
     prior: str = "ensemble",
 ) -> dict[str, Any]:
-    """Of a volume thinned out by 8: a single fit and fits in tiles, scored on the slices that were left out."""
+    """Of a volume thinned out by 8: a single fit and fits in tiles, scored on the slices that were left out.
+
+    Every tiling is made twice: of the whole, and of the part that begins at pixel (shift, shift), where the borders
+    of the same tiles lie elsewhere.
+    """
     import torch
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -219,17 +225,25 @@ def child_seams(
     truth = np.stack([np.asarray(whole.slices[k]) for k in hidden])
     depths = whole.z_nm[hidden]
     config = named(preset, iterations_scale=scale, prior=prior)
+
+    def tiled(of: Any, size: TileSize) -> tuple[np.ndarray, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            model = run_fit_tiles(of, config, folder=Path(folder) / "run", size=size)
+            return model.render(depths), model.index.plan
+
+    def quality(images: np.ndarray) -> float:
+        return float(np.mean([peak_signal_noise_ratio(t, i) for t, i in zip(truth, images, strict=True)]))
+
     started = time.process_time()
     single = run_fit(stack, config).render(depths)
     single_cpu = time.process_time() - started
     rows = []
     for variant in variants:
-        with tempfile.TemporaryDirectory() as folder:
-            started = time.process_time()
-            model = run_fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(**variant))
-            tiled_cpu = time.process_time() - started
-            images, plan = model.render(depths), model.index.plan
-        row = {
+        size = TileSize(**variant)
+        started = time.process_time()
+        images, plan = tiled(stack, size)
+        tiled_cpu = time.process_time() - started
+        row: dict[str, Any] = {
             "volume": Path(volume).name.split(".")[0],
             "preset": preset,
             "prior": prior,
@@ -238,41 +252,37 @@ def child_seams(
             "tiles": len(plan),
             **variant,
         }
-        for name, found in (("tiles", images), ("single", single), ("truth", truth)):
-            if len(plan.rows) > 1:
-                row[f"jump_ratio_{name}"] = jump_ratio(found, plan)
-            if len(plan.slices) > 1:
-                row[f"depth_jump_ratio_{name}"] = depth_jump_ratio(found, depths, plan)
-        row["psnr_single"] = float(np.mean([peak_signal_noise_ratio(t, i) for t, i in zip(truth, single, strict=True)]))
-        row["psnr_tiles"] = float(np.mean([peak_signal_noise_ratio(t, i) for t, i in zip(truth, images, strict=True)]))
+        pictures = {"tiles": images, "single": single, "truth": truth}
+        if len(plan.rows) > 1:
+            moved, moved_plan = tiled(stack.crop((shift, stack.shape[1], shift, stack.shape[2])), size)
+            row |= seam_figures(images, plan, moved, moved_plan, single, shift)
+            row |= {f"jump_ratio_{name}": jump_ratio(found, plan) for name, found in pictures.items()}
+        if len(plan.slices) > 1:
+            steps = {name: depth_steps(found, depths, plan) for name, found in pictures.items()}
+            row["depth_seam_ratio_to_single"] = steps["tiles"][0] / steps["single"][0]
+            row |= {f"depth_jump_ratio_{name}": at / elsewhere for name, (at, elsewhere) in steps.items()}
+        row["psnr_single"], row["psnr_tiles"] = quality(single), quality(images)
         row["psnr_difference"] = row["psnr_tiles"] - row["psnr_single"]
         row["cpu_ratio"] = tiled_cpu / single_cpu
         rows.append(row)
     return {"rows": rows}
 
 
-def jump_ratio(images: np.ndarray, plan: Any) -> float:
-    """Mean absolute difference of neighbouring pixels across tile borders, over that elsewhere."""
-    across, inside = [], []
-    for axis, spans in ((1, plan.rows), (2, plan.columns)):
-        steps = np.abs(np.diff(images.astype(np.float32), axis=axis)).mean(axis=tuple({0, 1, 2} - {axis}))
-        at = np.arange(1, images.shape[axis])  # the edge between pixels at - 1 and at
-        fades = [span.fade_in for span in spans if span.fade_in is not None]
-        near = np.any([(at >= low) & (at <= high) for low, high in fades], axis=0)
-        border = np.any([np.abs(at - (low + high) / 2) <= 0.5 for low, high in fades], axis=0)
-        across.append(steps[border])
-        inside.append(steps[~near])
-    return float(np.concatenate(across).mean() / np.concatenate(inside).mean())
-
-
-def depth_jump_ratio(images: np.ndarray, depths: np.ndarray, plan: Any) -> float:
-    """The same from slice to slice: where depth windows fade, over elsewhere."""
-    steps = np.abs(np.diff(images.astype(np.float32), axis=0)).mean((1, 2))
-    at = (depths[1:] + depths[:-1]) / 2
-    even = np.diff(depths) <= np.diff(depths).min() * 1.01  # not across a kept slice
-    fades = [span.fade_in for span in plan.slices if span.fade_in is not None]
-    near = np.any([(at >= low) & (at <= high) for low, high in fades], axis=0)
-    return float(steps[near & even].mean() / steps[~near & even].mean())
+def seam_figures(
+    images: np.ndarray, plan: Any, moved: np.ndarray, moved_plan: Any, single: np.ndarray, shift: int
+) -> dict[str, float]:
+    """Seam ratios of two tilings, the second of the part that begins at pixel (shift, shift), and of a single fit."""
+    part = (slice(None), slice(shift, None), slice(shift, None))
+    first, alone = images[part], single[part]
+    lines = borders(plan), borders(moved_plan, shift)
+    found = {
+        "seam_ratio": seam_ratio([(first, moved, lines[0]), (moved, first, lines[1])], shift),
+        "seam_ratio_to_single": seam_ratio([(first, alone, lines[0]), (moved, alone, lines[1])], shift),
+    }
+    fading = fades(plan), fades(moved_plan, shift)
+    only = without(fading[0], fading[1]), without(fading[1], fading[0])
+    found["fade_ratio"] = seam_ratio([(first, moved, only[0]), (moved, first, only[1])], shift)
+    return found
 
 
 def seams(quick: bool) -> None:
@@ -284,9 +294,12 @@ def seams(quick: bool) -> None:
         if path is None:
             print(f"{name}.ome.tif is absent: left out.", file=sys.stderr)
             continue
-        pixels, side = (80, 160) if quick else (128, 1000)
-        variants = [{"pixels": pixels, "halo_pixels": h, "window_slices": 24, "overlap_slices": 3} for h in halos]
-        if slices > 60:
+        pixels, side, shift = (80, 160, 40) if quick else (128, 1000, 64)
+        variants = [
+            {"pixels": pixels, "halo_pixels": h, "window_slices": 24, "overlap_slices": 3}
+            for h in ((16,) if quick else halos)
+        ]
+        if len(halos) > 1:
             variants.append({"pixels": 512, "halo_pixels": 16, "window_slices": 7, "overlap_slices": 3})
         found = in_child(
             "seams",
@@ -295,6 +308,7 @@ def seams(quick: bool) -> None:
             scale=0.5 if quick else scale,
             slices=min(slices, 65) if quick else slices,
             side=side,
+            shift=shift,
             variants=variants,
             prior=prior,
         )
@@ -302,9 +316,13 @@ def seams(quick: bool) -> None:
     finish(
         "seams",
         rows,
-        "Every 8th slice kept, scored on the others. jump_ratio: mean absolute difference of neighbours across tile "
-        "borders over that away from them; depth_jump_ratio: the same from slice to slice where depth windows meet. By "
-        "chance neither is 1 in the truth or in the single fit.",
+        "Every 8th slice kept, scored on the others. seam_ratio: mean absolute difference of neighbouring pixels "
+        "across lines on which tiles meet, over that across the same lines in a second tiling whose borders lie "
+        "elsewhere, both ways; seam_ratio_to_single: over that across the same lines in the single fit, which has no "
+        "borders; fade_ratio: as seam_ratio, of all lines over which tiles fade into each other (the mean of two fits "
+        "is smoother than one). depth_seam_ratio_to_single: the same from slice to slice where depth windows meet. "
+        "jump_ratio and depth_jump_ratio compare borders with other places of the same picture, which show other "
+        "tissue: by chance they are not 1 in the truth or in the single fit either.",
     )
 
 
@@ -378,36 +396,62 @@ def growth(quick: bool) -> None:
 
 def workers(quick: bool) -> None:
     """Wall and CPU time of one and of two workers on the same tiles. Wants two cores that do nothing else."""
-    from napari_emgauss import preset, stack_from_array
-    from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
-
-    stack = stack_from_array(generated(8, 256, 512), VOXEL_NM)
-    # A prior that learns would do so before the first tile, alone.
-    config = preset("fast", prior="ensemble", iterations_scale=0.2 if quick else 1.0)
-    rows = []
-    for count in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            options, begun = RunOptions(workers=count), 0.0
-            updates = fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(128, 16), options=options)
-            load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-            for update in updates:
-                if not begun and update.running:  # workers have started and compiled
-                    begun = time.perf_counter()
-                if update.finished:
-                    wall = time.perf_counter() - begun
-            log = [json.loads(line) for line in (Path(folder) / "run" / "log.jsonl").read_text().splitlines()]
-        cpu, busy = (sum(entry[name] for entry in log) for name in ("cpu_seconds", "seconds"))
-        rows.append({"workers": count, "tiles": len(log), "wall_s": wall, "cpu_s": cpu, "load_before": load_before})
-        rows[-1]["busy_share"] = busy / (count * wall)
-        rows[-1]["speed_up"] = rows[0]["wall_s"] / wall
-        rows[-1]["cpu_over_one"] = cpu / rows[0]["cpu_s"]
+    # In this order a machine that grows faster or slower meanwhile does so for both.
+    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for count in (1, 2) if quick else (1, 2, 2, 1):
+        found[count].append(timed_run(count, iterations_scale=0.2 if quick else 1.0))
+    rows: list[dict[str, Any]] = []
+    for count, runs in found.items():
+        row: dict[str, Any] = {"workers": count, "runs": len(runs)}
+        row |= {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
+        row["speed_up"] = rows[0]["wall_s"] / row["wall_s"] if rows else 1.0
+        row["cpu_over_one"] = row["cpu_s"] / rows[0]["cpu_s"] if rows else 1.0
+        rows.append({**row, "walls_s": [run["wall_s"] for run in runs]})
     finish(
         "workers",
         rows,
-        "From the first progress of a tile to the end; load_before is the machine's load average: where it is near the "
-        "number of cores, speed_up says what was left of the machine, not what workers gain. busy_share: time "
-        "that workers spent on tiles over the time they were there, whatever core they had.",
+        "Means of runs in the order one, two, two, one; from the first progress of a tile to the end. busy_share: time "
+        "that workers spent on tiles over the time they were there, whatever core they had; others_share: share of the "
+        "machine's CPU time that neither workers nor the coordinator took nor left idle. Where that is not near 0, "
+        "speed_up says what was left of the machine, not what workers gain.",
     )
+
+
+def timed_run(count: int, iterations_scale: float) -> dict[str, float]:
+    """Fit eight tiles with so many workers, and tell what time and CPU time that took."""
+    import psutil
+
+    from napari_emgauss import preset, stack_from_array
+    from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles
+
+    def machine_cpu() -> float:
+        """CPU seconds of the machine that were not idle."""
+        times = psutil.cpu_times()
+        return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+    stack = stack_from_array(generated(8, 256, 512), VOXEL_NM)
+    # A prior that learns would do so before the first tile, alone.
+    config = preset("fast", prior="ensemble", iterations_scale=iterations_scale)
+    begun = own = machine = wall = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        options = RunOptions(workers=count)
+        for update in fit_tiles(stack, config, folder=Path(folder) / "run", size=TileSize(128, 16), options=options):
+            if not begun and update.running:  # the workers have started
+                begun, own, machine = time.perf_counter(), time.process_time(), machine_cpu()
+            if update.finished:
+                wall = time.perf_counter() - begun
+                own, machine = time.process_time() - own, machine_cpu() - machine
+        log = [json.loads(line) for line in (Path(folder) / "run" / "log.jsonl").read_text().splitlines()]
+    cpu, busy = (sum(entry[name] for entry in log) for name in ("cpu_seconds", "seconds"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "tiles": len(log),
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "coordinator_cpu_s": own,
+        "busy_share": busy / (count * wall),
+        "others_share": max(0.0, machine - cpu - own) / (cores * wall),
+    }
 
 
 def restart(quick: bool) -> None:
