@@ -30,7 +30,7 @@ def tiny_self(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prior ``self`` in a moment."""
     from napari_emgauss.priors import _registry
 
-    monkeypatch.setitem(_registry._FACTORIES, "self", lambda: SelfPrior(TINY))
+    monkeypatch.setitem(_registry._FACTORIES, "self", lambda device="auto": SelfPrior(replace(TINY, device=device)))
 
 
 def observation_of(stack: Stack) -> Observation:
@@ -77,6 +77,9 @@ def test_what_is_written_is_what_is_read(
     z_nm = float(small_stack.z_nm[1]) + 17.0
     before, after = (p.prepare(observation_of(small_stack)).at(z_nm).image for p in (prior, again))
     assert np.array_equal(before, after)
+    # Where it calculates is the matter of those who read it.
+    read = [read_shared_prior(tmp_path, device) for device in ("cpu", "auto", "cuda")]
+    assert [p.parts[0][2].config.device for p in read if p is not None] == ["cpu", "auto", "auto"]
     (tmp_path / PRIOR_NAME).write_bytes(b"nonsense")
     with pytest.raises(ModelFileError, match="not an EMGauss prior"):
         read_shared_prior(tmp_path)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.priors import Observation, get_prior, prior_names
+from napari_emgauss.priors._registry import prior_of_fit
 
 if TYPE_CHECKING:
     from napari_emgauss.fit import FitConfig
@@ -104,7 +105,8 @@ def reconstruct(
     def tell(progress: PriorProgress) -> None:
         on_progress(0.9 * progress.fraction, progress.text)
 
-    prior = get_prior(method).prepare(observation, seed=0 if config is None else config.seed, on_progress=tell)
+    named = get_prior(method) if config is None else prior_of_fit(method, str(config.device))
+    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=tell)
     images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
     for i, z in enumerate(z_nm):
         images[i] = prior.at(float(z)).image

@@ -113,9 +113,9 @@ def _named_prior(config: FitConfig) -> Prior | None:
     """The prior that the settings name; None where the teacher makes the labels itself, or none are needed."""
     if config.prior == "ema" or not config.teacher_student:
         return None
-    from napari_emgauss.priors import get_prior
+    from napari_emgauss.priors._registry import prior_of_fit
 
-    return get_prior(config.prior)
+    return prior_of_fit(config.prior, str(config.device))
 
 
 @dataclass

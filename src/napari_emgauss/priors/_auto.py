@@ -125,7 +125,8 @@ class AutoPrior:
                     fraction = start + part_share * progress.fraction
                     on_progress(PriorProgress(fraction, progress.loss, progress.text))
 
-            prior = SelfPrior(self.config.learned) if name == "self" else _classical(name)
+            learned = self.config.learned
+            prior = SelfPrior(learned) if name == "self" else _classical(name, learned.device)
             parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part_progress)))
             done += part_share
         report = {
@@ -181,10 +182,16 @@ def choose_prior(
     depths = piece.z_nm[hidden]
 
     guesses: dict[str, NDArray[np.float32]] = {}
-    for name in ("linear", "linear+blur", "flow", "flow+blur"):
+    for name in ("linear", "linear+blur"):
         guesses[name] = _restored(_classical(name), thinned, depths, seed)
         if on_progress is not None:
             on_progress(PriorProgress(0.05 * len(guesses), text=name))
+
+    def flow_progress(fraction: float) -> None:
+        if on_progress is not None:
+            on_progress(PriorProgress(0.1 + 0.1 * fraction, text="flow"))
+
+    guesses |= _along_one_flow(thinned, depths, config.learned.device, flow_progress)
     # Blur takes noise off electron micrographs, and structure off stacks that have none.
     guesses["flow+linear"] = np.float32(0.5) * (guesses["linear"] + guesses["flow"])
     guesses["ensemble"] = np.float32(0.5) * (guesses["linear+blur"] + guesses["flow+blur"])
@@ -222,14 +229,30 @@ def choose_prior(
     return Choice(weights, scores, len(hidden), note)
 
 
-def _classical(name: str) -> Prior:
+def _along_one_flow(
+    thinned: Observation, depths: NDArray[np.float64], device: str, on_progress: Callable[[float], None]
+) -> dict[str, NDArray[np.float32]]:
+    """What the priors ``flow`` and ``flow+blur`` restore; both follow the same flow, which is estimated once."""
+    priors = FlowPrior("flow", 0.0, device=device), FlowPrior("flow+blur", device=device)
+    flows = priors[0].flows(thinned)
+    interpolators = [prior.along(thinned, flows) for prior in priors]
+    restored: dict[str, list[NDArray[np.float32]]] = {prior.name: [] for prior in priors}
+    # Depth by depth: only the flow of a few gaps is kept.
+    for done, depth in enumerate(depths, 1):
+        for images, interpolator in zip(restored.values(), interpolators, strict=True):
+            images.append(interpolator.at(float(depth)).image)
+        on_progress(done / len(depths))
+    return {name: np.stack(images) for name, images in restored.items()}
+
+
+def _classical(name: str, device: str = "auto") -> Prior:
     """One of `CLASSICAL_CANDIDATES`."""
     if name == "linear":
         return PixelwisePrior("linear", "linear")
     if name == "linear+blur":
         return PixelwisePrior("linear+blur", "linear", BLUR_SIGMA_PIXELS)
     blur = BLUR_SIGMA_PIXELS if name in ("flow+blur", "ensemble") else 0.0
-    return FlowPrior(name, blur, with_linear=name in ("ensemble", "flow+linear"))
+    return FlowPrior(name, blur, with_linear=name in ("ensemble", "flow+linear"), device=device)
 
 
 def _central_piece(observation: Observation, config: AutoPriorConfig) -> Observation:

@@ -1,17 +1,26 @@
-"""Classical interpolation as `Prior` objects: nothing is learned, ``prepare`` is instant, ``at`` does the work."""
+"""Classical interpolation as `Prior` objects: nothing is learned, ``prepare`` is instant, ``at`` does the work.
+
+Flow is estimated and followed on a CUDA device where there is one, see `_device_flow`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from threading import Lock
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors._flow import FLOW_METHODS, FlowGap, FlowMethod, flow_gap
+from napari_emgauss._errors import BackendError, ConfigError
+from napari_emgauss.priors._flow import (
+    AGREEMENT_SCALE,
+    AGREEMENT_SIGMA_PIXELS,
+    FLOW_METHODS,
+    FlowGap,
+    FlowMethod,
+    Flows,
+)
 from napari_emgauss.priors._interpolation import (
     BLUR_SIGMA_PIXELS,
     blur_slices,
@@ -22,12 +31,12 @@ from napari_emgauss.priors._interpolation import (
 )
 from napari_emgauss.priors._protocol import Interpolator, Observation, PriorProgress, PseudoLabel
 
+if TYPE_CHECKING:
+    from napari_emgauss.priors._device_flow import DeviceFlows
+
 PixelwiseKind = Literal["nearest", "linear", "cubic"]
 
 _PIXELWISE = {"nearest": interpolate_nearest, "linear": interpolate_linear, "cubic": interpolate_cubic}
-
-_GAPS_KEPT = 4
-"""Flow fields kept in memory at once; depths are usually asked in order, or a few gaps at a time."""
 
 
 @dataclass(frozen=True)
@@ -90,17 +99,24 @@ class FlowPrior:
         Take the mean with linear interpolation (the ``ensemble``).
     method : str
         Flow method, see `optical_flow`.
+    device : str
+        ``auto`` (a CUDA device where there is one, if the method is ``tvl1``), ``cpu`` or ``cuda``.
     """
 
     name: str
     blur_sigma_pixels: float = BLUR_SIGMA_PIXELS
     with_linear: bool = False
     method: FlowMethod = "tvl1"
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         _check_sigma(self.blur_sigma_pixels)
         if self.method not in FLOW_METHODS:
             raise ConfigError(f"Unknown optical flow '{self.method}'; choose one of {', '.join(FLOW_METHODS)}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"Unknown device '{self.device}'; choose one of auto, cpu, cuda.")
+        if self.device == "cuda" and self.method != "tvl1":
+            raise ConfigError(f"Optical flow '{self.method}' does not run on a GPU; choose device 'cpu', or 'tvl1'.")
 
     def prepare(
         self,
@@ -109,54 +125,79 @@ class FlowPrior:
         seed: int = 0,
         on_progress: Callable[[PriorProgress], None] | None = None,
     ) -> Interpolator:
-        """Blur the slices where asked; the flow of a gap is computed when first needed. See `Prior.prepare`."""
+        """Blur the slices where asked; the flow of a gap is computed when first needed. See `Prior.prepare`.
+
+        Raises
+        ------
+        BackendError
+            If ``cuda`` is asked for and there is none.
+        """
+        interpolator = self.along(observation, self.flows(observation))
+        _tell_ready(on_progress, self.name)
+        return interpolator
+
+    def flows(self, observation: Observation) -> Flows | DeviceFlows:
+        """Flow in every gap, on the chosen device: `along` takes it, also that of a prior that differs in its blur."""
+        sigma = self.blur_sigma_pixels or BLUR_SIGMA_PIXELS
+        if self.method == "tvl1" and chosen_device(self.device) == "cuda":
+            import torch
+
+            from napari_emgauss.priors._device_flow import DeviceFlows
+
+            return DeviceFlows(observation.images, torch.device("cuda"), sigma)
+        return Flows(observation.images, method=self.method, sigma_pixels=sigma)
+
+    def along(self, observation: Observation, flows: Flows | DeviceFlows) -> Interpolator:
+        """Interpolate the slices, blurred where asked, along a flow that is known."""
         images = observation.images
         if self.blur_sigma_pixels > 0:
             images = blur_slices(images, self.blur_sigma_pixels)
-        _tell_ready(on_progress, self.name)
-        return _FlowInterpolator(self, images, observation.z_nm)
+        if isinstance(flows, Flows):
+            return _FlowInterpolator(images, observation.z_nm, flows, self.with_linear)
+        from napari_emgauss.priors._device_flow import DeviceFlowInterpolator
+
+        return DeviceFlowInterpolator(images, observation.z_nm, flows, with_linear=self.with_linear)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _FlowInterpolator:
-    prior: FlowPrior
     images: NDArray[np.float32]
     z_nm: NDArray[np.float64]
-    _gaps: dict[int, FlowGap] = field(default_factory=dict, repr=False)
-    _lock: Lock = field(default_factory=Lock, repr=False)
+    flows: Flows
+    with_linear: bool
 
     def at(self, z_nm: float) -> PseudoLabel:
         index, position = locate_gap(self.z_nm, z_nm)
-        above, below = self._gap(index).warped(position)
+        gap = FlowGap(self.images[index], self.images[index + 1], self.flows.of(index))
+        above, below = gap.warped(position)
         u = np.float32(position)
         image = (1 - u) * above + u * below
         disagreement = above - below
-        if self.prior.with_linear:
+        if self.with_linear:
             linear = (1 - u) * self.images[index] + u * self.images[index + 1]
             disagreement = image - linear
             image = (image + linear) / 2
         return PseudoLabel(image, agreement_confidence(disagreement))
 
-    def _gap(self, index: int) -> FlowGap:
-        with self._lock:
-            if index not in self._gaps:
-                if len(self._gaps) >= _GAPS_KEPT:
-                    del self._gaps[next(iter(self._gaps))]
-                self._gaps[index] = flow_gap(
-                    self.images, index, method=self.prior.method, blurred=self.prior.blur_sigma_pixels > 0
-                )
-            return self._gaps[index]
 
+def chosen_device(wanted: str) -> str:
+    """``cpu`` or ``cuda``, from ``auto``, ``cpu`` or ``cuda``."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch
 
-AGREEMENT_SCALE = 0.08
-"""Difference between two guesses (unit range) at which confidence falls to a half: about the noise of EM slices."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise BackendError("No CUDA device is available for optical flow; choose device 'auto' or 'cpu'.")
+    return "cpu"
 
 
 def agreement_confidence(difference: NDArray[np.float32]) -> NDArray[np.float32]:
     """Confidence ``s² / (s² + d²)`` in (0, 1] from the difference ``d`` of two guesses, smoothed over a few pixels."""
     from scipy.ndimage import gaussian_filter
 
-    squared = gaussian_filter(np.square(difference, dtype=np.float32), 1.5)
+    squared = gaussian_filter(np.square(difference, dtype=np.float32), AGREEMENT_SIGMA_PIXELS)
     scale = np.float32(AGREEMENT_SCALE**2)
     confidence: NDArray[np.float32] = (scale / (scale + squared)).astype(np.float32)
     return confidence

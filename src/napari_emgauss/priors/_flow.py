@@ -7,16 +7,28 @@ Between slices a and b the flow is estimated both ways. At position u both are w
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors._interpolation import blur_slices, interpolate_linear, locate_gap
+from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS, blur_slices, interpolate_linear, locate_gap
 
 FlowMethod = Literal["tvl1", "dis"]
 FLOW_METHODS: tuple[FlowMethod, ...] = ("tvl1", "dis")
+
+# The cheapest setting of TV-L1 within 0.02 dB of the best found on FIB-SEM crops.
+ATTACHMENT, WARPS, ITERATIONS = 15, 4, 10
+
+AGREEMENT_SCALE = 0.08
+"""Difference between two guesses (unit range) at which confidence falls to a half: about the noise of EM slices."""
+AGREEMENT_SIGMA_PIXELS = 1.5
+"""Blur of squared differences before they are looked at."""
+
+_GAPS_KEPT = 4
+"""Flow fields kept in memory at once; depths are usually asked in order, or a few gaps at a time."""
 
 
 def optical_flow(
@@ -40,8 +52,9 @@ def optical_flow(
     if method == "tvl1":
         from skimage.registration import optical_flow_tvl1
 
-        # attachment, warps and iterations: the cheapest setting within 0.02 dB of the best found on FIB-SEM crops
-        return optical_flow_tvl1(source, target, attachment=15, num_warp=4, num_iter=10, dtype=np.float32)
+        return optical_flow_tvl1(
+            source, target, attachment=ATTACHMENT, num_warp=WARPS, num_iter=ITERATIONS, dtype=np.float32
+        )
     if method == "dis":
         try:
             import cv2
@@ -56,22 +69,16 @@ def optical_flow(
     raise ConfigError(f"Unknown optical flow '{method}'; choose one of {', '.join(FLOW_METHODS)}.")
 
 
+Flow = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Of a gap: from its upper slice to the lower one, and back."""
+
+
 class FlowGap:
     """The two slices around a gap with the flow both ways, ready to be warped to any position in it."""
 
-    def __init__(
-        self,
-        above: NDArray[np.float32],
-        below: NDArray[np.float32],
-        *,
-        matched: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-        method: FlowMethod = "tvl1",
-    ) -> None:
-        """``matched`` are the images the flow is estimated on, where they differ from the warped ones (blurred)."""
-        first, second = matched if matched is not None else (above, below)
+    def __init__(self, above: NDArray[np.float32], below: NDArray[np.float32], flow: Flow) -> None:
         self._above, self._below = above, below
-        self._forward = optical_flow(first, second, method)
-        self._backward = optical_flow(second, first, method)
+        self._forward, self._backward = flow
 
     def warped(self, position: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Upper and lower slice, each warped to ``position`` in [0, 1]; where they agree the flow is right."""
@@ -94,16 +101,42 @@ def _warp(image: NDArray[np.float32], displacement: NDArray[np.float32]) -> NDAr
     return out
 
 
-def flow_gap(images: NDArray[np.float32], index: int, *, method: FlowMethod = "tvl1", blurred: bool = False) -> FlowGap:
-    """Flow of the gap below slice ``index``, estimated on blurred slices (noise has no flow) and applied as given.
+class Flows:
+    """Flow both ways in every gap of a stack, estimated when first needed and kept for a few gaps.
 
-    ``blurred`` says that ``images`` are blurred already, so that they are not blurred twice.
+    It is estimated on blurred slices, since noise has no flow, and may be applied to others: two priors that differ
+    only in the blur of what they carry along can share it.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(K, H, W)`` float32, unit range.
+    method : str
+        See `optical_flow`.
+    sigma_pixels : float
+        Blur of the images before flow is estimated; 0 where they are blurred already.
     """
-    above, below = images[index], images[index + 1]
-    if blurred:
-        return FlowGap(above, below, method=method)
-    smooth = blur_slices(images[index : index + 2])
-    return FlowGap(above, below, matched=(smooth[0], smooth[1]), method=method)
+
+    def __init__(
+        self, images: NDArray[np.float32], *, method: FlowMethod = "tvl1", sigma_pixels: float = BLUR_SIGMA_PIXELS
+    ) -> None:
+        self._images, self._method, self._sigma = images, method, sigma_pixels
+        self._found: dict[int, Flow] = {}
+        self._lock = Lock()
+
+    def of(self, index: int) -> Flow:
+        """Flow of the gap below slice ``index``."""
+        with self._lock:
+            if index not in self._found:
+                if len(self._found) >= _GAPS_KEPT:
+                    del self._found[next(iter(self._found))]
+                pair = self._images[index : index + 2]
+                first, second = blur_slices(pair, self._sigma) if self._sigma > 0 else pair
+                self._found[index] = (
+                    optical_flow(first, second, self._method),
+                    optical_flow(second, first, self._method),
+                )
+            return self._found[index]
 
 
 def interpolate_flow(
@@ -114,15 +147,13 @@ def interpolate_flow(
     method: FlowMethod = "tvl1",
     blurred: bool = False,
 ) -> NDArray[np.float32]:
-    """Slices ``(n, H, W)`` at depths ``at_nm`` along both-way optical flow; see `flow_gap` for ``blurred``."""
+    """Slices ``(n, H, W)`` at depths ``at_nm`` along both-way optical flow; ``blurred`` if they are that already."""
     depths = np.atleast_1d(np.asarray(at_nm, dtype=np.float64))
     out = np.empty((len(depths), *images.shape[1:]), dtype=np.float32)
-    gaps: dict[int, FlowGap] = {}
+    flows = Flows(images, method=method, sigma_pixels=0.0 if blurred else BLUR_SIGMA_PIXELS)
     for row, depth in enumerate(depths):
         index, position = locate_gap(z_nm, float(depth))
-        if index not in gaps:
-            gaps[index] = flow_gap(images, index, method=method, blurred=blurred)
-        out[row] = gaps[index].at(position)
+        out[row] = FlowGap(images[index], images[index + 1], flows.of(index)).at(position)
     return out
 
 

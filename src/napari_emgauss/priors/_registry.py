@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from napari_emgauss.priors._self import SelfPrior
 
 _FACTORIES: dict[str, Callable[..., Prior]] = {
-    "nearest": lambda: PixelwisePrior("nearest", "nearest"),
-    "linear": lambda: PixelwisePrior("linear", "linear"),
-    "cubic": lambda: PixelwisePrior("cubic", "cubic"),
-    "linear+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS: PixelwisePrior(
+    # They take a device as all priors do, and have no use for one.
+    "nearest": lambda device="auto": PixelwisePrior("nearest", "nearest"),
+    "linear": lambda device="auto": PixelwisePrior("linear", "linear"),
+    "cubic": lambda device="auto": PixelwisePrior("cubic", "cubic"),
+    "linear+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, device="auto": PixelwisePrior(
         "linear+blur", "linear", blur_sigma_pixels
     ),
-    "flow": lambda method="tvl1": FlowPrior("flow", 0.0, method=method),
-    "flow+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1": FlowPrior(
-        "flow+blur", blur_sigma_pixels, method=method
+    "flow": lambda method="tvl1", device="auto": FlowPrior("flow", 0.0, method=method, device=device),
+    "flow+blur": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1", device="auto": FlowPrior(
+        "flow+blur", blur_sigma_pixels, method=method, device=device
     ),
-    "ensemble": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1": FlowPrior(
-        "ensemble", blur_sigma_pixels, with_linear=True, method=method
+    "ensemble": lambda blur_sigma_pixels=BLUR_SIGMA_PIXELS, method="tvl1", device="auto": FlowPrior(
+        "ensemble", blur_sigma_pixels, with_linear=True, method=method, device=device
     ),
 }
 
@@ -35,7 +36,9 @@ CLASSICAL_NAMES = tuple(_FACTORIES)
 
 
 # Not in tables: what the ensemble is for stacks without noise, where its blur takes structure away.
-_FACTORIES["flow+linear"] = lambda method="tvl1": FlowPrior("flow+linear", 0.0, with_linear=True, method=method)
+_FACTORIES["flow+linear"] = lambda method="tvl1", device="auto": FlowPrior(
+    "flow+linear", 0.0, with_linear=True, method=method, device=device
+)
 
 
 def _self_prior(effort: str = "default", **settings: Any) -> SelfPrior:
@@ -72,9 +75,9 @@ def get_prior(name: str, **options: Any) -> Prior:
     name : str
         One of `prior_names`. An effort may follow the learned ones, as in ``auto:fast`` or ``self:best``.
     **options
-        Settings of that prior: ``blur_sigma_pixels`` (blurred ones), ``method`` (``tvl1`` or ``dis``; those with
-        flow), ``effort`` (``fast``, ``default`` or ``best``) and the fields of `SelfPriorConfig` (``self``
-        and ``auto``), and those of `AutoPriorConfig` (``auto``).
+        Settings of that prior: ``device`` (``auto``, ``cpu`` or ``cuda``), ``blur_sigma_pixels`` (blurred ones),
+        ``method`` (``tvl1`` or ``dis``; those with flow), ``effort`` (``fast``, ``default`` or ``best``) and the
+        fields of `SelfPriorConfig` (``self`` and ``auto``), and those of `AutoPriorConfig` (``auto``).
 
     Raises
     ------
@@ -90,3 +93,13 @@ def get_prior(name: str, **options: Any) -> Prior:
         return _FACTORIES[base](**options)
     except TypeError as error:
         raise ConfigError(f"Prior '{name}' does not take these options ({', '.join(options)}): {error}.") from None
+
+
+def prior_of_fit(name: str, device: str) -> Prior:
+    """The prior called ``name`` as a fit on ``device`` uses it."""
+    return get_prior(name, device=device_of_prior(device))
+
+
+def device_of_prior(device: str) -> str:
+    """Where priors calculate for a fit on ``device``: on the CPU where that is asked for, else on the fastest."""
+    return "cpu" if device == "cpu" else "auto"

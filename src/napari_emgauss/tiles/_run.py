@@ -219,11 +219,11 @@ class _Run:
 
     def _share_prior(self) -> Iterator[str]:
         """Take the prior that an earlier run learned, or learn one; tells how far it is."""
-        kept = read_shared_prior(self.folder)
+        config, threads = self._config, self.options.threads_per_tile
+        kept = read_shared_prior(self.folder, str(config.device))
         if kept is not None:
             self.prior = kept
             return
-        config, threads = self._config, self.options.threads_per_tile
 
         def learn(report: Callable[[PriorProgress], None]) -> SharedPrior:
             with pinned_threads(threads):
@@ -240,7 +240,7 @@ class _Run:
         learned = work.result
         write_shared_prior(self.folder, learned)
         # Read back: a run that goes on has what was written, no more.
-        self.prior = read_shared_prior(self.folder)
+        self.prior = read_shared_prior(self.folder, str(config.device))
         yield f"Prior for all tiles: {describe(learned)}."
 
     def _todo(self) -> list[Tile]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ModelFileError
 from napari_emgauss.fit import FitConfig
-from napari_emgauss.priors import Observation, Prior, PriorProgress, get_prior
+from napari_emgauss.priors import Observation, Prior, PriorProgress
+from napari_emgauss.priors._registry import device_of_prior, prior_of_fit
 from napari_emgauss.stack import Stack
 
 from ._plan import TilePlan
@@ -91,7 +92,7 @@ def learn_shared_prior(
     from napari_emgauss.priors._self import SelfPrior
 
     observation = sample(stack, plan)
-    named = get_prior(config.prior)
+    named = prior_of_fit(config.prior, str(config.device))
     if isinstance(named, SelfPrior):
         learned: Prior = named.learn(observation, seed=config.seed, on_progress=on_progress)
         return SharedPrior(config.prior, (("self", 1.0, learned),))
@@ -104,7 +105,7 @@ def learn_shared_prior(
             learned = SelfPrior(named.config.learned).learn(observation, seed=config.seed, on_progress=on_progress)
             parts.append((name, weight, learned))
         else:
-            parts.append((name, weight, get_prior(name)))
+            parts.append((name, weight, prior_of_fit(name, str(config.device))))
     return SharedPrior(config.prior, tuple(parts))
 
 
@@ -158,8 +159,8 @@ def write_shared_prior(folder: Path, prior: SharedPrior) -> None:
     write_tensors(folder / PRIOR_NAME, tensors, header)
 
 
-def read_shared_prior(folder: Path) -> SharedPrior | None:
-    """The prior of a run's folder; None where there is none.
+def read_shared_prior(folder: Path, device: str = "auto") -> SharedPrior | None:
+    """The prior of a run's folder, for fits on ``device``; None where there is none.
 
     Raises
     ------
@@ -177,7 +178,9 @@ def read_shared_prior(folder: Path) -> SharedPrior | None:
             (
                 str(entry["name"]),
                 float(entry["weight"]),
-                _learned(entry["learned"], tensors, entry["name"]) if "learned" in entry else get_prior(entry["name"]),
+                _learned(entry["learned"], tensors, entry["name"], device)
+                if "learned" in entry
+                else prior_of_fit(entry["name"], device),
             )
             for entry in header["parts"]
         )
@@ -186,7 +189,7 @@ def read_shared_prior(folder: Path) -> SharedPrior | None:
         raise ModelFileError(f"'{path}' is damaged; delete the folder and fit again.") from error
 
 
-def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str) -> LearnedPrior:
+def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device: str) -> LearnedPrior:
     from napari_emgauss.priors._network import GapNetwork, NetworkConfig
     from napari_emgauss.priors._self import LearnedPrior, SelfPriorConfig
 
@@ -200,7 +203,7 @@ def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str) -> Lear
         float(values["level"]),
         float(values["spread"]),
         float(values["usual_gap_px"]),
-        SelfPriorConfig(**with_tuples(values["config"])),
+        SelfPriorConfig(**{**with_tuples(values["config"]), "device": device_of_prior(device)}),
         int(values["seed"]),
     )
 
