@@ -23,6 +23,11 @@ def viewers() -> list[Any]:
 
     front = current_viewer()
     known = list(_WATCHED)
-    if front is not None and all(front.layers is not one.layers for one in known):
+    if front is not None and all(_itself(front) is not _itself(one) for one in known):
         known.append(front)
     return known
+
+
+def _itself(viewer: Any) -> Any:
+    """What napari hands to plugins stands in for the viewer."""
+    return getattr(viewer, "__wrapped__", viewer)
