@@ -1,5 +1,6 @@
 """The renderer in its own process, with a real model."""
 
+import math
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_emgauss.plugin import _process
 from napari_emgauss.plugin._process import ChildFailedError
 from napari_emgauss.plugin._remote_model import RemoteModel
 
@@ -68,6 +70,16 @@ def test_a_newer_state_is_rendered_ahead_and_the_old_file_goes(service: Any, mod
         threading.Event().wait(0.05)
     assert not first.exists() and second.exists()
     model.release()
+
+
+def test_while_somebody_scrubs_nothing_is_rendered_ahead_for_a_new_state(
+    model: RemoteModel, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.render(20.0)
+    assert len(model.prepare(model_file).images) == 1
+    monkeypatch.setattr(_process, "_moved_at", math.inf)
+    state = model.prepare(model_file)
+    assert not state.images and state.info == model.info
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

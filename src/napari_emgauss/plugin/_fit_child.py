@@ -5,6 +5,7 @@ Runs in a child; knows neither Qt nor napari. Everything heavy is imported insid
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 PREVIEW_INTERVAL_S = 1.0
 """Least time between two previews; longer where writing one takes more than :data:`PREVIEW_SHARE` of the time."""
+
+CALM_PREVIEW_INTERVAL_S = 5.0
+"""The same while somebody scrubs: then the cores are scarce, and pictures that change by themselves disturb."""
 
 PREVIEW_SHARE = 0.05
 """Share of the fit's time that previews may take."""
@@ -140,7 +144,7 @@ def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Pat
 
 def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUpdate | None:
     """Pass on what a fit tells until it ends or is stopped; its last word."""
-    count, next_preview, last = 0, 0.0, None
+    count, last_preview, pause_s, last = 0, -math.inf, 0.0, None
     threads = _cores()
     for update in updates:
         last = update
@@ -151,13 +155,15 @@ def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUp
         if channel.stop_wanted:
             break
         now = time.perf_counter()
-        if now >= next_preview and channel.attention.is_set() and update.iteration > 0 and update.model is not None:
+        wanted = channel.attention.is_set() and update.iteration > 0
+        due = now - last_preview >= max(pause_s, CALM_PREVIEW_INTERVAL_S if channel.crowded.is_set() else 0.0)
+        if wanted and due and update.model is not None:
             channel.attention.clear()
             preview = folder / f"preview-{count}.emgauss.safetensors"
             update.model.save(preview)
             count += 1
             cost = time.perf_counter() - now
-            next_preview = now + max(PREVIEW_INTERVAL_S, cost / PREVIEW_SHARE)
+            last_preview, pause_s = now, max(PREVIEW_INTERVAL_S, cost / PREVIEW_SHARE)
             channel.tell(_message("preview", update, preview))
         else:
             channel.tell_progress(_message("progress", update))

@@ -12,11 +12,15 @@ from ._fit_state import FitStatus
 from ._fit_store import SavedFit
 from ._form import Note
 from ._loss_plot import LossPlot
+from ._process import moved_lately
 from ._session import FitSession
 from ._theme import theme_colours
 
 SHOW_INTERVAL_S = 0.5
 """Least time between two pictures of a running fit."""
+
+SHOW_WHILE_MOVING_S = 2.0
+"""The same while somebody scrubs, and looks elsewhere."""
 
 
 class FitPanel(QWidget):
@@ -105,8 +109,8 @@ class FitPanel(QWidget):
         """Show the session now and then: each time, Qt draws the window anew."""
         if self._session is None:
             return
-        now = time.monotonic()
-        if self._session.state.status is not self._shown_status or now - self._shown_at > SHOW_INTERVAL_S:
+        now, interval = time.monotonic(), SHOW_WHILE_MOVING_S if moved_lately() else SHOW_INTERVAL_S
+        if self._session.state.status is not self._shown_status or now - self._shown_at > interval:
             self.show_state()
 
     def show_state(self) -> None:

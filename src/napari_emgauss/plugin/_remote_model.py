@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._model_view import Depths
+from ._process import moved_lately
 from ._render_child import ModelInfo
 from ._render_service import Region, RenderService
 from ._scratch import scratch_folder
@@ -137,7 +138,7 @@ class RemoteModel:
             self._service.drop(str(path))
         info = self._service.describe(str(path))
         with self._lock:
-            boxes = list(self._recent)
+            boxes = [] if moved_lately() else list(self._recent)  # somebody scrubs: it will not be what is on screen
         images = {box: self._service.render(str(path), *box) for box in boxes if _pixels(box, info) <= 4_000_000}
         return PreparedState(Path(path), info, images)
 
