@@ -101,3 +101,4 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the canvas is what was asked for, however busy the machine."""
     monkeypatch.setattr("napari_emgauss.plugin._painter.PATIENCE_S", 60.0)
+    monkeypatch.setattr("napari_emgauss.plugin._painter.PATIENCE_ALONG_Z_S", 60.0)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from napari_emgauss.plugin import _painter
-from napari_emgauss.plugin._painter import Painter, between, coarse_to_fine
+from napari_emgauss.plugin._look_ahead import STEPS
+from napari_emgauss.plugin._painter import Painter, coarse_to_fine
+from napari_emgauss.plugin._pictures import between
 from napari_emgauss.volume import LazyVolume, RenderCache
 
 
@@ -52,6 +54,7 @@ def painter(news: list[Any]) -> Painter:
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_painter, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(_painter, "PATIENCE_ALONG_Z_S", 0.02)
 
 
 def _wait_for(condition: Any) -> None:
@@ -119,6 +122,97 @@ def test_the_thumbnail_is_made_of_the_picture(painter: Painter, volume: LazyVolu
     time.sleep(0.02)
     painter.paint(small[8], coarsest=True)
     assert len(model.calls) == before + 1
+
+
+def test_the_thumbnail_of_a_coarse_picture_is_made_of_it(
+    painter: Painter, volume: LazyVolume, model: Held, hurry: None
+) -> None:
+    small = LazyVolume(model, volume.z_nm, in_plane_shape=(8, 8), cache=volume.cache)
+    model.free.clear()
+    painter.paint(volume[:, 3, :], coarsest=False)
+    assert painter.paint(small[:, 1, :], coarsest=True).shape == (33, 8)
+    model.free.set()
+    _wait_for(lambda: (painter.paint(volume[:, 3, :], coarsest=False)[:, 0] == volume.z_nm).all())
+    assert {shape for _, shape in model.calls} == {(16, 32)}  # rows that are kept for the next steps
+
+
+def test_a_view_with_other_axes_replaces_the_one_before(
+    painter: Painter, volume: LazyVolume, model: Held, hurry: None
+) -> None:
+    model.free.clear()
+    painter.paint(volume[:, 3, :], coarsest=False)
+    painter.paint(volume[:, :, 5], coarsest=False)
+    model.free.set()
+    _wait_for(lambda: (painter.paint(volume[:, :, 5], coarsest=False)[:, 0] == volume.z_nm).all())
+    assert sum(depths for depths, shape in model.calls if shape == (16, 32)) <= 1  # what had begun
+    _wait_for(lambda: (painter.paint(volume[:, 3, :], coarsest=False)[:, 0] == volume.z_nm).all())
+
+
+def test_nobody_waits_for_a_line(painter: Painter, volume: LazyVolume, model: Held, news: list[Any]) -> None:
+    model.free.clear()
+    # What napari cuts of a new view with the edges of the old one, before it looks at the new view.
+    assert painter.paint(volume[:, 3:4, 5:6], coarsest=False).shape == (33, 1, 1)
+    assert painter.paint(volume[4:5, 3:4, :], coarsest=False).shape == (1, 1, 32)
+    model.free.set()
+    _wait_for(lambda: news)
+    assert (painter.paint(volume[4:5, 3:4, :], coarsest=False) == 20).all()
+
+
+def test_slices_around_are_rendered_ahead(painter: Painter, volume: LazyVolume, model: Held) -> None:
+    painter.paint(volume[5], coarsest=False, grid_nm=volume.z_nm)
+    painter.paint(volume[7], coarsest=False, grid_nm=volume.z_nm)
+    _wait_for(lambda: len(model.calls) >= 2 + len(STEPS) - 1)  # one of them had been looked at
+    asked = painter.pictures
+    for k in (6, 8, 15, 3):
+        assert (painter.paint(volume[k], coarsest=False) == 5 * k).all()
+    assert painter.pictures == asked
+
+
+def test_nothing_is_rendered_ahead_where_it_would_be_in_the_way(model: Held, volume: LazyVolume) -> None:
+    sparing = Painter(lambda error: None, lambda: True)
+    sparing.paint(volume[7], coarsest=False, grid_nm=volume.z_nm)
+    assert sparing._look_ahead.due is None
+    painter = Painter(lambda error: None)
+    painter.paint(volume[9], coarsest=False, grid_nm=volume.z_nm)
+    assert painter._look_ahead.due is not None
+    painter.paint(volume[:, 3, :], coarsest=False, grid_nm=volume.z_nm)
+    assert painter._look_ahead.due is None
+    painter.paint(volume[11], coarsest=False, grid_nm=volume.z_nm)
+    painter._slice_s = 100.0  # who moves on would have to wait for it
+    painter._draw_ahead()
+    assert painter._look_ahead.due is None
+
+
+def test_a_slice_that_fails_ahead_is_told_when_it_is_asked_for(
+    painter: Painter, volume: LazyVolume, model: Held, news: list[Any]
+) -> None:
+    works = model.render
+
+    def fails_beyond(z_nm: Any, **keywords: Any) -> np.ndarray:
+        if np.max(z_nm) > 20:
+            raise RuntimeError("gone")
+        return works(z_nm, **keywords)
+
+    model.render = fails_beyond
+    painter.paint(volume[4], coarsest=False, grid_nm=volume.z_nm)
+    _wait_for(lambda: painter._look_ahead.due is None)
+    assert not news
+    with pytest.raises(RuntimeError, match="gone"):
+        painter.paint(volume[5], coarsest=False)
+
+
+def test_the_patience_of_one_pass_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(_painter.time, "monotonic", lambda: clock[0])
+    budget = _painter._Budget(0.05)
+    assert budget.take(0.03) == pytest.approx(0.03)
+    clock[0] += 0.02
+    budget.give_back()
+    clock[0] += 0.04  # the same pass
+    assert budget.take(0.03) == pytest.approx(0.01)
+    budget.give_back()
+    clock[0] += 0.06
+    assert budget.take(0.03) == pytest.approx(0.03)
 
 
 def test_an_error_is_raised_or_told(painter: Painter, volume: LazyVolume, model: Held, news: list[Any]) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._look_ahead import LookAhead
+from ._pictures import between, covers, is_line, nearest_depth, resampled, same_place, slot_of, window_of
 from ._process import note_movement
 from ._render_service import hurried
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 PATIENCE_S = 0.08
-"""How long the window waits for pixels in one pass of its event loop, all layers together."""
+"""How long the window waits for slices in one pass of its event loop, all layers together."""
+
+PATIENCE_ALONG_Z_S = 0.02
+"""The same for views along z: they take longer anyway, and a coarse picture of them is there after a few planes."""
 
 PROGRESS_S = 0.4
 """Least time between two pictures of a view that is still being rendered."""
@@ -38,13 +43,10 @@ DRAFT = 2
 THUMBNAIL_S = 1.0
 """Least time between two renderings of a thumbnail for its own sake."""
 
-_BATCH_S = 0.04
+_BATCH_S = 0.02
 _IDLE_S = 2.0
-_ONE_PASS_S = 0.02
 _RIGHT_AFTER_S = 0.01
 _SMALLEST_DRAFT = 128
-_SMALL = 1 << 21
-"""Values that are interpolated within a few milliseconds."""
 
 
 @dataclass
@@ -54,17 +56,29 @@ class _Job:
     slot: Hashable
     key: Hashable
     drawing: Drawing
+    thumbnail: bool = False
     done: threading.Event = field(default_factory=threading.Event)
     error: Exception | None = None
     superseded: bool = False
     news_wanted: bool = False
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A picture that the window got."""
+
+    slot: Hashable
+    drawing: Drawing
+    planes: NDArray[Any]
+    at: float
+
+
 class Painter:
     """Renders the views of one layer for the window, which never waits longer than :data:`PATIENCE_S`.
 
     What takes longer comes later: until then the window gets the best there is, such as the planes that are rendered
-    already and a straight line between them, or the picture before. Knows neither Qt nor napari.
+    already and a straight line between them, or the picture before. Slices that are likely to be wanted next are
+    rendered ahead. Knows neither Qt nor napari.
 
     Parameters
     ----------
@@ -92,13 +106,15 @@ class Painter:
         self._jobs: dict[Hashable, _Job] = {}
         self._waiting: list[_Job] = []
         self._shown: dict[Hashable, Drawing] = {}
-        self._latest: tuple[Hashable, float] | None = None
+        self._latest: _Given | None = None
+        self._look_ahead = LookAhead(MOVING_S)
+        self._slice_s = 0.0
         self._thumbnail_at = 0.0
         self.refresh_s = 0.0
         self.pictures = self.late = 0
         self._thread: threading.Thread | None = None
 
-    def paint(self, view: LazyVolume, *, coarsest: bool) -> NDArray[Any]:
+    def paint(self, view: LazyVolume, *, coarsest: bool, grid_nm: NDArray[np.float64] | None = None) -> NDArray[Any]:
         """Pixels of a view, now.
 
         Parameters
@@ -106,15 +122,23 @@ class Painter:
         view : LazyVolume
         coarsest : bool
             Whether the view is of the level that thumbnails are made of, too.
+        grid_nm : ndarray, optional
+            Depths of the slices among which the view is one: those around it may be rendered ahead.
         """
         drawing = view.drawing()
-        slot = _slot(drawing)
+        slot = slot_of(drawing)
         beside, self._latest = self._latest, None
         # napari asks for the picture and, right after it, for the thumbnail.
-        if coarsest and beside is not None and beside[0] != slot and time.monotonic() - beside[1] < _RIGHT_AFTER_S:
-            return view.pick(self._thumbnail(drawing, slot, beside[0]))
+        if coarsest and beside is not None and beside.slot != slot and time.monotonic() - beside.at < _RIGHT_AFTER_S:
+            return view.pick(self._thumbnail(drawing, slot, beside))
         planes = self._picture(drawing, slot)
-        self._latest = (slot, time.monotonic())
+        self._latest = _Given(slot, drawing, planes, time.monotonic())
+        with self._changed:
+            if grid_nm is None or len(drawing.depths_nm) > 1 or self._sparing():
+                self._look_ahead.forget()
+            else:
+                self._look_ahead.arrive(drawing, grid_nm, view.cache)
+                self._ensure_thread()
         return view.pick(planes)
 
     def _picture(self, drawing: Drawing, slot: Hashable) -> NDArray[Any]:
@@ -141,29 +165,39 @@ class Painter:
         job = self._ask(slot, drawing)
         # Asked again, after news of it: no more waiting.
         self.pictures += not job.news_wanted
-        if not job.done.wait(0.0 if job.news_wanted else _BUDGET.take()):
+        along_z = len(drawing.depths_nm) > 1
+        budget, patience_s = (_ALONG_Z, PATIENCE_ALONG_Z_S) if along_z else (_SLICES, PATIENCE_S)
+        left_s = budget.take(0.0 if job.news_wanted or is_line(drawing) else patience_s)
+        if not job.done.wait(left_s):
             with self._changed:
                 self.late += not job.news_wanted
                 job.news_wanted = not job.done.is_set()
-        _BUDGET.give_back()
+        budget.give_back()
         if job.error is not None:
             raise job.error
         return job.drawing.values if job.done.is_set() else self._best(job)
 
-    def _ask(self, slot: Hashable, drawing: Drawing) -> _Job:
-        key = (drawing.box.key, drawing.depths_nm.tobytes(), _window(drawing))
+    def _ask(self, slot: Hashable, drawing: Drawing, *, thumbnail: bool = False) -> _Job:
+        key = (drawing.box.key, drawing.depths_nm.tobytes(), window_of(drawing))
         with self._changed:
             job = self._jobs.get(slot)
-            if job is not None and job.key == key and job.error is None:
+            if job is not None and job.key == key and job.error is None and not job.superseded:
                 return job
-            if job is not None:
-                job.superseded = True
-                if job in self._waiting:
-                    self._waiting.remove(job)
-            job = self._jobs[slot] = _Job(slot, key, drawing)
+            # The window shows one picture of a layer: a newer one replaces the older, whatever axes that had.
+            for other in list(self._jobs.values()):
+                if other.slot == slot or not (thumbnail or other.thumbnail):
+                    self._drop(other)
+            job = self._jobs[slot] = _Job(slot, key, drawing, thumbnail)
             self._waiting.append(job)
             self._ensure_thread()
         return job
+
+    def _drop(self, job: _Job) -> None:
+        """Nobody waits for a job any more."""
+        if not job.done.is_set():
+            job.superseded = True
+            if job in self._waiting:
+                self._waiting.remove(job)
 
     def _ensure_thread(self) -> None:
         if self._thread is None:
@@ -175,7 +209,7 @@ class Painter:
         with self._changed:
             job = self._jobs.get(slot)
             if job is not None and job.drawing is not drawing:
-                job.superseded = True
+                self._drop(job)
             self._shown[slot] = drawing
 
     # what to show meanwhile
@@ -184,15 +218,15 @@ class Painter:
         """The best picture of a view that is not rendered yet."""
         wanted, last = job.drawing, self._shown.get(job.slot)
         if len(wanted.depths_nm) == 1:
-            if last is not None and _window(last) == _window(wanted) and last.box.region == wanted.box.region:
+            if last is not None and window_of(last) == window_of(wanted) and last.box.region == wanted.box.region:
                 return last.values
             sources = [one for one in self._shown.values() if len(one.depths_nm) == 1 or one.values.shape[1] > 1]
-            covering = [one for one in sources if _covers(one, wanted)]
+            covering = [one for one in sources if covers(one, wanted)]
             if covering:
-                nearest = min(covering, key=lambda one: abs(_nearest(one, wanted) - wanted.depths_nm[0]))
+                nearest = min(covering, key=lambda one: abs(nearest_depth(one, wanted) - wanted.depths_nm[0]))
                 return resampled(nearest, wanted)
             return np.zeros_like(wanted.values)
-        if last is not None and _same_place(last, wanted):
+        if last is not None and same_place(last, wanted):
             return last.values
         known = np.flatnonzero(wanted.known)
         if len(known):
@@ -201,20 +235,21 @@ class Painter:
             return last.values
         return np.zeros_like(wanted.values)
 
-    def _thumbnail(self, drawing: Drawing, slot: Hashable, beside: Hashable) -> NDArray[Any]:
+    def _thumbnail(self, drawing: Drawing, slot: Hashable, beside: _Given) -> NDArray[Any]:
         """Made of the picture on screen where that shows it all: rendering it costs half as much as the picture."""
         with self._changed:
-            job, shown, last = self._jobs.get(beside), self._shown.get(beside), self._shown.get(slot)
-        newest = None if job is None or not job.done.is_set() else job.drawing
-        for on_screen in (newest, shown):
-            if on_screen is not None and on_screen.known.all() and _covers(on_screen, drawing):
-                return resampled(on_screen, drawing)
+            job, last = self._jobs.get(slot), self._shown.get(slot)
+        if covers(beside.drawing, drawing):
+            if job is not None and job.thumbnail:
+                with self._changed:
+                    self._drop(job)
+            return resampled(beside.drawing, drawing, beside.planes)
         if drawing.known.all():
             self._remember(slot, drawing)
             return drawing.values
         if time.monotonic() - self._thumbnail_at > THUMBNAIL_S:
             self._thumbnail_at = time.monotonic()
-            self._ask(slot, drawing)
+            self._ask(slot, drawing, thumbnail=True)
         if last is not None and last.values.shape == drawing.values.shape:
             return last.values
         return np.zeros_like(drawing.values)
@@ -222,29 +257,51 @@ class Painter:
     # in the thread
 
     def _work(self) -> None:
-        with hurried():
+        while (task := self._next_task()) is not None:
+            task()
+
+    def _next_task(self) -> Callable[[], None] | None:
+        """What to do next, as soon as there is something; None, and no thread, after some idle time."""
+        with self._changed:
             while True:
-                with self._changed:
-                    if not self._waiting:
-                        rest = self._refine_at
-                        self._changed.wait(_IDLE_S if rest is None else max(0.0, rest - time.monotonic()))
-                    if not self._waiting and self._refine_at is None:
-                        self._thread = None
-                        return
-                    job = self._waiting.pop(0) if self._waiting else None
-                    rested = job is None and self._refine_at is not None and time.monotonic() >= self._refine_at
-                    if rested:
-                        self._refine_at = None
-                if rested:
-                    self._on_news(None)  # the slice one has come to rest on
-                if job is None:
-                    continue
-                try:
-                    self._render(job)
-                except Exception as error:
-                    job.error = error
-                    LOGGER.error("Rendering failed: %s", error)
-                self._end(job)
+                if self._waiting:
+                    job = min(self._waiting, key=lambda one: one.thumbnail)
+                    self._waiting.remove(job)
+                    return lambda: self._draw(job)
+                now, ahead = time.monotonic(), self._look_ahead.due
+                if self._refine_at is not None and now >= self._refine_at:
+                    self._refine_at = None
+                    return lambda: self._on_news(None)  # the slice one has come to rest on
+                if ahead is not None and now >= ahead:
+                    return self._draw_ahead
+                times = [time_s - now for time_s in (self._refine_at, ahead) if time_s is not None]
+                if not self._changed.wait(min(times, default=_IDLE_S)) and not times:
+                    self._thread = None
+                    return None
+
+    def _draw_ahead(self) -> None:
+        """Render the slice that is likely to be wanted next, unless the window would have to wait for it."""
+        with self._changed:
+            if self._sparing() or self._slice_s > PATIENCE_S / 2:
+                self._look_ahead.forget()
+            drawing = self._look_ahead.take()
+        if drawing is None:
+            return
+        try:
+            drawing.render(drawing.missing)
+        except Exception as error:  # told when it is asked for
+            LOGGER.debug("Rendering ahead failed: %s", error)
+            with self._changed:
+                self._look_ahead.forget()
+
+    def _draw(self, job: _Job) -> None:
+        try:
+            with hurried():
+                self._render(job)
+        except Exception as error:
+            job.error = error
+            LOGGER.error("Rendering failed: %s", error)
+        self._end(job)
 
     def _render(self, job: _Job) -> None:
         drawing, told = job.drawing, time.monotonic()
@@ -256,13 +313,15 @@ class Painter:
             drawing.render(batch)
             now = time.monotonic()
             each = max(1e-5, (now - began) / len(batch))
+            if len(drawing.depths_nm) == 1:
+                self._slice_s = each
             count = max(1, min(drawing.batch, 4 * count, round(_BATCH_S / each)))
             interval = max(PROGRESS_S, self.refresh_s / PROGRESS_SHARE)
             if order and job.news_wanted and now - told > interval and not job.superseded:
                 told = now
                 self._on_news(None)
             with self._changed:
-                if order and self._waiting:  # another view waits: one batch each
+                if order and job.thumbnail and self._waiting:  # the picture first
                     self._waiting.append(job)
                     return
 
@@ -279,17 +338,24 @@ class Painter:
 
 
 class _Budget:
-    """The window's patience, shared by all layers that are drawn in one pass of its event loop."""
+    """The window's patience, shared by all layers that are drawn in one pass of its event loop.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    one_pass_s : float
+        What the window does between two waits of one pass takes no longer.
+    """
+
+    def __init__(self, one_pass_s: float) -> None:
+        self._one_pass_s = one_pass_s
         self._spent, self._ended, self._began = 0.0, 0.0, 0.0
 
-    def take(self) -> float:
-        """Seconds that may be waited now."""
+    def take(self, patience_s: float) -> float:
+        """Of so many seconds, those that may be waited now."""
         self._began = time.monotonic()
-        if self._began - self._ended > _ONE_PASS_S:
+        if self._began - self._ended > self._one_pass_s:
             self._spent = 0.0
-        return max(0.0, PATIENCE_S - self._spent)
+        return max(0.0, patience_s - self._spent)
 
     def give_back(self) -> None:
         """The waiting has ended."""
@@ -297,7 +363,9 @@ class _Budget:
         self._spent += self._ended - self._began
 
 
-_BUDGET = _Budget()
+_SLICES = _Budget(0.02)
+_ALONG_Z = _Budget(0.05)
+"""Between a change of axes and the first drawing, where napari asks again, the window has more to do."""
 
 
 def coarse_to_fine(positions: list[int]) -> list[int]:
@@ -317,83 +385,3 @@ def coarse_to_fine(positions: list[int]) -> list[int]:
         seen.update(fresh)
         stride //= 2
     return [positions[k] for k in order]
-
-
-def between(values: NDArray[Any], known: NDArray[np.intp]) -> NDArray[Any]:
-    """All planes, the unknown ones on a straight line between the nearest known ones; in large views, the nearest."""
-    every = np.arange(len(values))
-    if values.size > _SMALL:
-        nearest = np.rint(np.interp(every, known, np.arange(len(known)))).astype(np.intp)
-        return np.asarray(values[known[nearest]])
-    place = np.interp(every, known, np.arange(len(known)))
-    below = np.floor(place).astype(np.intp)
-    above = np.minimum(below + 1, len(known) - 1)
-    weight = (place - below).astype(np.float32)[:, None, None]
-    planes = values[known].astype(np.float32)
-    blend = (1 - weight) * planes[below] + weight * planes[above]
-    return np.rint(blend).astype(values.dtype) if values.dtype.kind in "iu" else blend.astype(values.dtype)
-
-
-def resampled(source: Drawing, wanted: Drawing, planes: NDArray[Any] | None = None) -> NDArray[Any]:
-    """The planes of ``wanted`` from the nearest pixels of ``source``, or of other ``planes`` of its shape."""
-    depths = np.abs(np.subtract.outer(wanted.depths_nm, source.depths_nm)).argmin(axis=1)
-    rows, columns = (_indices(source, wanted, axis) for axis in (0, 1))
-    return np.asarray((source.values if planes is None else planes)[np.ix_(depths, rows, columns)])
-
-
-def _indices(source: Drawing, wanted: Drawing, axis: int) -> NDArray[np.intp]:
-    first, cell = _origin(source, axis)
-    found = np.floor((_centres(wanted, axis) - first) / cell).astype(np.intp)
-    return np.clip(found, 0, source.values.shape[1 + axis] - 1)
-
-
-def _origin(drawing: Drawing, axis: int) -> tuple[float, float]:
-    """Start of the window and size of its cells along an axis of the plane, in pixels."""
-    start, stop = drawing.box.region[2 * axis : 2 * axis + 2]
-    cell = (stop - start) / drawing.box.shape[axis]
-    return start + cell * drawing.box.window[axis].start, cell
-
-
-def _centres(drawing: Drawing, axis: int) -> NDArray[np.float64]:
-    first, cell = _origin(drawing, axis)
-    return np.asarray(first + cell * (np.arange(drawing.values.shape[1 + axis]) + 0.5))
-
-
-def _covers(source: Drawing, wanted: Drawing) -> bool:
-    """Whether every cell of ``wanted`` lies in ``source``, give or take one cell of it."""
-    for axis in (0, 1):
-        first, cell = _origin(source, axis)
-        centres, slack = _centres(wanted, axis), max(cell, _origin(wanted, axis)[1])
-        last = first + cell * source.values.shape[1 + axis]
-        if centres[0] < first - slack or centres[-1] > last + slack:
-            return False
-    if len(wanted.depths_nm) == 1:
-        return True
-    return bool(source.depths_nm[0] <= wanted.depths_nm[0] and source.depths_nm[-1] >= wanted.depths_nm[-1]) or (
-        len(source.depths_nm) >= len(wanted.depths_nm)
-    )
-
-
-def _nearest(source: Drawing, wanted: Drawing) -> float:
-    return float(source.depths_nm[np.abs(source.depths_nm - wanted.depths_nm[0]).argmin()])
-
-
-def _window(drawing: Drawing) -> tuple[int, int, int, int]:
-    rows, columns = drawing.box.window
-    return rows.start, rows.stop, columns.start, columns.stop
-
-
-def _same_place(one: Drawing, other: Drawing) -> bool:
-    """Whether two drawings differ at most in the state of the model."""
-    return (
-        one.box.region == other.box.region
-        and one.box.shape == other.box.shape
-        and _window(one) == _window(other)
-        and np.array_equal(one.depths_nm, other.depths_nm)
-    )
-
-
-def _slot(drawing: Drawing) -> Hashable:
-    """Views of one kind: the same level, and the same axes on screen. A newer one replaces an older."""
-    (_, y_cell), (_, x_cell) = _origin(drawing, 0), _origin(drawing, 1)
-    return round(y_cell, 6), round(x_cell, 6), *(n == 1 for n in drawing.values.shape)

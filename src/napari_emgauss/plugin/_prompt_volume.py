@@ -33,10 +33,15 @@ class PromptVolume:
         Of the layer.
     coarsest : bool
         Whether this is the last level of its pyramid.
+    whole_z_nm : ndarray, optional
+        Depths of the level that this is a part of; by default this is all of it.
     """
 
-    def __init__(self, view: LazyVolume, painter: Painter, *, coarsest: bool) -> None:
+    def __init__(
+        self, view: LazyVolume, painter: Painter, *, coarsest: bool, whole_z_nm: NDArray[np.float64] | None = None
+    ) -> None:
         self._view, self.painter, self._coarsest = view, painter, coarsest
+        self._whole_z_nm = view.z_nm if whole_z_nm is None else whole_z_nm
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,12 +81,12 @@ class PromptVolume:
         return len(self._view)
 
     def __getitem__(self, key: Any) -> PromptVolume:
-        return PromptVolume(self._view[key], self.painter, coarsest=self._coarsest)
+        return PromptVolume(self._view[key], self.painter, coarsest=self._coarsest, whole_z_nm=self._whole_z_nm)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if not (self.size and _window_slices(sys._getframe(1))):
             return self._view.__array__(dtype, copy)
-        values = self.painter.paint(self._view, coarsest=self._coarsest)
+        values = self.painter.paint(self._view, coarsest=self._coarsest, grid_nm=self._whole_z_nm)
         # The painter goes on writing into what it handed out.
         return np.array(values, dtype=dtype)
 

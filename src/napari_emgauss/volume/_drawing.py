@@ -84,6 +84,10 @@ class Drawing:
         )
         return Drawing(self._model, self._cache, self.depths_nm, box)
 
+    def at(self, depth_nm: float) -> Drawing:
+        """The same box at another depth."""
+        return Drawing(self._model, self._cache, np.array([depth_nm], dtype=np.float64), self.box)
+
     @property
     def missing(self) -> list[int]:
         """Positions of the planes that are not known yet."""
