@@ -6,11 +6,11 @@ import time
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from ._fit_state import FitStatus
 from ._fit_store import SavedFit
-from ._form import Note
+from ._form import Note, slim_bar, stack_up
 from ._loss_plot import LossPlot
 from ._process import moved_lately
 from ._session import FitSession
@@ -48,10 +48,8 @@ class FitPanel(QWidget):
         self.pause_button.setToolTip("Let the fit wait, or go on.")
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("End the fit and keep the result so far.")
-        self.bar = QProgressBar()
+        self.bar = slim_bar()
         self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(8)
         self.status = Note()
         self.plot = LossPlot(viewer)
 
@@ -60,14 +58,7 @@ class FitPanel(QWidget):
         buttons.addWidget(self.resume_button, 1)
         buttons.addWidget(self.pause_button, 1)
         buttons.addWidget(self.stop_button, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        column.addLayout(buttons)
-        column.addWidget(self.saved)
-        column.addWidget(self.status)
-        column.addWidget(self.bar)
-        column.addWidget(self.plot)
+        stack_up(self, buttons, self.saved, self.status, self.bar, self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
         self.resume_button.clicked.connect(self.resume_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)

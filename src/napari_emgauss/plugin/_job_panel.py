@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from ._form import Note
+from ._form import Note, slim_bar, stack_up
 from ._job import Job, JobProgress
 from ._job_worker import RunningJob
 from ._theme import theme_colours
@@ -37,19 +37,12 @@ class JobPanel(QWidget):
         self._job: RunningJob | None = None
         self._usable = True
         self.start_button, self.cancel_button = start_button, QPushButton("Cancel")
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setMaximumHeight(8)
+        self.bar = slim_bar()
         self.status = Note()
         buttons = QHBoxLayout()
         buttons.addWidget(start_button, 2)
         buttons.addWidget(self.cancel_button, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(6)
-        column.addLayout(buttons)
-        column.addWidget(self.bar)
-        column.addWidget(self.status)
+        stack_up(self, buttons, self.bar, self.status, spacing=6)
         self.cancel_button.clicked.connect(self.cancel)
         self._show_running(False)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_emgauss._errors import EmgaussError
 
 from ._background import in_background
 from ._estimate import FitPlan, PlanRequest, available_bytes, read_speed
-from ._form import Note, fold, form_layout
+from ._form import Note, fold, form_layout, stack_up
 from ._preferences import preferences
 from ._render_child import DeviceInfo
 from ._render_service import RenderService
@@ -77,13 +77,7 @@ class MethodForm(QWidget):
         form.addRow("Preset", self.preset)
         form.addRow("Device", self.device)
         form.addRow("Tiles", self.tiles)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        column.addLayout(form)
-        column.addWidget(self.device_note)
-        column.addWidget(self.cost)
-        column.addWidget(self.advanced)
+        stack_up(self, form, self.device_note, self.cost, self.advanced)
         self.preset.currentTextChanged.connect(self._on_preset)
         self.device.currentTextChanged.connect(self._on_device)
         self.tiles.currentIndexChanged.connect(self._show_cost)

@@ -8,7 +8,6 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHeaderView,
     QPushButton,
     QSizePolicy,
     QTableWidget,
@@ -18,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_emgauss._errors import EmgaussError
 
 from ._fit_tab import FitTab
-from ._form import Note, Page, heading
+from ._form import Note, Page, heading, table_of
 from ._job import Job
 from ._job_panel import JobPanel
 from ._layer_input import FitRequest, copy_slices, layer_data
@@ -148,18 +147,12 @@ def _make_job(values: Any, damage: Any, request: FitRequest) -> Job:
 
 
 def _new_table() -> QTableWidget:
-    table = QTableWidget(0, len(COLUMNS))
-    table.setHorizontalHeaderLabels([title for _, title in COLUMNS])
-    table.verticalHeader().hide()
+    table = table_of([title for _, title in COLUMNS], stretched=0)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
     table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     return table
 
 

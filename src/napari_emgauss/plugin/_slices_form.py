@@ -10,19 +10,17 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QHeaderView,
     QPushButton,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_emgauss._errors import StackError
 
 from ._background import in_background
-from ._form import Note, form_layout
+from ._form import Note, form_layout, stack_up, table_of
 from ._layer_chooser import LayerChooser
 from ._layer_input import StackView, is_stack_like, layer_data, stack_shape
 from ._theme import theme_colours
@@ -61,13 +59,7 @@ class SlicesForm(QWidget):
         buttons.addWidget(self.skip_button, 1)
         form = form_layout()
         form.addRow("Damage", self.masks)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(5)
-        column.addLayout(buttons)
-        column.addWidget(self.note)
-        column.addWidget(self.table)
-        column.addLayout(form)
+        stack_up(self, buttons, self.note, self.table, form)
         self.check_button.clicked.connect(self.check)
         self.skip_button.clicked.connect(self.skip_bad)
         self.table.itemChanged.connect(self._on_item)
@@ -212,17 +204,11 @@ class SlicesForm(QWidget):
 
 
 def _new_table() -> QTableWidget:
-    table = QTableWidget(0, 3)
-    table.setHorizontalHeaderLabels(["Fit", "z (nm)", "State"])
-    table.verticalHeader().hide()
+    table = table_of(("Fit", "z (nm)", "State"), stretched=2)
     table.verticalHeader().setDefaultSectionSize(22)
     table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-    table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
     table.setToolTip("Click a row to go there; untick a slice to leave it out: the model fills it in.")
     return table
 
