@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_emgauss.plugin._channel_model import channel_models
+from napari_emgauss.plugin._channel_layers import channel_layers
 from napari_emgauss.plugin._geometry import placement_on
 from napari_emgauss.plugin._layer_input import StackView, channels_of, check_layer, copy_slices, stack_shape
 from napari_emgauss.plugin._reader import read_models
@@ -63,7 +63,7 @@ def test_every_channel_is_a_layer(service: Any, two_channels: Path) -> None:
 
     model = RemoteModel.open(service, two_channels)
     expected = load(two_channels, device="cpu").render(33.0)
-    found = list(channel_models(model))
+    found = list(channel_layers(model))
     assert [suffix for _, suffix, _ in found] == [" channel 0", " channel 1"]
     assert [look["contrast_limits"] for _, _, look in found] == [(0.0, 255.0), (10.0, 90.0)]
     for channel, (one, _, _) in enumerate(found):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.volume import VolumeModel
+from napari_emgauss.volume._model_view import ModelView, Region
+
 from ._geometry import Placement
-from ._model_view import Depths, ModelView, Renderable
 from ._painter import Painter
 from ._preferences import preferences
 from ._process import fit_runs
 from ._prompt_volume import PromptVolume
-from ._render_service import Region
 from ._viewers import viewers
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class DepthShift:
 class ShiftedModel(ModelView):
     """A model seen through a :class:`DepthShift`."""
 
-    def __init__(self, model: Renderable, shift: DepthShift) -> None:
+    def __init__(self, model: VolumeModel, shift: DepthShift) -> None:
         super().__init__(model)
         self.shift = shift
 
@@ -54,12 +55,11 @@ class ShiftedModel(ModelView):
         """Changes with the model's and with the shift: it is part of the cache's key."""
         return hash((self.model.version, self.shift.nm)) if self.shift.nm else int(self.model.version)
 
-    def render(
-        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
+    def _images(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
     ) -> NDArray[Any]:
-        """The model's slices, shifted within its depths."""
-        depths = np.clip(np.asarray(z_nm, dtype=np.float64) + self.shift.nm, self.z_nm[0], self.z_nm[-1])
-        return super().render(depths if depths.ndim else float(depths), region=region, shape=shape)
+        within = np.clip(depths_nm + self.shift.nm, self.z_nm[0], self.z_nm[-1])
+        return super()._images(within, region, shape)
 
 
 @dataclass
@@ -70,7 +70,7 @@ class LayerRecord:
     ----------
     kind : {"continuous", "linear", "difference", "confidence"}
         What it shows.
-    model : Renderable
+    model : VolumeModel
         Where its pixels come from.
     placement : Placement
         Where it lies.

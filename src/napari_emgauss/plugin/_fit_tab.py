@@ -13,7 +13,7 @@ from qtpy.QtCore import Signal
 from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
 
 from ._background import in_background
-from ._channel_model import channel_models
+from ._channel_layers import channel_layers
 from ._continuous_layer import DepthShift, LayerRecord, layer_data_tuple, record_of, refresh_shown
 from ._estimate import FitPlan, record_fit
 from ._fit_panel import FitPanel
@@ -145,7 +145,7 @@ class FitTab(Page):
             if old in self._viewer.layers:
                 self._viewer.layers.remove(old)
         self._replaced = []
-        for one, suffix, theirs in channel_models(model):
+        for one, suffix, theirs in channel_layers(model):
             record = LayerRecord("continuous", one, placement, shift)
             data, keywords, _ = layer_data_tuple(record, f"{name} EMGauss{suffix}", **(theirs or look))
             self._layers.append(self._viewer.add_image(data, **keywords))

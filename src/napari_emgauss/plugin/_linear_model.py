@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.volume import VolumeModel
+from napari_emgauss.volume._model_view import ModelView
+
 from ._layer_input import PixelRegion
-from ._model_view import Depths, ModelView, Renderable
-from ._render_service import Region
+from ._render_service import Depths, Region
 
 SLICES_KEPT = 8
 
@@ -107,11 +109,11 @@ class DifferenceModel(ModelView):
 
     Parameters
     ----------
-    model, reference : Renderable
+    model, reference : VolumeModel
         Over the same part of the same stack.
     """
 
-    def __init__(self, model: Renderable, reference: Renderable) -> None:
+    def __init__(self, model: VolumeModel, reference: VolumeModel) -> None:
         super().__init__(model)
         self.reference = reference
 
@@ -125,12 +127,11 @@ class DifferenceModel(ModelView):
         """float32: differences have a sign."""
         return np.dtype(np.float32)
 
-    def render(
-        self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None
+    def _images(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
     ) -> NDArray[Any]:
-        """Model minus reference."""
-        ours = super().render(z_nm, region=region, shape=shape)
-        theirs = self.reference.render(z_nm, region=region, shape=shape)
+        ours = super()._images(depths_nm, region, shape)
+        theirs = self.reference.render(depths_nm, region=region, shape=shape)
         return ours.astype(np.float32) - theirs.astype(np.float32)
 
 

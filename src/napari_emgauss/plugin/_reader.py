@@ -50,7 +50,7 @@ def read_models(path: str | list[str]) -> list[tuple[Any, ...]]:
 
 def _read_model(path: Path) -> list[tuple[Any, ...]]:
     from ._background import wait_responsively
-    from ._channel_model import channel_models
+    from ._channel_layers import channel_layers
     from ._compare import fitted_part
     from ._continuous_layer import DepthShift, LayerRecord, layer_data_tuple
     from ._geometry import placement_in_nm
@@ -70,7 +70,7 @@ def _read_model(path: Path) -> list[tuple[Any, ...]]:
     look = {"contrast_limits": contrast_limits(model)}
     return [
         layer_data_tuple(LayerRecord("continuous", one, placement, shift), f"{name}{suffix}", **(theirs or look))
-        for one, suffix, theirs in channel_models(model)
+        for one, suffix, theirs in channel_layers(model)
     ]
 
 

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._model_view import Depths
 from ._process import moved_lately
 from ._render_child import ModelInfo
-from ._render_service import Region, RenderService
+from ._render_service import Depths, Region, RenderService
 from ._scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ class RemoteModel:
         self.version = 1
         self._ahead: dict[_Box, NDArray[Any]] = {}
         self._recent: OrderedDict[_Box, None] = OrderedDict()
-        self._shared: OrderedDict[tuple[Path, _Box], NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._watch(self._path)
         service.add_user(self)
@@ -81,6 +79,11 @@ class RemoteModel:
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns of the fitted stack."""
         return self.info.shape
+
+    @property
+    def channels(self) -> int:
+        """Grey values per pixel."""
+        return self.info.channels
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -117,15 +120,8 @@ class RemoteModel:
                 self._recent.popitem(last=False)
             path = self._path
             image = self._ahead.get(box)
-            if image is None:
-                image = self._shared.get((path, box))
         if image is None:
             image = self._render_at(path, box)
-            if self.info.channels > 1:  # every channel's layer asks for it
-                with self._lock:
-                    self._shared[path, box] = image
-                    while len(self._shared) > BOXES_REMEMBERED:
-                        self._shared.popitem(last=False)
         return image[0] if single else image
 
     def confidence(self) -> Confidence | None:

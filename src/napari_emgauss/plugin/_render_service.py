@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
+Depths = float | Sequence[float] | NDArray[np.floating[Any]]
 Region = tuple[float, float, float, float]
 
 BACKGROUND_DEPTHS = 8

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 
+from ._model_view import ModelView, Region
 from ._protocol import VolumeModel
 
 # Whoever asks for one channel asks for the others next: the last few answers are kept for them.
@@ -67,52 +68,22 @@ class _Answers:
         return images
 
 
-class ChannelModel:
-    """A model that shows one channel; everything else is that of the model behind it."""
+class ChannelModel(ModelView):
+    """One channel; everything else is that of the model behind it."""
 
     channels = 1
 
     def __init__(self, answers: _Answers, channel: int) -> None:
+        super().__init__(answers.model)
         self._answers, self.channel = answers, channel
-
-    @property
-    def z_nm(self) -> NDArray[np.float64]:
-        """Depths of the observed slices, nm."""
-        return self._answers.model.z_nm
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]:
-        """In-plane pixel size ``(y, x)``, nm."""
-        return self._answers.model.pixel_size_nm
-
-    @property
-    def version(self) -> int:
-        """Changes whenever the parameters do."""
-        return self._answers.model.version
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Observed slices, rows, columns."""
-        return self._answers.model.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the grey values."""
-        return self._answers.model.dtype
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the model is from, and which channel this is."""
-        return {**getattr(self._answers.model, "provenance", {}), "channel": self.channel}
+        return {**getattr(self.model, "provenance", {}), "channel": self.channel}
 
-    def render(
-        self,
-        z_nm: Any,
-        *,
-        region: tuple[float, float, float, float] | None = None,
-        shape: tuple[int, int] | None = None,
+    def _images(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
     ) -> NDArray[Any]:
-        """Slices at depths in this channel: ``(h, w)`` or ``(n, h, w)``; see `VolumeModel.render`."""
-        depths = np.atleast_1d(np.asarray(z_nm, dtype=np.float64))
-        images = self._answers.render(depths, region, shape)[:, self.channel]
-        return images[0] if np.ndim(z_nm) == 0 else images
+        # A copy: a cache that keeps one channel must not keep the others with it.
+        return np.ascontiguousarray(self._answers.render(depths_nm, region, shape)[:, self.channel])

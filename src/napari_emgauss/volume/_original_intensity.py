@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError
 
 from ._channel_model import channel_count
+from ._model_view import ModelView, Region
 from ._protocol import VolumeModel
 
 
@@ -41,34 +42,23 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
     return _OriginalIntensity(model, np.array(lines, dtype=np.float64))
 
 
-class _OriginalIntensity:
+class _OriginalIntensity(ModelView):
     """Grey values at a depth minus that depth's offset, over its gain."""
 
     def __init__(self, model: VolumeModel, lines: NDArray[np.float64]) -> None:
-        self._model, self._lines = model, lines
+        super().__init__(model)
+        self._lines = lines
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._model, name)
-
-    def render(
-        self,
-        z_nm: Any,
-        *,
-        region: tuple[float, float, float, float] | None = None,
-        shape: tuple[int, int] | None = None,
+    def _images(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
     ) -> NDArray[Any]:
-        """Slices at depths; see `VolumeModel.render`."""
-        depths = np.atleast_1d(np.asarray(z_nm, dtype=np.float64))
-        images = np.asarray(self._model.render(depths, region=region, shape=shape))
+        images = super()._images(depths_nm, region, shape)
         several = images.ndim == 4
         values = images.astype(np.float64) if several else images[:, None].astype(np.float64)
         for channel, line in enumerate(self._lines):
-            gain, offset = (np.interp(depths, self._model.z_nm, column)[:, None, None] for column in line.T)
+            gain, offset = (np.interp(depths_nm, self.z_nm, column)[:, None, None] for column in line.T)
             values[:, channel] = (values[:, channel] - offset) / gain
         if images.dtype.kind in "iu":
             limits = np.iinfo(images.dtype)
             values = np.clip(np.rint(values), limits.min, limits.max)
-        out = (values if several else values[:, 0]).astype(images.dtype)
-        return out[0] if np.ndim(z_nm) == 0 else out
+        return (values if several else values[:, 0]).astype(images.dtype)
