@@ -1,3 +1,5 @@
+import platform
+import subprocess
 import sys
 import time
 from typing import Any
@@ -72,3 +74,25 @@ def test_shared_array_is_one_memory() -> None:
     shared.array()[1, 2, 4] = 513
     assert shared.array()[1, 2, 4] == 513 and shared.array().dtype.str == ">u2"
     assert shared.array().sum() == 513
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again_without_asking_the_system() -> None:
+    script = """
+import resource, sys
+import numpy as np
+from napari_emgauss.plugin._process import keep_freed_memory
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        arrays = [np.ones(1 << 20, np.uint8) for _ in range(8)]
+        del arrays
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 20
+
+keep_freed_memory()
+pages()
+print(pages())
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert float(answer.stdout) < 100  # of 2,048

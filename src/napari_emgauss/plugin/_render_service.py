@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._estimate import FitPlan, PlanRequest
-from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, lower_priority
+from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, keep_freed_memory, lower_priority
 from ._render_child import DeviceInfo, ModelInfo, serve
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def render_threads() -> int:
 
 def _child_main(connection: Any, device: str, threads: int) -> None:
     lower_priority()
+    keep_freed_memory()
     serve(connection, device, threads)
 
 
