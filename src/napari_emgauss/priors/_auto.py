@@ -208,6 +208,7 @@ def choose_prior(
         channels=learned.channels,
         rotations_deg=(0.0,),
         mirrored=False,
+        corrected=learned.corrected,
         final_blur_pixels=learned.final_blur_pixels,
         warm_start=True,
         equivalent_gap=learned.equivalent_gap,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss.model._device import constant, uploaded
+from napari_emgauss.priors._fusion import Correction
 from napari_emgauss.priors._network import GapNetwork
 from napari_emgauss.priors._precision import low_precision
 
@@ -28,7 +30,7 @@ def fits(shape: tuple[int, ...], device: torch.device, *, turned: bool = False) 
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return (6 if turned else 2) * 4 * prod(shape) + _BYTES_A_SAMPLE * (_MOST_SAMPLES // 8) < _SHARE_OF_MEMORY * free
+    return (7 if turned else 3) * 4 * prod(shape) + _BYTES_A_SAMPLE * (_MOST_SAMPLES // 8) < _SHARE_OF_MEMORY * free
 
 
 def samples_at_once(device: torch.device) -> int:
@@ -54,6 +56,8 @@ class DeviceFusion:
         Look at every plane also upside down and from behind.
     device : torch.device
         Where the network is.
+    correction : Correction or None
+        Applied to the fused slices; its network is on ``device``, too.
     """
 
     def __init__(
@@ -64,13 +68,16 @@ class DeviceFusion:
         *,
         mirrored: bool,
         device: torch.device,
+        correction: Correction | None = None,
     ) -> None:
         self._network, self._mirrored, self._device = network, mirrored, device
+        self._correction = correction
         self._log_gap = uploaded(np.ascontiguousarray(log_gap), device)
         self._size = size
         shape = (len(log_gap), network.config.nodes, *size)
         self._weighted = torch.zeros(shape, device=device)
         self._weight = torch.zeros(shape, device=device)
+        self._squared = torch.zeros(shape, device=device) if correction is not None else None
 
     def add_family(
         self,
@@ -122,21 +129,36 @@ class DeviceFusion:
                         slice(None),
                         *((where, slice(None)) if axis == 1 else (slice(None), where)),
                     )
-                    precision = torch.exp(-log_variance.clamp(-8, 8))
-                    self._weighted[here] += precision * mean
-                    self._weight[here] += precision
+                    self._add(here, mean, log_variance)
                 on_progress((tile + stop / planes) / len(tiles))
             if answers is not None:
                 for gap in range(last - first):  # one gap at a time: its turned copies are small
                     mean = turned_back(answers[0, gap], turned_deg, self._size)
                     log_variance = turned_back(answers[1, gap], turned_deg, self._size)
-                    precision = torch.exp(-log_variance.clamp(-8, 8))
-                    self._weighted[first + gap] += precision * mean
-                    self._weight[first + gap] += precision
+                    self._add(first + gap, mean, log_variance)
 
-    def result(self, families: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fused mean and variance ``(K-1, nodes, H, W)`` on the host."""
+    def _add(self, where: Any, mean: Tensor, log_variance: Tensor) -> None:
+        precision = torch.exp(-log_variance.clamp(-8, 8))
+        self._weighted[where] += precision * mean
+        self._weight[where] += precision
+        if self._squared is not None:
+            self._squared[where] += precision * mean * mean
+
+    def result(self, families: int, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Fused mean and variance ``(K-1, nodes, H, W)`` on the host, corrected with the observed ``images``."""
         self._weighted /= self._weight
+        if self._correction is not None and self._squared is not None:
+            self._squared /= self._weight
+            observed = uploaded(np.ascontiguousarray(images), self._device)
+            for gap in range(len(self._weight)):
+                self._weighted[gap] = self._correction.gap_there(
+                    gap,
+                    self._weighted[gap],
+                    self._squared[gap],
+                    families / self._weight[gap],
+                    observed[gap],
+                    observed[gap + 1],
+                )
         variance = families / self._weight
         return self._weighted.cpu().numpy(), variance.cpu().numpy()
 

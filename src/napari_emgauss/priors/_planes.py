@@ -1,7 +1,8 @@
 """Apply a trained `GapNetwork` to every xz and yz plane of a stack and fuse what they say.
 
 A voxel between two slices lies in one xz and one yz plane, and in planes turned about z between those. Each gives a
-mean and a variance; they are fused with inverse-variance weights. Mirrored planes are averaged first.
+mean and a variance; they are fused with inverse-variance weights, and what comes out is corrected where a `Correction`
+is given. Mirrored planes are averaged first.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from napari_emgauss.priors import _device_planes as device_planes
+from napari_emgauss.priors._fusion import Correction
 from napari_emgauss.priors._network import GapNetwork
 
 _PIXELS_PER_BATCH = 65_536
@@ -71,6 +74,7 @@ def predict_between(
     directions: PlaneDirections,
     *,
     device: torch.device,
+    correction: Correction | None = None,
     on_progress: Callable[[float], None] | None = None,
 ) -> FusedVolume:
     """Predict every in-between slice of a stack.
@@ -87,16 +91,19 @@ def predict_between(
         Planes to look at.
     device : torch.device
         Where the network lives.
+    correction : Correction or None
+        Applied to the fused slices.
     on_progress : callable or None
         Told the fraction done; may raise to stop.
     """
     slices, height, width = images.shape
     shape = (slices - 1, network.config.nodes, height, width)
     if device_planes.fits(shape, device, turned=any(directions.rotations_deg)):
-        return _predict_there(network, images, log_gap, directions, device, on_progress)
+        return _predict_there(network, images, log_gap, directions, device, correction, on_progress)
     store = _Store()
     weighted = store.zeros(shape)
     weight = store.zeros(shape)
+    squared = store.zeros(shape) if correction is not None else None
     families = 2 * len(directions.rotations_deg)
     done = 0
 
@@ -104,29 +111,37 @@ def predict_between(
         if on_progress is not None:
             on_progress((done + part) / families)
 
+    def add(where: Any, mean: NDArray[np.float32], log_variance: NDArray[np.float32]) -> None:
+        precision = _precision(log_variance)
+        weight[where] += precision
+        precision *= mean
+        weighted[where] += precision
+        if squared is not None:
+            squared[where] += precision * mean
+
     for angle in directions.rotations_deg:
         turned = _TurnedStack(images, angle)
         for axis in (1, 2):
             family = _family(network, turned.images, log_gap, axis, directions.mirrored, device, tell)
             if angle == 0:
                 for where, mean, log_variance in family:
-                    precision = _precision(log_variance)
-                    weighted[where] += precision * mean
-                    weight[where] += precision
+                    add(where, mean, log_variance)
             else:
                 turned_shape = (*shape[:2], *turned.images.shape[1:])
                 all_mean, all_log_variance = np.empty(turned_shape, np.float32), np.empty(turned_shape, np.float32)
                 for where, mean, log_variance in family:
                     all_mean[where], all_log_variance[where] = mean, log_variance
                 for gap in range(shape[0]):
-                    precision = _precision(turned.back(all_log_variance[gap]))
-                    weighted[gap] += precision * turned.back(all_mean[gap])
-                    weight[gap] += precision
+                    add(gap, turned.back(all_mean[gap]), turned.back(all_log_variance[gap]))
             done += 1
             tell(0.0)
     for gap in range(shape[0]):
         weighted[gap] /= weight[gap]
+        if squared is not None and correction is not None:
+            squared[gap] /= weight[gap]
         weight[gap] = families / weight[gap]
+        if squared is not None and correction is not None:
+            weighted[gap] = correction.gap(gap, weighted[gap], squared[gap], weight[gap], images)
     return FusedVolume(weighted, weight, store.folder)
 
 
@@ -136,11 +151,17 @@ def _predict_there(
     log_gap: NDArray[np.float32],
     directions: PlaneDirections,
     device: torch.device,
+    correction: Correction | None,
     on_progress: Callable[[float], None] | None,
 ) -> FusedVolume:
     """As `predict_between`, with all sums on the device."""
     fusion = device_planes.DeviceFusion(
-        network, log_gap, (images.shape[1], images.shape[2]), mirrored=directions.mirrored, device=device
+        network,
+        log_gap,
+        (images.shape[1], images.shape[2]),
+        mirrored=directions.mirrored,
+        device=device,
+        correction=correction,
     )
     families = 2 * len(directions.rotations_deg)
     done = 0
@@ -156,7 +177,7 @@ def _predict_there(
             fusion.add_family(turned, axis, tiles, tell, turned_deg=angle)
             done += 1
             tell(0.0)
-    return FusedVolume(*fusion.result(families))
+    return FusedVolume(*fusion.result(families, images))
 
 
 class ScratchFolder:

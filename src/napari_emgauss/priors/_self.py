@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,8 +34,10 @@ class SelfPriorConfig:
         Families of planes used, see `PlaneDirections`.
     mirrored : bool
         Average mirrored planes.
+    corrected : bool
+        Correct the fused slices with a network that knows phantoms, see `FusionNetwork`.
     final_blur_pixels : float
-        In-plane Gaussian blur of the fused slices: what noise is left there is finer than any structure.
+        In-plane Gaussian blur of the fused slices, to take off what noise is left there.
     warm_start : bool
         Start from weights learned on generated phantoms, where there are some of this size, instead of from nothing:
         far better after a hundred steps; after a thousand it makes no difference.
@@ -44,11 +47,12 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 1700
+    iterations: int = 2500
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
-    final_blur_pixels: float = 0.5
+    corrected: bool = True
+    final_blur_pixels: float = 0.0
     warm_start: bool = False
     equivalent_gap: bool = True
     device: str = "auto"
@@ -216,6 +220,7 @@ class LearnedPrior:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
         import torch
 
+        from napari_emgauss.priors._fusion import Correction, fusion_network
         from napari_emgauss.priors._planes import PlaneDirections, predict_between
         from napari_emgauss.priors._training import log_gaps
 
@@ -231,12 +236,17 @@ class LearnedPrior:
             if on_progress is not None:
                 on_progress(PriorProgress(fraction, text="predicting the slices in between"))
 
+        gaps_px = _gaps_px(observation)
+        correction = None
+        if config.corrected:
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px)
         fused = predict_between(
             self.network.to(device),
             standardised,
-            log_gaps(_gaps_px(observation), self.usual_gap_px),
+            log_gaps(gaps_px, self.usual_gap_px),
             directions,
             device=device,
+            correction=correction,
             on_progress=prediction_progress,
         )
         floor = _noise_floor(fused.variance)

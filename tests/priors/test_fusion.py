@@ -1,0 +1,70 @@
+"""Correcting fused slices: what the network is shown, that bands of rows agree, and that the shipped weights help."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_emgauss.priors import Observation, _fusion
+from napari_emgauss.priors._fusion import FusionNetwork, fused_slices, fusion_features, fusion_network
+from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.stack import PhantomConfig, sample_truth
+
+
+def maps(nodes: int, height: int, width: int) -> list[torch.Tensor]:
+    """Mean, spread and log-variance ``(nodes, H, W)`` and the slices above and below ``(H, W)``, all different."""
+    generator = torch.Generator().manual_seed(1)
+    mean, spread, log_variance = torch.randn(3, nodes, height, width, generator=generator)
+    above, below = torch.randn(2, height, width, generator=generator)
+    return [mean, spread.abs(), log_variance, above, below]
+
+
+def test_the_network_is_told_where_a_slice_lies_and_how_it_differs_from_the_observed_ones() -> None:
+    def flat(value: float) -> torch.Tensor:
+        return torch.full((2, 1, 1), value)
+
+    position = torch.tensor([0.25, 0.75])
+    features = fusion_features(flat(5.0), flat(0.5), flat(-2.0), flat(1.0), flat(3.0), position, 12.0)
+    length = 12 / 8
+    upper = [5, 5 - 1.5, 2, -1, 1 - 5, 3 - 5, 0.25, 0.25 * length, math.log(length)]
+    lower = [5, 5 - 2.5, 2, -1, 3 - 5, 1 - 5, 0.25, 0.25 * length, math.log(length)]
+    assert features.shape == (2, 9, 1, 1)
+    torch.testing.assert_close(features[:, :, 0, 0], torch.tensor([upper, lower]))
+
+
+def test_gaps_beyond_those_learned_count_as_the_nearest() -> None:
+    inputs, position = maps(1, 3, 4), torch.tensor([0.5])
+    longest = fusion_features(*inputs, position, 16.0)
+    torch.testing.assert_close(fusion_features(*inputs, position, 44.0), longest)
+    assert not torch.allclose(fusion_features(*inputs, position, 8.0), longest)
+
+
+def test_before_it_is_trained_it_changes_nothing() -> None:
+    inputs = maps(3, 20, 15)
+    torch.testing.assert_close(fused_slices(FusionNetwork(), *inputs, 8.0), inputs[0], atol=1e-6, rtol=0)
+
+
+def test_bands_of_rows_and_single_slices_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = maps(3, 120, 21)
+    whole = fused_slices(fusion_network(), *inputs, 8.0)
+    assert (whole - inputs[0]).abs().max() > 0.01
+    monkeypatch.setattr(_fusion, "_PIXELS_AT_ONCE", 40 * 21)
+    torch.testing.assert_close(fused_slices(fusion_network(), *inputs, 8.0), whole, atol=1e-2, rtol=1e-2)
+
+
+def test_the_shipped_weights_bring_a_phantom_they_have_not_seen_nearer_to_its_truth() -> None:
+    truth = sample_truth(PhantomConfig(shape=(41, 72, 88), seed=11)).unit_slices()
+    observation = Observation(np.ascontiguousarray(truth[::8]), np.arange(0, 41, 8.0), (1.0, 1.0))
+    hidden = [z for z in range(41) if z % 8]
+    errors = []
+    for corrected in (False, True):
+        config = SelfPriorConfig(
+            iterations=8, rotations_deg=(0.0,), mirrored=False, warm_start=True, corrected=corrected
+        )
+        interpolator = SelfPrior(config).prepare(observation)
+        found = np.stack([interpolator.at(float(z)).image for z in hidden])
+        errors.append(float(np.mean((found - truth[hidden]) ** 2)))
+    assert errors[1] < 0.98 * errors[0]
