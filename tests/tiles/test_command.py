@@ -50,7 +50,10 @@ def test_plan_as_json_is_a_plan(file: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_plan_with_too_little_memory_says_so(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", file, *VOXELS, "--memory", "100MB"]) == 2
-    assert "0.1 GB is too little for 1 worker: " in capsys.readouterr().err
+    assert "0.1 GB is too little for a tile at a time: " in capsys.readouterr().err
+    assert main(["plan", file, *VOXELS, "--memory", "800MB", "--workers", "1"]) == 2
+    assert "0.8 GB is too little for 1 worker: " in capsys.readouterr().err
+    assert main(["plan", file, *VOXELS, "--memory", "800MB"]) == 0
 
 
 def test_plan_can_measure_the_machine(
@@ -75,10 +78,23 @@ def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(
     # Without a word about how to fit or cut, the folder's own ways are taken.
     assert main(["fit", file, *VOXELS, "--workers", "1", "-o", "waves.emgauss", "--quiet"]) == 0
     assert (tmp_path / "waves.emgauss" / "index.json").read_bytes() == written
+    (tmp_path / "waves.emgauss" / "tiles" / "z0001_y0000_x0000.safetensors").unlink()
+    assert main(["fit", file, *VOXELS, "-o", "waves.emgauss", "--quiet"]) == 0  # nor is one about tiles needed
+    assert (tmp_path / "waves.emgauss" / "index.json").read_bytes() == written
+    assert (tmp_path / "waves.emgauss" / "tiles" / "z0001_y0000_x0000.safetensors").exists()
     assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4"]) == 2
     assert "begun with other settings (seed 3, not 4)" in capsys.readouterr().err
     assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4", "--force"]) == 0
     assert load("waves.emgauss").provenance["fit"]["seed"] == 4
+
+
+def test_each_tile_that_is_being_fitted_is_shown(file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    quick = [option for option in QUICK if option != "--quiet"]
+    assert main(["fit", file, *VOXELS, *TILES, *quick, "-o", str(tmp_path / "model")]) == 0
+    told = capsys.readouterr().err
+    assert "6 tiles (3 x 2 x 1: z, y, x)." in told
+    assert "Tile z0002_y0001_x0000: " in told
+    assert "6/6" in told
 
 
 def test_force_removes_nothing_but_tiles(file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

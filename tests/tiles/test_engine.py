@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from napari_emgauss import ConfigError, FitConfig, FitError, Stack
 from napari_emgauss.tiles import RunOptions, TileSize, fit_tiles, run_fit_tiles
-from napari_emgauss.tiles._engine import Cluster, own_card
+from napari_emgauss.tiles._engine import Cluster, _quiet_dask, own_card
 
 SIZE = TileSize(70, 8, 4, 2)
 
@@ -67,8 +68,11 @@ def test_a_running_cluster_is_used_by_its_scheduler(
         with pytest.raises(FitError, match="NaN"):
             list(fit_tiles(broken, quick_config, folder=tmp_path / "broken", size=SIZE, options=options))
         stopped = fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=options)
+        before = logging.getLogger("distributed").level
         assert next(stopped).tiles_total == 6
+        assert logging.getLogger("distributed").level == logging.ERROR  # its own life is of no interest meanwhile
         stopped.close()
+        assert logging.getLogger("distributed").level == before != logging.ERROR
         model = run_fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=options)
         assert model.render(10.0).shape == (140, 70)
         assert len(cluster.scheduler.workers) == 1  # the cluster is not ours to close
@@ -98,6 +102,18 @@ def test_on_a_machine_with_several_cards_each_worker_takes_its_own() -> None:
     assert [own_card(name, "3,5", 2) for name in ("0", "1")] == ["3", "5"]
     assert own_card("0", None, 1) is None
     assert own_card("tcp://10.0.0.5:4000", None, 2) is None  # workers that others started bring their own
+
+
+def test_dask_does_not_tell_of_its_own_life_unless_asked(caplog: pytest.LogCaptureFixture) -> None:
+    told = logging.getLogger("distributed.scheduler")
+    for level, expected in ((logging.WARNING, ["broken"]), (logging.INFO, ["starting", "broken"])):
+        caplog.clear()
+        with caplog.at_level(level, "napari_emgauss"), caplog.at_level(logging.INFO, "distributed"):
+            with _quiet_dask():
+                told.info("starting")
+                told.error("broken")
+            assert [record.message for record in caplog.records] == expected
+            assert logging.getLogger("distributed").level == logging.INFO  # as it was
 
 
 def test_workers_that_take_long_to_end_spoil_nothing(caplog: pytest.LogCaptureFixture) -> None:

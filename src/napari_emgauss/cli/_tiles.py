@@ -23,8 +23,15 @@ _TILE_OPTIONS = ("memory", "workers", "scheduler", "tile", "halo", "window", "ov
 
 
 def has_tile_options(arguments: argparse.Namespace) -> bool:
-    """Whether the command line asks for tiles."""
-    return any(getattr(arguments, name, None) is not None for name in _TILE_OPTIONS)
+    """Whether the command line asks for tiles: by an option, or to go on with a folder of them."""
+    if any(getattr(arguments, name, None) is not None for name in _TILE_OPTIONS):
+        return True
+    output = getattr(arguments, "output", None)
+    if output is None or not Path(output).is_dir():
+        return False
+    from napari_emgauss.tiles._index import is_tiled
+
+    return is_tiled(output)
 
 
 def run_plan_command(arguments: argparse.Namespace) -> int:
@@ -33,7 +40,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
 
     stack = stack_from(arguments, arguments.stack)
     config = fit_config(arguments, **asked_for(arguments))
-    workers = arguments.workers or 1
+    workers = arguments.workers
     plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
     slowness = 1.0
     if arguments.measure:
@@ -51,9 +58,9 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         slowness=slowness,
     )
     if arguments.json:
-        print(json.dumps({"estimate": told.to_dict(), "workers": workers, "plan": plan.to_dict()}, indent=1))
+        print(json.dumps({"estimate": told.to_dict(), "workers": workers or 1, "plan": plan.to_dict()}, indent=1))
         return 0
-    for name, value in _rows(stack, told, workers, measured=arguments.measure):
+    for name, value in _rows(stack, told, workers or 1, measured=arguments.measure):
         print(f"{name:<18}{value}")
     return 0
 
@@ -120,7 +127,7 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
         memory_bytes=memory,
         # Workers elsewhere have cards that nobody here can ask.
         card_bytes=None if arguments.scheduler is not None else free_card_bytes(str(config.device)),
-        workers=arguments.workers or 1,
+        workers=arguments.workers,
         preferred=replace(TileSize(), **given),
     )
 
@@ -167,6 +174,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def _short(tile: str) -> str:
+    """``z0 y2 x11`` for ``z0000_y0002_x0011``."""
+    return " ".join(f"{part[0]}{int(part[1:])}" for part in tile.split("_"))
+
+
 @contextlib.contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
     """A bar on stderr for all tiles together, and a line for each that is finished."""
@@ -187,9 +199,10 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
         if update.text and not quiet and not update.finished:
             bar.write(update.text, file=sys.stderr)
         left = "" if update.eta_s is None else f", {_duration(update.eta_s)} left"
-        now = ", ".join(f"{tile.name} {tile.stage} {tile.fraction:.0%}" for tile in update.running[:2])
+        now = ", ".join(f"{_short(tile.name)} {tile.fraction:.0%}" for tile in update.running[:2])
         more = f" and {len(update.running) - 2} more" if len(update.running) > 2 else ""
-        bar.set_postfix_str(f"{update.tiles_done}/{update.tiles_total} {now}{more}{left}", refresh=False)
+        tiles = f"{update.tiles_done}/{update.tiles_total}"
+        bar.set_postfix_str(f"{tiles} ({now}{more}){left}" if now else f"{tiles}{left}", refresh=False)
         bar.update(update.fraction - bar.n)
 
     with bar:

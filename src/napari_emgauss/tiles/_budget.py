@@ -45,7 +45,7 @@ def size_within(
     *,
     memory_bytes: int | None = None,
     card_bytes: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     preferred: TileSize | None = None,
 ) -> TileSize:
     """The largest tiles, up to the preferred size, of which ``workers`` at once fit into memory.
@@ -62,8 +62,8 @@ def size_within(
         For the whole run on this machine; without it tiles have the preferred size.
     card_bytes : int, optional
         Of the graphics card that fits one tile; see :func:`free_card_bytes`.
-    workers : int
-        Tiles that are fitted at once.
+    workers : int or None
+        Processes that fit tiles at once, beside the one that hands them out; None: that one fits them itself.
     preferred : TileSize, optional
         Size to begin with.
 
@@ -77,8 +77,8 @@ def size_within(
     def needed(candidate: TileSize) -> int:
         plan = cut(shape, z_nm, candidate)
         each = tile_memory_bytes(plan.largest.shape, z_nm, pixel_size_nm, config)
-        at_once = min(workers, len(plan))
-        return each * at_once + (COORDINATOR_BYTES if workers > 1 else 0)
+        at_once = min(workers or 1, len(plan))
+        return each * at_once + (0 if workers is None else COORDINATOR_BYTES)
 
     def needed_on_card(candidate: TileSize) -> int:
         return card_memory_bytes(cut(shape, z_nm, candidate).largest.shape, z_nm, pixel_size_nm, config)
@@ -94,13 +94,14 @@ def size_within(
                 f"{_gigabytes(needed_on_card(size))}; free some, or fit on the CPU (--device cpu)."
             )
         if smaller is None:
-            plural = "s" if workers > 1 else ""
+            who = "a tile at a time" if workers is None else "1 worker" if workers == 1 else f"{workers} workers"
+            fewer = "." if workers is None else ", or use fewer workers."
             raise ConfigError(
-                f"{_gigabytes(memory_bytes or 0)} is too little for {workers} worker{plural}: with "
-                f"the smallest tiles that work it takes {_gigabytes(needed(size))}; allow more, or use fewer workers."
+                f"{_gigabytes(memory_bytes or 0)} is too little for {who}: with the smallest tiles that work it takes "
+                f"{_gigabytes(needed(size))}; allow more{fewer}"
             )
         size = smaller
-    while len(cut(shape, z_nm, size)) < workers and size.pixels > _COMFORTABLE_PIXELS:
+    while len(cut(shape, z_nm, size)) < (workers or 1) and size.pixels > _COMFORTABLE_PIXELS:
         size = replace(size, pixels=_step_down(size.pixels, shape, _COMFORTABLE_PIXELS))
     return size
 
@@ -172,7 +173,7 @@ def plan_tiles(
     *,
     memory_bytes: int | None = None,
     card_bytes: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     preferred: TileSize | None = None,
 ) -> TilePlan:
     """The plan for a volume within a memory budget; parameters and errors are those of :func:`size_within`."""

@@ -86,6 +86,8 @@ class Cluster:
         self._exit = contextlib.ExitStack()
         # A tile's slices travel in its task, not beside it: what lies beside is lost with the worker that held it.
         self._exit.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"}))
+        # Left last, for most is said at the end.
+        self._exit.enter_context(_quiet_dask())
         try:
             if scheduler is None:
                 self._cluster = self._exit.enter_context(
@@ -252,6 +254,19 @@ def _one_card_each() -> Any:
                 os.environ["CUDA_VISIBLE_DEVICES"] = card
 
     return OneCardEach()
+
+
+@contextlib.contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Keep what dask tells of its own life from those who asked for a fit, unless they want to read everything."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    if not _log.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _thread_limits(threads: int) -> dict[str, str]:

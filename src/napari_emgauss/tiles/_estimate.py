@@ -29,8 +29,8 @@ COORDINATOR_BYTES = 450 * 10**6
 """The process that hands out tiles and writes them, beside the workers."""
 MODEL_COPIES = 5.5
 """Student, teacher, the model to look at, gradients, and two moments of Adam; not all at once."""
-BYTES_PER_VOXEL = 58.0
-"""Slices as float32 and in the source's type, and what a prior keeps of them. Of a tile of 24 slices of 528² pixels
+BYTES_PER_VOXEL = 45.0
+"""Slices as float32 and in the source's type, and what a prior keeps of them. Of a tile of 24 slices of 544² pixels
 (``python benchmarks/tiles.py memory``): the small stacks of ``calibrate`` tell too little, 26."""
 BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
@@ -46,7 +46,7 @@ SECONDS_PER_TRAINING_STEP = 0.25
 SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
 """Of a learned prior's prediction: a pass for each direction of planes, and again where they are mirrored."""
 LEARNED_BYTES = 60 * 10**6
-LEARNED_BYTES_PER_LABEL_PIXEL = 16.0
+LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
 """What training takes, and the volume of predictions with its confidence."""
 
 
@@ -104,7 +104,7 @@ def estimate(
     config: FitConfig,
     *,
     dtype: str = "uint8",
-    workers: int = 1,
+    workers: int | None = None,
     slowness: float = 1.0,
     share_prior: bool = True,
 ) -> Estimate:
@@ -119,8 +119,9 @@ def estimate(
         Settings of every tile's fit.
     dtype : str
         Of the source's grey values, and so of the isotropic volume.
-    workers : int
-        Tiles fitted at once, each on cores of its own.
+    workers : int or None
+        Processes that fit tiles at once, each on cores of its own, beside the one that hands them out; None: that one
+        fits them itself, one after another.
     slowness : float
         Time that this machine takes over that of the machine that the constants are from; :func:`measure_slowness`.
     share_prior : bool
@@ -141,7 +142,7 @@ def estimate(
     memory = tile_memory_bytes(largest.shape, inside, pixel_size_nm, config)
     spacing = float(np.mean(pixel_size_nm))
     isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
-    at_once = max(1, min(workers, len(plan)))
+    at_once = max(1, min(workers or 1, len(plan)))
     learning = learning_seconds(config) if share_prior else 0.0
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
@@ -150,7 +151,7 @@ def estimate(
         plan.grid,
         largest.shape,
         plan.overhead,
-        memory * at_once + (COORDINATOR_BYTES if workers > 1 else 0),
+        memory * at_once + (0 if workers is None else COORDINATOR_BYTES),
         memory,
         round(disk),
         int(isotropic),
@@ -175,7 +176,7 @@ def tile_memory_bytes(
         + MODEL_COPIES * model_bytes(shape, config)
         + BYTES_PER_VOXEL * slices * rows * columns
         + BYTES_PER_PIXEL * rows * columns
-        + min(2 * label_pixels, config.label_memory_mb * 2**20)
+        + min(4 * label_pixels, config.label_memory_mb * 2**20)  # images and confidences, two bytes each
         + learned
     )
 
