@@ -86,7 +86,7 @@ def _volume(depth: int, height: int, width: int, toy: bool) -> tuple[NDArray[np.
 
 
 def baselines(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
-    """Priors that learn nothing, on the window and a margin, on the CPU."""
+    """Priors that learn nothing, on the window and a margin, on the CPU; then the flow of the whole block."""
     block = Block(bench.toy)
     yield {"what": "block", "block": block.source, "kept_slices": len(block.stack.z_nm), "factor": block.factor}
     margin = 16
@@ -101,11 +101,45 @@ def baselines(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
 
         def measure(r: Row = row, n: str = name) -> None:
             begun = time.perf_counter()
-            prepared = get_prior(n).prepare(observed)
+            prepared = get_prior(n, device="cpu").prepare(observed)
             r.update(block.quality(lambda z: prepared.at(z).image[inner]))
             r["window_seconds"] = time.perf_counter() - begun
 
         yield guarded(row, measure)
+    row = {"what": "flow", "device": bench.device}
+    yield guarded(row, lambda: _flow(bench, block, images, row))
+
+
+FLOW_BYTES = 64.0 * 40 * 4 / 3
+"""Moved at least for each pixel: in each of 40 iterations flow and dual variables read and written, four fields read,
+and the smaller levels of the pyramid."""
+
+
+def _flow(bench: Bench, block: Block, window: NDArray[np.float32], row: Row) -> None:
+    """Optical flow both ways in all gaps of the block, then slices along it, beside scikit-image's flow of one gap."""
+    from napari_emgauss.priors._device_flow import DeviceFlowInterpolator, DeviceFlows
+    from napari_emgauss.priors._flow import Flows
+
+    images, z_nm = block.stack.unit_slices(), block.stack.z_nm
+    gaps = len(z_nm) - 1
+    row.update(gaps=gaps, pixels=images[0].size)
+    with bench.peak(row):
+        for name in ("first_seconds", "seconds"):
+            flows = DeviceFlows(images, torch.device(bench.device))
+            bench.wait()
+            begun = time.perf_counter()
+            for k in range(gaps):
+                flows.of(k)
+            bench.wait()
+            row[name] = time.perf_counter() - begun
+        ensemble = DeviceFlowInterpolator(images, z_nm, flows, with_linear=True)
+        row["slice_ms"] = bench.milliseconds(lambda: ensemble.at(float(z_nm[0] + z_nm[1]) / 2))
+    row["floor_ms"] = bench.rates.floor_ms(2.0 * gaps * images[0].size * FLOW_BYTES, 0.0)
+    begun = time.perf_counter()
+    here = np.stack(Flows(window[:2]).of(0))
+    row["cpu_seconds_a_megapixel"] = (time.perf_counter() - begun) / window[0].size * 1e6
+    there = DeviceFlows(window[:2], torch.device(bench.device)).of(0).cpu().numpy()
+    row["difference_px"] = float(np.abs(there - here).mean())
 
 
 def fits(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:

@@ -69,8 +69,8 @@ def test_every_section_runs_on_the_cpu_with_what_it_needs_and_no_more(tmp_path):
     assert [row["error"] for row in rows if row.get("error")] == []
     by_kind = {row["what"] for row in rows}
     assert by_kind >= {
-        "machine", "renderer", "floor", "parity", "render", "block", "baseline", "fit", "export", "step", "profile",
-        "waits", "paper", "target",
+        "machine", "renderer", "floor", "parity", "render", "block", "baseline", "flow", "fit", "export", "step",
+        "profile", "waits", "paper", "target",
     }  # fmt: skip
     for row in rows:
         if row["what"] == "parity":
@@ -79,6 +79,9 @@ def test_every_section_runs_on_the_cpu_with_what_it_needs_and_no_more(tmp_path):
         if row["what"] == "render":
             assert row["forward_ms"] > 0
             assert row["forward_floor_ms"] > 0
+    flow = next(row for row in rows if row["what"] == "flow")
+    assert flow["difference_px"] < 1e-3
+    assert min(flow["first_seconds"], flow["seconds"], flow["slice_ms"], flow["floor_ms"]) > 0
     assert {row["method"] for row in rows if row["what"] == "baseline"} == {"linear", "linear+blur", "ensemble"}
     fits = {row["method"]: row for row in rows if row["what"] == "fit"}
     assert fits["default"]["finished"]

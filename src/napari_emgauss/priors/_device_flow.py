@@ -32,7 +32,7 @@ _PYRAMID_SIGMA_PIXELS = 2 / 3
 _BYTES_A_PIXEL = 120
 """Memory of the solver for each pixel of each pair: flow, dual variables, gradients and what passes through."""
 _MOST_PIXELS = 1 << 23
-_BYTES_KEPT = 4 << 30
+_BYTES_KEPT = 1 << 30
 _SHARE_OF_MEMORY = 0.25
 
 
@@ -206,7 +206,7 @@ def _pixels_at_once(device: torch.device) -> int:
 
 def _bytes_kept(device: torch.device) -> int:
     if device.type != "cuda":
-        return _BYTES_KEPT // 16
+        return _BYTES_KEPT // 4
     free, _ = torch.cuda.mem_get_info(device)
     return int(min(_BYTES_KEPT, _SHARE_OF_MEMORY * free))
 
