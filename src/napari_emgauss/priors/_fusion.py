@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_emgauss.priors._network import ResidualBlock
 from napari_emgauss.priors._precision import low_precision
 
 WEIGHTS = Path(__file__).with_name("fusion.safetensors")
@@ -49,25 +50,16 @@ class FusionNetwork(nn.Module):
         super().__init__()
         self.filter = nn.Conv2d(FEATURES, 1, 5, padding=2)
         self.enter = nn.Conv2d(FEATURES, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.ReLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-                nn.ReLU(),
-                nn.Conv2d(channels, channels, 3, padding=1),
-            )
-            for _ in range(blocks)
-        )
+        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         self.leave = nn.Conv2d(channels, 1, 3, padding=1)
-        for last in (self.filter, self.leave, *(block[3] for block in self.blocks)):
+        for last in (self.filter, self.leave):
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """Slices ``(B, H, W)`` from features ``(B, 9, H, W)`` (see `fusion_features`), standardised grey values."""
-        inner = self.enter(features)
-        for block in self.blocks:
-            inner = inner + block(inner)
+        inner = self.blocks(self.enter(features))
         correction = self.filter(features) + self.leave(F.relu(inner))
         return features[:, 0] + correction[:, 0].float()
 
