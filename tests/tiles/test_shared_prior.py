@@ -71,9 +71,11 @@ def test_what_is_written_is_what_is_read(
     plan = cut(small_stack.shape, small_stack.z_nm, SIZE)
     prior = learn_shared_prior(small_stack, plan, replace(quick_config, prior="self"))
     assert describe(prior) == "self"
+    prior = replace(prior, parts=(("self", 1.0, replace(prior.parts[0][2], gap_ratio=1.07, warm=True)),))
     write_shared_prior(tmp_path, prior)
     again = read_shared_prior(tmp_path)
     assert again is not None
+    assert (again.parts[0][2].gap_ratio, again.parts[0][2].warm) == (1.07, True)
     z_nm = float(small_stack.z_nm[1]) + 17.0
     before, after = (p.prepare(observation_of(small_stack)).at(z_nm).image for p in (prior, again))
     assert np.array_equal(before, after)

@@ -153,6 +153,8 @@ def write_shared_prior(folder: Path, prior: SharedPrior) -> None:
                 "spread": part.spread,
                 "usual_gap_px": part.usual_gap_px,
                 "seed": part.seed,
+                "gap_ratio": part.gap_ratio,
+                "warm": part.warm,
             }
         parts.append(entry)
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "name": prior.name, "parts": parts}
@@ -205,6 +207,8 @@ def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device:
         float(values["usual_gap_px"]),
         SelfPriorConfig(**{**with_tuples(values["config"]), "device": device_of_prior(device)}),
         int(values["seed"]),
+        gap_ratio=float(values.get("gap_ratio", 1.0)),
+        warm=bool(values.get("warm", False)),
     )
 
 
