@@ -53,9 +53,10 @@ def test_a_worker_killed_in_mid_tile_costs_only_that_tile(
 
 
 def test_a_running_cluster_is_used_by_its_scheduler(
-    small_stack: Stack, quick_config: FitConfig, tmp_path: Path
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     distributed = pytest.importorskip("distributed")
+    caplog.set_level(logging.WARNING, "napari_emgauss")  # nobody asked for details, whatever other tests did
     cluster = distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, protocol="tcp://", dashboard_address=None, host="127.0.0.1"
     )

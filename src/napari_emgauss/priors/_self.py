@@ -47,7 +47,7 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 2500
+    iterations: int = 1800
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
