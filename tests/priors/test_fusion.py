@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_emgauss.priors import Observation, _fusion
-from napari_emgauss.priors._fusion import FusionNetwork, fused_slices, fusion_features, fusion_network
+from napari_emgauss.priors._fusion import Correction, FusionNetwork, fused_slices, fusion_features, fusion_network
 from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
 from napari_emgauss.stack import PhantomConfig, sample_truth
 
@@ -53,6 +53,21 @@ def test_bands_of_rows_and_single_slices_give_what_the_whole_gives(monkeypatch: 
     assert (whole - inputs[0]).abs().max() > 0.01
     monkeypatch.setattr(_fusion, "_PIXELS_AT_ONCE", 40 * 21)
     torch.testing.assert_close(fused_slices(fusion_network(), *inputs, 8.0), whole, atol=1e-2, rtol=1e-2)
+
+
+def test_a_gap_of_the_host_is_corrected_where_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def fused(network: FusionNetwork, *inputs: torch.Tensor | float) -> torch.Tensor:
+        seen.extend(one.device.type for one in inputs if isinstance(one, torch.Tensor))
+        return torch.full((3, 4, 5), 7.0)
+
+    monkeypatch.setattr(_fusion, "fused_slices", fused)
+    correction = Correction(FusionNetwork().to("meta"), np.array([4.0]))
+    mean, square, variance = np.ones((3, 3, 4, 5), np.float32)
+    found = correction.gap(0, mean, square, variance, np.zeros((2, 4, 5), np.float32))
+    assert seen == ["meta"] * 5
+    assert isinstance(found, np.ndarray) and (found == 7).all()
 
 
 def test_the_shipped_weights_bring_a_phantom_they_have_not_seen_nearer_to_its_truth() -> None:

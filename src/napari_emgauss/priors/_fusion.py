@@ -177,8 +177,9 @@ class Correction:
             ``(K, H, W)`` observed slices.
         """
         arrays = (mean, square, variance, images[gap], images[gap + 1])
-        values, squares, variances, above, below = (torch.from_numpy(np.ascontiguousarray(one)) for one in arrays)
-        return self.gap_there(gap, values, squares, variances, above, below).numpy()
+        device = self.network.leave.weight.device  # a card, too, where the volume is too large for it but not a gap
+        tensors = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in arrays]
+        return self.gap_there(gap, *tensors).cpu().numpy()
 
     def gap_there(
         self, gap: int, mean: Tensor, square: Tensor, variance: Tensor, above: Tensor, below: Tensor

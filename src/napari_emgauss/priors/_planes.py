@@ -137,11 +137,10 @@ def predict_between(
             tell(0.0)
     for gap in range(shape[0]):
         weighted[gap] /= weight[gap]
+        variance = families / weight[gap]
         if squared is not None and correction is not None:
-            squared[gap] /= weight[gap]
-        weight[gap] = families / weight[gap]
-        if squared is not None and correction is not None:
-            weighted[gap] = correction.gap(gap, weighted[gap], squared[gap], weight[gap], images)
+            weighted[gap] = correction.gap(gap, weighted[gap], squared[gap] / weight[gap], variance, images)
+        weight[gap] = variance
     return FusedVolume(weighted, weight, store.folder)
 
 
