@@ -180,8 +180,8 @@ class _FlowInterpolator:
         return PseudoLabel(image, agreement_confidence(disagreement))
 
 
-def chosen_device(wanted: str) -> str:
-    """``cpu`` or ``cuda``, from ``auto``, ``cpu`` or ``cuda``."""
+def chosen_device(wanted: str, what: str = "optical flow") -> str:
+    """``cpu`` or ``cuda``, from ``auto``, ``cpu`` or ``cuda``, for what is named in the error."""
     if wanted == "cpu":
         return "cpu"
     import torch
@@ -189,7 +189,7 @@ def chosen_device(wanted: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     if wanted == "cuda":
-        raise BackendError("No CUDA device is available for optical flow; choose device 'auto' or 'cpu'.")
+        raise BackendError(f"No CUDA device is available for {what}; choose device 'auto' or 'cpu'.")
     return "cpu"
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import BackendError, ConfigError, PriorError
+from napari_emgauss._errors import ConfigError, PriorError
+from napari_emgauss.priors._classical import chosen_device
 from napari_emgauss.priors._interpolation import blur_slices, locate_gap
 from napari_emgauss.priors._protocol import Observation, PriorProgress, PseudoLabel
 
@@ -141,7 +142,7 @@ class SelfPrior:
         if len(observation.images) < 2:
             raise PriorError("The prior 'self' needs at least two slices.")
         config = self.config
-        device = torch.device(_choose_device(config.device))
+        device = torch.device(chosen_device(config.device, "the prior 'self'"))
         images = _square_pixels(observation.images, observation.pixel_size_nm)
         level, spread = float(images.mean()), float(images.std())
         if spread == 0:
@@ -225,7 +226,7 @@ class LearnedPrior:
         from napari_emgauss.priors._training import log_gaps
 
         config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
-        device = torch.device(_choose_device(config.device))
+        device = torch.device(chosen_device(config.device, "the prior 'self'"))
         images = _square_pixels(observation.images, observation.pixel_size_nm)
         standardised = (images - np.float32(level)) / np.float32(spread)
         in_between = (len(images) - 1) * nodes * images[0].size
@@ -370,16 +371,3 @@ def _resampled(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np
     from skimage.transform import resize
 
     return np.asarray(resize(image, shape, order=3, mode="reflect", anti_aliasing=None), dtype=np.float32)
-
-
-def _choose_device(wanted: str) -> str:
-    """``cpu`` or ``cuda``."""
-    import torch
-
-    if wanted == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if wanted == "cuda":
-        raise BackendError("No CUDA device is available for the prior 'self'; choose device 'auto' or 'cpu'.")
-    return "cpu"
