@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, get_prior
+from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, _auto, _fusion, get_prior
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
     _central_piece,
+    _correction,
     _self_weight,
     choose_prior,
     merit,
@@ -110,3 +113,30 @@ def test_wrong_settings_are_refused() -> None:
         get_prior("auto", trial_slices=1)
     with pytest.raises(ConfigError, match="does not take these options"):
         get_prior("auto", colour="blue")
+
+
+def test_less_correction_is_made_only_where_that_is_clearly_better() -> None:
+    random = np.random.default_rng(0)
+    truth, noise = random.random((2, 2, 12, 13), dtype=np.float32)
+    guesses = {1.0: truth + 0.2 * noise, 0.5: truth + 0.1 * noise, 0.0: truth + 0.3 * noise}
+    assert _correction(guesses, truth, 0.05) == 0.5
+    assert _correction(guesses, truth, 100.0) == 1.0
+    assert _correction({0.6: truth + noise, 0.3: truth + noise, 0.0: truth}, truth, 0.05) == 0.0
+
+
+@pytest.mark.parametrize(("harm", "kept"), [(0.0, 1.0), (0.4, 0.0)])
+def test_a_correction_that_does_harm_is_left_out(monkeypatch: pytest.MonkeyPatch, harm: float, kept: float) -> None:
+    def stained(network: object, mean: torch.Tensor, *others: object) -> torch.Tensor:
+        stain = torch.rand(mean.shape, generator=torch.Generator().manual_seed(0))
+        return mean + harm * stain
+
+    monkeypatch.setattr(_fusion, "fused_slices", stained)
+    monkeypatch.setattr(_auto, "_self_weight", lambda *arguments: 1.0)
+    config = replace(LEARNED, iterations=12)
+    choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
+    assert choice.learned == replace(config, correction=kept)
+    assert ("0% of its correction" in choice.note) == (kept == 0)
+    interpolator = get_prior("auto", iterations=12, trial_iterations=4, channels=(12, 16), device="cpu").prepare(
+        textured(2.2)
+    )
+    assert interpolator.report["parts"]["self"]["correction"] == kept

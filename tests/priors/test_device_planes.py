@@ -57,6 +57,7 @@ def test_fused_there_is_fused_here(
                 directions,
                 device=torch.device("cpu"),
                 correction=correction,
+                keep_uncorrected=corrected,
                 on_progress=progress.append,
             )
         )
@@ -68,6 +69,9 @@ def test_fused_there_is_fused_here(
     if corrected:
         plain = predict_between(network, images, log_gap, directions, device=torch.device("cpu"))
         assert np.abs(here.mean - plain.mean).max() > 5 * tolerance
+        for kept in (here.uncorrected, there_.uncorrected):
+            assert kept is not None
+            np.testing.assert_allclose(kept, plain.mean, atol=2e-5)
     assert told[1] == sorted(told[1]) and told[1][-1] == 1.0
 
 

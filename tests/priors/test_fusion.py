@@ -70,14 +70,22 @@ def test_a_gap_of_the_host_is_corrected_where_the_network_is(monkeypatch: pytest
     assert isinstance(found, np.ndarray) and (found == 7).all()
 
 
+def test_half_of_a_correction_lies_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_fusion, "fused_slices", lambda network, mean, *others: mean + 4)
+    arrays = np.ones((3, 3, 4, 5), np.float32)
+    for share, expected in ((1.0, 5.0), (0.5, 3.0), (0.25, 2.0)):
+        found = Correction(FusionNetwork(), np.array([4.0]), share).gap(0, *arrays, np.zeros((2, 4, 5), np.float32))
+        np.testing.assert_allclose(found, expected)
+
+
 def test_the_shipped_weights_bring_a_phantom_they_have_not_seen_nearer_to_its_truth() -> None:
     truth = sample_truth(PhantomConfig(shape=(41, 72, 88), seed=11)).unit_slices()
     observation = Observation(np.ascontiguousarray(truth[::8]), np.arange(0, 41, 8.0), (1.0, 1.0))
     hidden = [z for z in range(41) if z % 8]
     errors = []
-    for corrected in (False, True):
+    for correction in (0.0, 1.0):
         config = SelfPriorConfig(
-            iterations=8, rotations_deg=(0.0,), mirrored=False, warm_start=True, corrected=corrected
+            iterations=8, rotations_deg=(0.0,), mirrored=False, warm_start=True, correction=correction
         )
         interpolator = SelfPrior(config).prepare(observation)
         found = np.stack([interpolator.at(float(z)).image for z in hidden])

@@ -8,7 +8,7 @@ are twice as long.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,9 @@ class AutoPriorConfig:
     mixing_margin : float
         A mixture of the self-supervised and the best classical prior must be better by this much than the better of
         the two alone, in dB-like units of `merit`.
+    correction_margin : float
+        The self-supervised prior is corrected less (half, or not at all) only where that is better by this much on
+        the hidden slices, in the same units; see `SelfPriorConfig`.
     """
 
     learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
@@ -46,6 +49,7 @@ class AutoPriorConfig:
     trial_pixels: int = 256
     trial_slices: int = 41
     mixing_margin: float = 0.12
+    correction_margin: float = 0.05
 
     def __post_init__(self) -> None:
         if self.trial_iterations < 1:
@@ -54,8 +58,9 @@ class AutoPriorConfig:
             )
         if self.trial_slices < 3 or self.trial_pixels < 16:
             raise ConfigError("The trial of the prior 'auto' needs at least 3 slices and 16 pixels.")
-        if not self.mixing_margin >= 0:
-            raise ConfigError(f"The mixing margin of the prior 'auto' must be 0 or more, not {self.mixing_margin}.")
+        for name, margin in (("mixing", self.mixing_margin), ("correction", self.correction_margin)):
+            if not margin >= 0:
+                raise ConfigError(f"The {name} margin of the prior 'auto' must be 0 or more, not {margin}.")
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,15 @@ class Choice:
         How many slices were hidden; 0 if the stack was too short to hide any.
     note : str
         A sentence for people.
+    learned : SelfPriorConfig or None
+        The self-supervised prior with as much correction as was best; None where it could not be tried.
     """
 
     weights: dict[str, float]
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     hidden_slices: int = 0
     note: str = ""
+    learned: SelfPriorConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class AutoPrior:
                     fraction = start + part_share * progress.fraction
                     on_progress(PriorProgress(fraction, progress.loss, progress.text))
 
-            learned = self.config.learned
+            learned = choice.learned or self.config.learned
             prior = SelfPrior(learned) if name == "self" else _classical(name, learned.device)
             parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part_progress)))
             done += part_share
@@ -208,17 +216,20 @@ def choose_prior(
         channels=learned.channels,
         rotations_deg=(0.0,),
         mirrored=False,
-        corrected=learned.corrected,
+        correction=learned.correction,
         final_blur_pixels=learned.final_blur_pixels,
         warm_start=True,
         equivalent_gap=learned.equivalent_gap,
         device=learned.device,
     )
     try:
-        guess = _restored(SelfPrior(trial), thinned, depths, seed, self_progress)
+        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, self_progress)
     except PriorError as error:
         note = f"{classical} is best on {len(hidden)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(hidden), note)
+    correction = _correction(guesses_of_self, truth, config.correction_margin)
+    guess = guesses_of_self[correction]
+    learned = replace(learned, correction=correction)
     scores["self"] = _score(guess, truth)
     weight = _self_weight(guess, guesses[classical], truth, config.mixing_margin)
     weights = {name: share for name, share in (("self", weight), (classical, round(1 - weight, 3))) if share > 0}
@@ -227,7 +238,9 @@ def choose_prior(
         f"chose {named}: on {len(hidden)} hidden slices self {scores['self']['psnr']:.2f} dB, "
         f"{classical} {scores[classical]['psnr']:.2f} dB, linear {scores['linear']['psnr']:.2f} dB"
     )
-    return Choice(weights, scores, len(hidden), note)
+    if correction < config.learned.correction and "self" in weights:
+        note += f"; self with {correction:.0%} of its correction, which is better there than all of it"
+    return Choice(weights, scores, len(hidden), note, learned)
 
 
 def _along_one_flow(
@@ -276,6 +289,36 @@ def _restored(
 ) -> NDArray[np.float32]:
     interpolator = prior.prepare(thinned, seed=seed, on_progress=on_progress)
     return np.stack([interpolator.at(float(depth)).image for depth in depths])
+
+
+def _restored_by_learning(
+    trial: SelfPriorConfig,
+    thinned: Observation,
+    depths: NDArray[np.float64],
+    seed: int,
+    on_progress: Callable[[PriorProgress], None],
+) -> dict[float, NDArray[np.float32]]:
+    """What the self-supervised prior restores with all the correction asked for, with half of it and with none."""
+    if trial.correction == 0:
+        return {0.0: _restored(SelfPrior(trial), thinned, depths, seed, on_progress)}
+
+    def part(start: float, stop: float) -> Callable[[PriorProgress], None]:
+        return lambda told: on_progress(replace(told, fraction=start + (stop - start) * told.fraction))
+
+    learned = SelfPrior(trial).learn(thinned, seed=seed, on_progress=part(0.0, 0.85))
+    whole, none = (
+        np.stack([interpolator.at(float(depth)).image for depth in depths])
+        for interpolator in learned.with_and_without_correction(thinned, on_progress=part(0.85, 1.0))
+    )
+    shares = (trial.correction, trial.correction / 2, 0.0)
+    return {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
+
+
+def _correction(guesses: dict[float, NDArray[np.float32]], truth: NDArray[np.float32], margin: float) -> float:
+    """The most correction among ``guesses``, unless less is better by the margin."""
+    merits = {share: merit(_score(guess, truth)) for share, guess in guesses.items()}
+    most, best = max(merits), max(merits, key=lambda share: merits[share])
+    return best if merits[best] > merits[most] + margin else most
 
 
 def _score(guess: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:

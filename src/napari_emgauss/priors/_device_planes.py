@@ -144,9 +144,15 @@ class DeviceFusion:
         if self._squared is not None:
             self._squared[where] += precision * mean * mean
 
-    def result(self, families: int, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Fused mean and variance ``(K-1, nodes, H, W)`` on the host, corrected with the observed ``images``."""
+    def result(
+        self, families: int, images: NDArray[np.float32], keep_uncorrected: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+        """Fused mean and variance ``(K-1, nodes, H, W)`` on the host, corrected with the observed ``images``.
+
+        With ``keep_uncorrected`` also the mean before its correction, otherwise None.
+        """
         self._weighted /= self._weight
+        uncorrected = self._weighted.cpu().numpy().copy() if keep_uncorrected else None
         if self._correction is not None and self._squared is not None:
             self._squared /= self._weight
             observed = uploaded(np.ascontiguousarray(images), self._device)
@@ -160,7 +166,7 @@ class DeviceFusion:
                     observed[gap + 1],
                 )
         variance = families / self._weight
-        return self._weighted.cpu().numpy(), variance.cpu().numpy()
+        return self._weighted.cpu().numpy(), variance.cpu().numpy(), uncorrected
 
 
 @torch.no_grad()

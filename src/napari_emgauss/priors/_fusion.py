@@ -152,10 +152,13 @@ class Correction:
     network : FusionNetwork
     gaps_px : ndarray
         ``(K-1,)`` lengths of the gaps in pixels.
+    share : float
+        How much of the network's correction is made, in [0, 1].
     """
 
     network: FusionNetwork
     gaps_px: NDArray[np.float64]
+    share: float = 1.0
 
     def gap(
         self,
@@ -186,7 +189,8 @@ class Correction:
     ) -> Tensor:
         """As `gap`, for tensors on the network's device; ``above`` and ``below`` are ``(H, W)``."""
         spread = (square - mean * mean).clamp_min(_LEAST_SPREAD**2).sqrt()
-        return fused_slices(self.network, mean, spread, variance.log(), above, below, float(self.gaps_px[gap]))
+        corrected = fused_slices(self.network, mean, spread, variance.log(), above, below, float(self.gaps_px[gap]))
+        return corrected if self.share == 1 else torch.lerp(mean, corrected, self.share)
 
 
 @lru_cache(maxsize=1)

@@ -60,11 +60,14 @@ class FusedVolume:
         Same shape: expected squared error of the mean, the noise of a single slice included.
     folder : ScratchFolder or None
         Where big arrays lie; keep it as long as they are used.
+    uncorrected : ndarray or None
+        The means before their correction, where they were to be kept.
     """
 
     mean: NDArray[np.float32]
     variance: NDArray[np.float32]
     folder: ScratchFolder | None = None
+    uncorrected: NDArray[np.float32] | None = None
 
 
 def predict_between(
@@ -75,6 +78,7 @@ def predict_between(
     *,
     device: torch.device,
     correction: Correction | None = None,
+    keep_uncorrected: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> FusedVolume:
     """Predict every in-between slice of a stack.
@@ -93,17 +97,20 @@ def predict_between(
         Where the network lives.
     correction : Correction or None
         Applied to the fused slices.
+    keep_uncorrected : bool
+        Hand out the slices before the correction, too.
     on_progress : callable or None
         Told the fraction done; may raise to stop.
     """
     slices, height, width = images.shape
     shape = (slices - 1, network.config.nodes, height, width)
     if device_planes.fits(shape, device, turned=any(directions.rotations_deg)):
-        return _predict_there(network, images, log_gap, directions, device, correction, on_progress)
+        return _predict_there(network, images, log_gap, directions, device, correction, keep_uncorrected, on_progress)
     store = _Store()
     weighted = store.zeros(shape)
     weight = store.zeros(shape)
     squared = store.zeros(shape) if correction is not None else None
+    uncorrected = store.zeros(shape) if keep_uncorrected else None
     families = 2 * len(directions.rotations_deg)
     done = 0
 
@@ -138,10 +145,12 @@ def predict_between(
     for gap in range(shape[0]):
         weighted[gap] /= weight[gap]
         variance = families / weight[gap]
+        if uncorrected is not None:
+            uncorrected[gap] = weighted[gap]
         if squared is not None and correction is not None:
             weighted[gap] = correction.gap(gap, weighted[gap], squared[gap] / weight[gap], variance, images)
         weight[gap] = variance
-    return FusedVolume(weighted, weight, store.folder)
+    return FusedVolume(weighted, weight, store.folder, uncorrected)
 
 
 def _predict_there(
@@ -151,6 +160,7 @@ def _predict_there(
     directions: PlaneDirections,
     device: torch.device,
     correction: Correction | None,
+    keep_uncorrected: bool,
     on_progress: Callable[[float], None] | None,
 ) -> FusedVolume:
     """As `predict_between`, with all sums on the device."""
@@ -176,7 +186,8 @@ def _predict_there(
             fusion.add_family(turned, axis, tiles, tell, turned_deg=angle)
             done += 1
             tell(0.0)
-    return FusedVolume(*fusion.result(families, images))
+    mean, variance, uncorrected = fusion.result(families, images, keep_uncorrected)
+    return FusedVolume(mean, variance, uncorrected=uncorrected)
 
 
 class ScratchFolder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,8 +35,9 @@ class SelfPriorConfig:
         Families of planes used, see `PlaneDirections`.
     mirrored : bool
         Average mirrored planes.
-    corrected : bool
-        Correct the fused slices with a network that knows phantoms, see `FusionNetwork`.
+    correction : float
+        How much of what a network that knows phantoms would change in the fused slices is changed, in [0, 1]; see
+        `FusionNetwork`.
     final_blur_pixels : float
         In-plane Gaussian blur of the fused slices, to take off what noise is left there.
     warm_start : bool
@@ -52,7 +53,7 @@ class SelfPriorConfig:
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
-    corrected: bool = True
+    correction: float = 1.0
     final_blur_pixels: float = 0.0
     warm_start: bool = False
     equivalent_gap: bool = True
@@ -65,6 +66,8 @@ class SelfPriorConfig:
             raise ConfigError("The prior 'self' needs at least one channel at every width.")
         if not self.rotations_deg:
             raise ConfigError("The prior 'self' needs at least one direction of planes; 0 stands for xz and yz.")
+        if not 0 <= self.correction <= 1:
+            raise ConfigError(f"The correction of the prior 'self' must lie between 0 and 1, not {self.correction}.")
         if not self.final_blur_pixels >= 0:
             raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {self.final_blur_pixels}.")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -219,6 +222,20 @@ class LearnedPrior:
         on_progress: Callable[[PriorProgress], None] | None = None,
     ) -> VolumeInterpolator:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
+        return self._predicted(observation, False, on_progress)[0]
+
+    def with_and_without_correction(
+        self, observation: Observation, on_progress: Callable[[PriorProgress], None] | None = None
+    ) -> tuple[VolumeInterpolator, VolumeInterpolator]:
+        """As `prepare`, once with the whole correction of the fused slices and once without any."""
+        whole = replace(self, config=replace(self.config, correction=1.0))
+        corrected, uncorrected = whole._predicted(observation, True, on_progress)
+        return corrected, uncorrected
+
+    def _predicted(
+        self, observation: Observation, keep_uncorrected: bool, on_progress: Callable[[PriorProgress], None] | None
+    ) -> list[VolumeInterpolator]:
+        """All in-between slices, and where wanted the same without their correction."""
         import torch
 
         from napari_emgauss.priors._fusion import Correction, fusion_network
@@ -239,8 +256,8 @@ class LearnedPrior:
 
         gaps_px = _gaps_px(observation)
         correction = None
-        if config.corrected:
-            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px)
+        if config.correction > 0:
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction)
         fused = predict_between(
             self.network.to(device),
             standardised,
@@ -248,20 +265,25 @@ class LearnedPrior:
             directions,
             device=device,
             correction=correction,
+            keep_uncorrected=keep_uncorrected,
             on_progress=prediction_progress,
         )
         floor = _noise_floor(fused.variance)
+        versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
         for gap in range(len(fused.mean)):
-            smooth = fused.mean[gap]
-            if config.final_blur_pixels > 0:
-                smooth = blur_slices(smooth, config.final_blur_pixels)
-            fused.mean[gap] = smooth * np.float32(spread) + np.float32(level)
+            for means in versions:
+                smooth = means[gap]
+                if config.final_blur_pixels > 0:
+                    smooth = blur_slices(smooth, config.final_blur_pixels)
+                means[gap] = smooth * np.float32(spread) + np.float32(level)
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
         report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
         report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
-        return VolumeInterpolator(
-            observation.images, observation.z_nm, fused.mean, fused.variance, _json_values(report), fused.folder
-        )
+        report = _json_values(report)
+        return [
+            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
+            for means in versions
+        ]
 
 
 def _gaps_px(observation: Observation) -> NDArray[np.float64]:

@@ -102,7 +102,8 @@ def learn_shared_prior(
     parts: list[tuple[str, float, Prior]] = []
     for name, weight in choice.weights.items():
         if name == "self":
-            learned = SelfPrior(named.config.learned).learn(observation, seed=config.seed, on_progress=on_progress)
+            prior = SelfPrior(choice.learned or named.config.learned)
+            learned = prior.learn(observation, seed=config.seed, on_progress=on_progress)
             parts.append((name, weight, learned))
         else:
             parts.append((name, weight, prior_of_fit(name, str(config.device))))
@@ -196,6 +197,9 @@ def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device:
     from napari_emgauss.priors._self import LearnedPrior, SelfPriorConfig
 
     def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+        if "corrected" in settings:  # the setting's name while it was all or nothing
+            settings = {**settings, "correction": float(settings["corrected"])}
+            del settings["corrected"]
         return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
     network = GapNetwork(NetworkConfig(**with_tuples(values["network"])))
