@@ -22,7 +22,12 @@ from napari_emgauss.stack import Stack
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None = None) -> Trainer:
     torch.manual_seed(0)
     model = EmgaussModel(
-        config.model_config(), stack.z_nm, stack.pixel_size_nm, stack.shape[1:], stack.normalisation, 60
+        config.for_gaps(stack.anisotropy_factor).model_config(),
+        stack.z_nm,
+        stack.pixel_size_nm,
+        stack.shape[1:],
+        stack.normalisation,
+        60,
     )
     return Trainer(model, stack.unit_slices(), config, labels)
 

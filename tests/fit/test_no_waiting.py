@@ -40,7 +40,13 @@ def kept_labels(stack: Stack) -> Labels:
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None, device: str = "cpu") -> Trainer:
     torch.manual_seed(0)
     model = EmgaussModel(
-        config.model_config(), stack.z_nm, stack.pixel_size_nm, stack.shape[1:], stack.normalisation, 20, device=device
+        config.for_gaps(stack.anisotropy_factor).model_config(),
+        stack.z_nm,
+        stack.pixel_size_nm,
+        stack.shape[1:],
+        stack.normalisation,
+        20,
+        device=device,
     )
     trainer = Trainer(model, stack.unit_slices(), config, labels)
     trainer._keeps_labels_there = True

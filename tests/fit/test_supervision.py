@@ -31,7 +31,12 @@ def make_model(stack: Stack, config: FitConfig) -> EmgaussModel:
     torch.manual_seed(0)
     _, height, width = stack.shape
     model = EmgaussModel(
-        config.model_config(), stack.z_nm, stack.pixel_size_nm, (height, width), stack.normalisation, 70
+        config.for_gaps(stack.anisotropy_factor).model_config(),
+        stack.z_nm,
+        stack.pixel_size_nm,
+        (height, width),
+        stack.normalisation,
+        70,
     )
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -24,7 +24,12 @@ def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None = None) 
     _, height, width = stack.shape
     torch.manual_seed(0)
     model = EmgaussModel(
-        config.model_config(), stack.z_nm, stack.pixel_size_nm, (height, width), stack.normalisation, 60
+        config.for_gaps(stack.anisotropy_factor).model_config(),
+        stack.z_nm,
+        stack.pixel_size_nm,
+        (height, width),
+        stack.normalisation,
+        60,
     )
     return Trainer(model, stack.unit_slices(), config, labels)
 

@@ -14,6 +14,7 @@ from napari_emgauss.tiles._estimate import (
     card_memory_bytes,
     label_count,
     model_bytes,
+    settled,
     tile_memory_bytes,
     tile_seconds,
 )
@@ -97,7 +98,10 @@ def test_an_estimate_by_hand(quick_config: FitConfig) -> None:
 def test_the_size_of_a_model_is_that_of_its_file(quick_config: FitConfig, field: str, tmp_path: object) -> None:
     config = replace(quick_config, field=field, growth=1.0, pixels_per_gaussian=10.0, mlp_width=16)
     grey = np.random.default_rng(0).integers(0, 255, (4, 50, 40), dtype=np.uint8)
-    model = run_fit(stack_from_array(grey, (40, 8, 8)), config)
+    stack = stack_from_array(grey, (120, 8, 8))
+    model = run_fit(stack, config)
+    config = settled(config, stack.z_nm, stack.pixel_size_nm)
+    assert config.knots_per_gap == 3
     assert model_bytes((4, 50, 40), config) == sum(parameter.nbytes for parameter in model.parameters())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from napari_emgauss._errors import ConfigError
@@ -110,8 +110,10 @@ class FitConfig:
         0 keeps all.
     uniform_share : float
         Share of Gaussians that start anywhere; the others start where the image gradient is.
-    field, window_slices, grid_channels, grid_cell_pixels, knots_per_gap, head_width, head_layers, mlp_width, \
-mlp_layers, displacement_pixels, softness_pixels
+    knots_per_gap : int or None
+        See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the gaps are long, see :meth:`for_gaps`.
+    field, window_slices, grid_channels, grid_cell_pixels, head_width, head_layers, mlp_width, mlp_layers, \
+displacement_pixels, softness_pixels
         See :class:`~napari_emgauss.model.ModelConfig`.
     """
 
@@ -180,7 +182,7 @@ mlp_layers, displacement_pixels, softness_pixels
     window_slices: int | None = None
     grid_channels: int = 16
     grid_cell_pixels: float = 5.0
-    knots_per_gap: int = 1
+    knots_per_gap: int | None = 1
     head_width: int = 64
     head_layers: int = 2
     mlp_width: int = 256
@@ -219,7 +221,7 @@ mlp_layers, displacement_pixels, softness_pixels
             raise ConfigError(f"slab_samples is {self.slab_samples}, but must be between 2 and 9.")
         if self.slice_shifts and not self.joint:
             raise ConfigError("slice_shifts are learned in the joint stage, which is off: switch joint on.")
-        self.model_config()
+        self.for_gaps(1.0).model_config()
 
     def _check_types(self) -> None:
         """Settings also come from command lines and files: a number must be a number there, too."""
@@ -242,7 +244,9 @@ mlp_layers, displacement_pixels, softness_pixels
                 raise ConfigError(f"{item.name} is {value!r}, but must be {wanted}.")
 
     def model_config(self, channels: int = 1) -> ModelConfig:
-        """The part of the settings that decides what the model is."""
+        """The part of the settings that decides what the model is, of settings that are settled (`for_gaps`)."""
+        if self.knots_per_gap is None:
+            raise ConfigError("knots_per_gap hangs on the stack here: settle the settings with for_gaps first.")
         return ModelConfig(
             field=self.field,
             channels=channels,
@@ -259,6 +263,15 @@ mlp_layers, displacement_pixels, softness_pixels
             displacement_pixels=self.displacement_pixels,
             softness_pixels=self.softness_pixels,
         )
+
+    def for_gaps(self, gap_pixels: float) -> FitConfig:
+        """Settings with nothing left open for a stack whose slices are typically so many pixels apart.
+
+        What lies between two knots is straight in every parameter of a Gaussian; over a dozen pixels tissue is not.
+        """
+        if self.knots_per_gap is not None:
+            return self
+        return replace(self, knots_per_gap=max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)))
 
     def total_iterations(self, slices: int) -> int:
         """Iterations of all stages for a stack of so many slices, ``iterations_scale`` included."""
@@ -282,6 +295,10 @@ mlp_layers, displacement_pixels, softness_pixels
         check_names(settings)
         return cls(**settings)
 
+
+_LEAST_KNOTS = 2
+_PIXELS_PER_KNOT = 5.5
+"""Gaps of 22 pixels lose to their labels with 2 knots, not with 4; gaps of 8 pixels need no more than 2."""
 
 StageKey = Literal["warm_up", "joint", "teacher_student"]
 

@@ -11,7 +11,7 @@ from napari_emgauss.fit._config import FitConfig, check_names
 # A prior that sees the whole gap at once needs no slow start: full weight and all of the gap from the first iteration.
 _DISTIL: dict[str, Any] = {
     "field": "spline",
-    "knots_per_gap": 2,
+    "knots_per_gap": None,
     "knot_lr_start": 0.1,
     "knot_lr_end": 0.01,
     "warm_up_iterations": 50,

@@ -145,11 +145,17 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     from napari_emgauss._errors import ConfigError
     from napari_emgauss.fit import preset
     from napari_emgauss.tiles import estimate, plan_tiles
-    from napari_emgauss.tiles._estimate import iteration_seconds, learning_seconds, model_bytes, tile_memory_bytes
+    from napari_emgauss.tiles._estimate import (
+        iteration_seconds,
+        learning_seconds,
+        model_bytes,
+        settled,
+        tile_memory_bytes,
+    )
     from napari_emgauss.tiles._estimate import tile_seconds as whole_seconds
 
-    config = preset(request.preset, **request.overrides)
     z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
+    config = settled(preset(request.preset, **request.overrides), z, pixel)
     shape = (len(z), request.height, request.width)
     needed = tile_memory_bytes(shape, z, pixel, config)
     free = request.available_bytes

@@ -128,6 +128,7 @@ def estimate(
         Whether a prior that learns does so once for all tiles.
     """
     z = np.asarray(z_nm, dtype=np.float64)
+    config = settled(config, z, pixel_size_nm)
     _, height, width = plan.shape
     seconds = disk = 0.0
     # Tiles of one size cost the same; there are few sizes.
@@ -168,6 +169,7 @@ def tile_memory_bytes(
     config: FitConfig,
 ) -> int:
     """Peak of a process that fits a tile of ``shape`` (K, H, W), bytes."""
+    config = settled(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
     learned = LEARNED_BYTES + LEARNED_BYTES_PER_LABEL_PIXEL * label_pixels if learns(config) else 0.0
@@ -191,6 +193,7 @@ def card_memory_bytes(
 
     What a fit holds there are the same tensors as on a CPU; they are counted with the constants measured there.
     """
+    config = settled(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
     return round(
@@ -272,8 +275,15 @@ def gaussians(rows: int, columns: int, config: FitConfig) -> int:
 
 
 def model_bytes(shape: tuple[int, int, int], config: FitConfig) -> int:
-    """Parameters of a tile's model at most, bytes: also the size of its file."""
+    """Parameters of a tile's model at most, bytes: also the size of its file. Of settled settings, see `FitConfig`."""
     return _model_bytes(shape, gaussians(shape[1], shape[2], config), config)
+
+
+def settled(
+    config: FitConfig, z_nm: NDArray[np.float64] | Sequence[float], pixel_size_nm: tuple[float, float]
+) -> FitConfig:
+    """Settings with nothing left open for slices at ``z_nm``, see `FitConfig.for_gaps`."""
+    return config.for_gaps(float(np.median(np.diff(z_nm)) / np.mean(pixel_size_nm)))
 
 
 @cache
