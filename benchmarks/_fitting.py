@@ -17,6 +17,9 @@ from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation, Stack
 
 VOXEL_NM = 8.0
+"""Of isotropic volumes: changes nothing but the unit of depth."""
+ANISOTROPIC_NM = {"vnc": (50.0, 4.6)}
+"""Distance of slices and size of pixels of volumes that are not isotropic."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Cell:
     factor: int
     truth: NDArray[np.uint8]
     stack: Stack
+    step_nm: float = VOXEL_NM
 
     @property
     def observation(self) -> Observation:
@@ -44,10 +48,10 @@ def cell(name: str, factor: int, crop: tuple[int, int, int] | None = None) -> Ce
         volume = volume[: crop[0], : crop[1], : crop[2]]
     truth = volume[: (len(volume) - 1) // factor * factor + 1]
     kept = truth[::factor]
-    # Both volumes are isotropic, so the voxel's size in nm changes nothing but the unit of depth.
-    z_nm = np.arange(len(kept), dtype=np.float64) * factor * VOXEL_NM
-    stack = Stack(kept, z_nm, (VOXEL_NM, VOXEL_NM), Normalisation(0.0, 255.0, "uint8"), name=name)
-    return Cell(name, factor, truth, stack)
+    step_nm, pixel_nm = ANISOTROPIC_NM.get(name, (VOXEL_NM, VOXEL_NM))
+    z_nm = np.arange(len(kept), dtype=np.float64) * factor * step_nm
+    stack = Stack(kept, z_nm, (pixel_nm, pixel_nm), Normalisation(0.0, 255.0, "uint8"), name=name)
+    return Cell(name, factor, truth, stack, step_nm)
 
 
 class PreparedPrior:
@@ -56,8 +60,9 @@ class PreparedPrior:
     def __init__(self, name: str, where: Cell) -> None:
         self.name = name
         prepared = get_prior(name).prepare(where.observation)
-        depths = label_depths(where.stack.z_nm, VOXEL_NM, None).z_nm
-        self._labels = {round(float(z), 3): prepared.at(float(z)) for z in depths}
+        depths = label_depths(where.stack.z_nm, where.stack.pixel_size_nm[0], None).z_nm
+        dropped = np.arange(len(where.truth)) * where.step_nm
+        self._labels = {round(float(z), 3): prepared.at(float(z)) for z in np.union1d(depths, dropped)}
 
     def prepare(self, *_observation: Any, **_options: Any) -> PreparedPrior:
         """Itself: the work is done."""
@@ -85,8 +90,8 @@ def score_model(model: EmgaussModel, where: Cell) -> dict[str, float]:
     z = np.arange(len(where.truth))
     dropped, kept = z[z % where.factor != 0], z[z % where.factor == 0]
     truth = where.truth.astype(np.float32) / 255
-    unseen = _scores(model.render(dropped * VOXEL_NM).astype(np.float32) / 255, truth[dropped])
-    seen = _scores(model.render(kept * VOXEL_NM).astype(np.float32) / 255, truth[kept])
+    unseen = _scores(model.render(dropped * where.step_nm).astype(np.float32) / 255, truth[dropped])
+    seen = _scores(model.render(kept * where.step_nm).astype(np.float32) / 255, truth[kept])
     return {"psnr": unseen[0], "ssim": unseen[1], "seen_psnr": seen[0]}
 
 
@@ -94,6 +99,6 @@ def score_prior(prior: PreparedPrior, where: Cell) -> dict[str, float]:
     """PSNR and SSIM of the labels themselves over the dropped slices."""
     z = np.arange(len(where.truth))
     dropped = z[z % where.factor != 0]
-    labels = np.stack([prior.at(float(k * VOXEL_NM)).image for k in dropped])
+    labels = np.stack([prior.at(float(k * where.step_nm)).image for k in dropped])
     psnr, ssim = _scores(labels, where.truth[dropped].astype(np.float32) / 255)
     return {"psnr": psnr, "ssim": ssim}

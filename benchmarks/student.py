@@ -2,6 +2,8 @@
 
     python benchmarks/student.py                                  # variants on a crop, every prior on the same crop
     python benchmarks/student.py --crop 250 250 250 --part priors # whole cube, priors only
+    python benchmarks/student.py --volume vnc --factor 2 --crop 20 256 256 --prior self:fast --part variants \
+        --variants "as it is" "2 knots a gap" --output results/student_vnc.json
 
 ``difference`` is the fit's PSNR over dropped slices minus that of the labels it was given.
 """
@@ -43,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "knots learn at 0.03": {"knot_lr_start": 0.03, "knot_lr_end": 0.003},
     "1 knot a gap": {"knots_per_gap": 1},
+    "2 knots a gap": {"knots_per_gap": 2},
     "4 knots a gap": {"knots_per_gap": 4},
     "16 pixels a Gaussian": {"pixels_per_gaussian": 16.0},
     "real and pseudo alternate": {"real_per_pseudo": 1.0},
@@ -82,6 +85,7 @@ def main() -> int:
     parser.add_argument("--crop", type=int, nargs=3, default=[97, 128, 128], metavar=("Z", "Y", "X"))
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--prior", default="ensemble", help="labels of the variants")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="NAME")
     parser.add_argument("--priors", nargs="+", default=list(PRIORS))
     parser.add_argument("--part", choices=["variants", "priors", "both"], default="both")
     parser.add_argument("--output", help="another place than results/student.json")
@@ -104,8 +108,9 @@ def main() -> int:
     if arguments.part != "priors":
         prior = PreparedPrior(arguments.prior, where)
         labels = score_prior(prior, where)
-        for name, settings in VARIANTS.items():
-            rows.append({"what": name, **run(where, prior, labels, {"name": arguments.preset, **settings})})
+        for name in arguments.variants:
+            settings = {"name": arguments.preset, **VARIANTS[name]}
+            rows.append({"what": name, **run(where, prior, labels, settings)})
             print_table(rows[-1:], columns)
             keep(rows)
     if arguments.part != "variants":
