@@ -124,7 +124,7 @@ def test_less_correction_is_made_only_where_that_is_clearly_better() -> None:
     assert _correction({0.6: truth + noise, 0.3: truth + noise, 0.0: truth}, truth, 0.05) == 0.0
 
 
-@pytest.mark.parametrize(("harm", "kept"), [(0.0, 1.0), (0.4, 0.0)])
+@pytest.mark.parametrize(("harm", "kept"), [(0.0, LEARNED.correction), (0.4, 0.0)])
 def test_a_correction_that_does_harm_is_left_out(monkeypatch: pytest.MonkeyPatch, harm: float, kept: float) -> None:
     def stained(network: object, mean: torch.Tensor, *others: object) -> torch.Tensor:
         stain = torch.rand(mean.shape, generator=torch.Generator().manual_seed(0))

@@ -37,7 +37,7 @@ class SelfPriorConfig:
         Average mirrored planes.
     correction : float
         How much of what a network that knows phantoms would change in the fused slices is changed, in [0, 1]; see
-        `FusionNetwork`.
+        `FusionNetwork`. Not all: it learned from priors that were trained more briefly and leave more to correct.
     final_blur_pixels : float
         In-plane Gaussian blur of the fused slices, to take off what noise is left there.
     warm_start : bool
@@ -53,7 +53,7 @@ class SelfPriorConfig:
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
-    correction: float = 1.0
+    correction: float = 0.85
     final_blur_pixels: float = 0.0
     warm_start: bool = False
     equivalent_gap: bool = True
