@@ -46,6 +46,12 @@ SECTIONS = (
     Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),
     Section("prior_learned", "Learned priors", "What was tried to make better pseudo-labels, and what each idea gave."),
+    Section(
+        "prior_bounds",
+        "How much better a prior could be",
+        "The learned prior beside priors that know what nobody can know: trained on true planes along z of the other half; "
+        "put in place as a whole, slice by slice; and the noise of the truth alone.",
+    ),
     Section("prior_experiments", "Priors: what was tried", "Every idea with its figure, also those that failed."),
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),
     Section("slices", "Slices as they are", "Thick slices, and slices that lie off, on generated tissue."),
