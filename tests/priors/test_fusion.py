@@ -10,7 +10,7 @@ import torch
 
 from napari_emgauss.priors import Observation, _fusion
 from napari_emgauss.priors._fusion import Correction, FusionNetwork, fused_slices, fusion_features, fusion_network
-from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig, _nodes_at
 from napari_emgauss.stack import PhantomConfig, sample_truth
 
 
@@ -74,6 +74,17 @@ def test_bands_of_rows_and_single_slices_give_what_the_whole_gives(monkeypatch: 
     assert (whole - inputs[0]).abs().max() > 0.01
     monkeypatch.setattr(_fusion, "_PIXELS_AT_ONCE", 40 * 21)
     torch.testing.assert_close(fused_slices(fusion_network(), *inputs, 8.0), whole, atol=1e-2, rtol=1e-2)
+
+
+def test_only_the_slices_asked_for_are_corrected() -> None:
+    inputs = maps(4, 20, 21)
+    whole, some = fused_slices(fusion_network(), *inputs, 8.0), fused_slices(fusion_network(), *inputs, 8.0, [1, 2])
+    torch.testing.assert_close(some[1:3], whole[1:3], atol=1e-2, rtol=1e-2)
+    assert torch.equal(some[[0, 3]], inputs[0][[0, 3]])
+    z_nm = np.array([0.0, 40.0, 80.0])
+    assert _nodes_at(z_nm, np.array([20.0, 60.0]), 7) == (3,)
+    assert _nodes_at(z_nm, np.array([20.0, 60.0]), 4) == (1, 2)  # mixed from both
+    assert _nodes_at(z_nm, np.array([5.0, 78.0, 80.0]), 4) == (0, 3)
 
 
 def test_a_gap_of_the_host_is_corrected_where_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,10 +306,8 @@ def _restored_by_learning(
         return lambda told: on_progress(replace(told, fraction=start + (stop - start) * told.fraction))
 
     learned = SelfPrior(trial).learn(thinned, seed=seed, on_progress=part(0.0, 0.85))
-    whole, none = (
-        np.stack([interpolator.at(float(depth)).image for depth in depths])
-        for interpolator in learned.with_and_without_correction(thinned, on_progress=part(0.85, 1.0))
-    )
+    versions = learned.with_and_without_correction(thinned, depths, on_progress=part(0.85, 1.0))
+    whole, none = (np.stack(images) for images in versions)
     shares = (trial.correction, trial.correction / 2, 0.0)
     return {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
 

@@ -10,6 +10,7 @@ planes were answered by networks trained on each phantom's own slices, as in use
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -124,23 +125,26 @@ def fused_slices(
     above: Tensor,
     below: Tensor,
     gap_px: float,
+    nodes: Sequence[int] | None = None,
 ) -> Tensor:
     """Corrected slices ``(nodes, H, W)`` of one gap, from tensors of that shape on the network's device.
 
     ``above`` and ``below`` are ``(H, W)``; see `fusion_features`. Wide slices are corrected a band of rows at a time.
+    Slices that are not among ``nodes`` (from 0) come back as they are.
     """
-    nodes, height, width = mean.shape
-    out = torch.empty_like(mean)
+    count, height, width = mean.shape
+    chosen = list(range(count) if nodes is None else nodes)
+    out = mean.clone()
     before, after = torch.cat([above[None], mean[:-1]]), torch.cat([mean[1:], below[None]])
-    positions = torch.arange(1, nodes + 1, device=mean.device) / (nodes + 1)
+    positions = torch.arange(1, count + 1, device=mean.device) / (count + 1)
     band = max(4 * _MARGIN, _PIXELS_AT_ONCE // width)
     at_once = max(1, _PIXELS_AT_ONCE // (min(band, height) * width))
     for top in range(0, height, band):
         bottom = min(height, top + band)
         shown = slice(max(0, top - _MARGIN), min(height, bottom + _MARGIN))
         inner = slice(top - shown.start, bottom - shown.start)
-        for first in range(0, nodes, at_once):
-            some = slice(first, first + at_once)
+        for first in range(0, len(chosen), at_once):
+            some = chosen[first : first + at_once]
             features = fusion_features(
                 mean[some, shown],
                 spread[some, shown],
@@ -169,11 +173,14 @@ class Correction:
         ``(K-1,)`` lengths of the gaps in pixels.
     share : float
         How much of the network's correction is made, in [0, 1].
+    nodes : tuple of int or None
+        Slices of each gap, from 0, that are corrected; None: all.
     """
 
     network: FusionNetwork
     gaps_px: NDArray[np.float64]
     share: float = 1.0
+    nodes: tuple[int, ...] | None = None
 
     def gap(
         self,
@@ -204,7 +211,8 @@ class Correction:
     ) -> Tensor:
         """As `gap`, for tensors on the network's device; ``above`` and ``below`` are ``(H, W)``."""
         spread = (square - mean * mean).clamp_min(_LEAST_SPREAD**2).sqrt()
-        corrected = fused_slices(self.network, mean, spread, variance.log(), above, below, float(self.gaps_px[gap]))
+        gap_px = float(self.gaps_px[gap])
+        corrected = fused_slices(self.network, mean, spread, variance.log(), above, below, gap_px, self.nodes)
         return corrected if self.share == 1 else torch.lerp(mean, corrected, self.share)
 
 

@@ -222,20 +222,33 @@ class LearnedPrior:
         on_progress: Callable[[PriorProgress], None] | None = None,
     ) -> VolumeInterpolator:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
-        return self._predicted(observation, False, on_progress)[0]
+        return self._predicted(observation, None, on_progress)[0]
 
     def with_and_without_correction(
-        self, observation: Observation, on_progress: Callable[[PriorProgress], None] | None = None
-    ) -> tuple[VolumeInterpolator, VolumeInterpolator]:
-        """As `prepare`, once with the whole correction of the fused slices and once without any."""
+        self,
+        observation: Observation,
+        depths_nm: NDArray[np.float64],
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Slices at some depths (nm), once with the whole correction of the fused slices and once without any."""
         whole = replace(self, config=replace(self.config, correction=1.0))
-        corrected, uncorrected = whole._predicted(observation, True, on_progress)
+        corrected, uncorrected = (
+            [interpolator.at(float(depth)).image for depth in depths_nm]
+            for interpolator in whole._predicted(observation, depths_nm, on_progress)
+        )
         return corrected, uncorrected
 
     def _predicted(
-        self, observation: Observation, keep_uncorrected: bool, on_progress: Callable[[PriorProgress], None] | None
+        self,
+        observation: Observation,
+        compared_nm: NDArray[np.float64] | None,
+        on_progress: Callable[[PriorProgress], None] | None,
     ) -> list[VolumeInterpolator]:
-        """All in-between slices, and where wanted the same without their correction."""
+        """All in-between slices.
+
+        With ``compared_nm`` those that these depths need are corrected and no others, and there are two volumes: with
+        the correction and without it.
+        """
         import torch
 
         from napari_emgauss.priors._fusion import Correction, fusion_network
@@ -257,7 +270,8 @@ class LearnedPrior:
         gaps_px = _gaps_px(observation)
         correction = None
         if config.correction > 0:
-            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction)
+            needed = None if compared_nm is None else _nodes_at(observation.z_nm, compared_nm, nodes)
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
         fused = predict_between(
             self.network.to(device),
             standardised,
@@ -265,7 +279,7 @@ class LearnedPrior:
             directions,
             device=device,
             correction=correction,
-            keep_uncorrected=keep_uncorrected,
+            keep_uncorrected=compared_nm is not None,
             on_progress=prediction_progress,
         )
         floor = _noise_floor(fused.variance)
@@ -284,6 +298,15 @@ class LearnedPrior:
             VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
             for means in versions
         ]
+
+
+def _nodes_at(z_nm: NDArray[np.float64], depths_nm: NDArray[np.float64], nodes: int) -> tuple[int, ...]:
+    """In-between slices, from 0 in any gap, that `VolumeInterpolator` looks up for these depths."""
+    touched = set()
+    for depth in depths_nm:
+        place = locate_gap(z_nm, float(depth))[1] * (nodes + 1)
+        touched |= {int(place + 1e-9), int(np.ceil(place - 1e-6))}
+    return tuple(sorted(place - 1 for place in touched if 1 <= place <= nodes))
 
 
 def _gaps_px(observation: Observation) -> NDArray[np.float64]:

@@ -45,6 +45,8 @@ SECONDS_PER_TRAINING_STEP = 0.25
 """Of a learned prior."""
 SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
 """Of a learned prior's prediction: a pass for each direction of planes, and again where they are mirrored."""
+SECONDS_PER_CORRECTED_PIXEL = 1.1e-6
+"""Of the correction of what the passes say."""
 LEARNED_BYTES = 60 * 10**6
 LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
 """What training takes, and the volume of predictions with its confidence."""
@@ -265,7 +267,8 @@ def _label_seconds(config: FitConfig) -> float:
     if learned is None:
         return SECONDS_PER_LABEL_PIXEL
     passes = 2 * len(learned.rotations_deg) * (2 if learned.mirrored else 1)
-    return SECONDS_PER_LABEL_PIXEL_AND_PASS * passes
+    corrected = SECONDS_PER_CORRECTED_PIXEL if learned.correction > 0 else 0.0
+    return SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected
 
 
 def gaussians(rows: int, columns: int, config: FitConfig) -> int:
