@@ -11,6 +11,7 @@ from _machine import shared_data
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from napari_emgauss.evaluate import fsim
 from napari_emgauss.fit._labels import label_depths
 from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import EmgaussModel
@@ -73,32 +74,30 @@ class PreparedPrior:
         return self._labels[round(float(z_nm), 3)]
 
 
-def _scores(images: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[float, float]:
+def _scores(images: NDArray[np.floating], truth: NDArray[np.floating]) -> dict[str, float]:
     rows = []
     for image, target in zip(images, truth, strict=True):
         psnr = 10 * np.log10(1.0 / np.mean((image - target) ** 2))
         ssim = structural_similarity(
             target, image, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
-        rows.append((psnr, ssim))
-    psnr, ssim = np.mean(rows, axis=0)
-    return float(psnr), float(ssim)
+        rows.append((psnr, ssim, fsim(image, target)))
+    return dict(zip(("psnr", "ssim", "fsim"), np.mean(rows, axis=0).tolist(), strict=True))
 
 
 def score_model(model: EmgaussModel, where: Cell) -> dict[str, float]:
-    """PSNR and SSIM over the dropped slices, and PSNR over the kept ones."""
+    """PSNR, SSIM and FSIM over the dropped slices, and PSNR over the kept ones."""
     z = np.arange(len(where.truth))
     dropped, kept = z[z % where.factor != 0], z[z % where.factor == 0]
     truth = where.truth.astype(np.float32) / 255
     unseen = _scores(model.render(dropped * where.step_nm).astype(np.float32) / 255, truth[dropped])
     seen = _scores(model.render(kept * where.step_nm).astype(np.float32) / 255, truth[kept])
-    return {"psnr": unseen[0], "ssim": unseen[1], "seen_psnr": seen[0]}
+    return {**unseen, "seen_psnr": seen["psnr"]}
 
 
 def score_prior(prior: PreparedPrior, where: Cell) -> dict[str, float]:
-    """PSNR and SSIM of the labels themselves over the dropped slices."""
+    """PSNR, SSIM and FSIM of the labels themselves over the dropped slices."""
     z = np.arange(len(where.truth))
     dropped = z[z % where.factor != 0]
     labels = np.stack([prior.at(float(k * where.step_nm)).image for k in dropped])
-    psnr, ssim = _scores(labels, where.truth[dropped].astype(np.float32) / 255)
-    return {"psnr": psnr, "ssim": ssim}
+    return _scores(labels, where.truth[dropped].astype(np.float32) / 255)

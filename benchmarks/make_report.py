@@ -49,8 +49,8 @@ SECTIONS = (
     Section(
         "prior_bounds",
         "How much better a prior could be",
-        "The learned prior beside priors that know what nobody can know: trained on true planes along z of the other half; "
-        "put in place as a whole, slice by slice; and the noise of the truth alone.",
+        "The learned prior beside priors that know what nobody can know: trained on true planes along z of the other "
+        "half; put in place as a whole, slice by slice; and the noise of the truth alone.",
     ),
     Section("prior_experiments", "Priors: what was tried", "Every idea with its figure, also those that failed."),
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),

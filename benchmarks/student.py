@@ -70,6 +70,7 @@ def run(where: Cell, prior: PreparedPrior, labels: dict[str, float], settings: d
         "prior": prior.name,
         "labels_psnr": labels["psnr"],
         "labels_ssim": labels["ssim"],
+        "labels_fsim": labels["fsim"],
         **scores,
         "difference": scores["psnr"] - labels["psnr"],
         "gaussians": model.gaussian_count,
@@ -103,8 +104,8 @@ def main() -> int:
     def keep(found: list[dict[str, Any]]) -> None:
         write_result("student", found, notes=notes, path=arguments.output, columns=columns)
 
-    columns = ["what", "prior", "labels_psnr", "psnr", "difference", "labels_ssim", "ssim", "seen_psnr", "gaussians"]
-    columns.append("cpu_seconds")
+    columns = ["what", "prior", "labels_psnr", "psnr", "difference", "labels_ssim", "ssim", "labels_fsim", "fsim"]
+    columns += ["seen_psnr", "gaussians", "cpu_seconds"]
     if arguments.part != "priors":
         prior = PreparedPrior(arguments.prior, where)
         labels = score_prior(prior, where)
