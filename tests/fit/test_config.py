@@ -64,7 +64,7 @@ def test_a_fit_needs_a_stage() -> None:
 
 def test_knots_follow_the_length_of_gaps_where_they_are_left_open() -> None:
     config = preset("default")
-    assert [config.for_gaps(gap).knots_per_gap for gap in (2.0, 8.0, 10.0, 22.0, 44.0)] == [2, 2, 2, 4, 8]
+    assert [config.for_gaps(gap).knots_per_gap for gap in (2.0, 8.0, 10.0, 22.0, 44.0, 900.0)] == [2, 2, 2, 4, 8, 8]
     assert config.for_gaps(22.0) == preset("default", knots_per_gap=4)
     assert preset("paper").for_gaps(22.0) == preset("paper")
     with pytest.raises(ConfigError, match="knots_per_gap"):

@@ -135,7 +135,7 @@ def test_a_correction_that_does_harm_is_left_out(monkeypatch: pytest.MonkeyPatch
     config = replace(LEARNED, iterations=12)
     choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
     assert choice.learned == replace(config, correction=kept)
-    assert ("0% of its correction" in choice.note) == (kept == 0)
+    assert ("0% of self's correction" in choice.note) == (kept == 0)
     interpolator = get_prior("auto", iterations=12, trial_iterations=4, channels=(12, 16), device="cpu").prepare(
         textured(2.2)
     )

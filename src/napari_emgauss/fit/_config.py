@@ -271,7 +271,7 @@ displacement_pixels, softness_pixels
         """
         if self.knots_per_gap is not None:
             return self
-        return replace(self, knots_per_gap=max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)))
+        return replace(self, knots_per_gap=min(max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)), _MOST_KNOTS))
 
     def total_iterations(self, slices: int) -> int:
         """Iterations of all stages for a stack of so many slices, ``iterations_scale`` included."""
@@ -296,7 +296,7 @@ displacement_pixels, softness_pixels
         return cls(**settings)
 
 
-_LEAST_KNOTS = 2
+_LEAST_KNOTS, _MOST_KNOTS = 2, 8
 _PIXELS_PER_KNOT = 5.5
 """Gaps of 22 pixels lose to their labels with 2 knots, not with 4; gaps of 8 pixels need no more than 2."""
 

@@ -239,7 +239,7 @@ def choose_prior(
         f"{classical} {scores[classical]['psnr']:.2f} dB, linear {scores['linear']['psnr']:.2f} dB"
     )
     if correction < config.learned.correction and "self" in weights:
-        note += f"; self with {correction:.0%} of its correction, which is better there than all of it"
+        note += f"; {correction:.0%} of self's correction is better there than {config.learned.correction:.0%}"
     return Choice(weights, scores, len(hidden), note, learned)
 
 

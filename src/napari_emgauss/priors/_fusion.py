@@ -133,7 +133,6 @@ def fused_slices(
     Slices that are not among ``nodes`` (from 0) come back as they are.
     """
     count, height, width = mean.shape
-    chosen = list(range(count) if nodes is None else nodes)
     out = mean.clone()
     before, after = torch.cat([above[None], mean[:-1]]), torch.cat([mean[1:], below[None]])
     positions = torch.arange(1, count + 1, device=mean.device) / (count + 1)
@@ -143,8 +142,9 @@ def fused_slices(
         bottom = min(height, top + band)
         shown = slice(max(0, top - _MARGIN), min(height, bottom + _MARGIN))
         inner = slice(top - shown.start, bottom - shown.start)
-        for first in range(0, len(chosen), at_once):
-            some = chosen[first : first + at_once]
+        for first in range(0, count if nodes is None else len(nodes), at_once):
+            last = first + at_once
+            some = slice(first, last) if nodes is None else list(nodes[first:last])
             features = fusion_features(
                 mean[some, shown],
                 spread[some, shown],
