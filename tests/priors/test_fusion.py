@@ -27,40 +27,19 @@ def test_the_network_is_told_where_a_slice_lies_and_how_it_differs_from_the_obse
         return torch.full((2, 1, 1), value)
 
     position = torch.tensor([0.25, 0.75])
-    features = fusion_features(
-        flat(5.0), flat(0.5), flat(-2.0), flat(4.0), flat(5.5), flat(1.0), flat(3.0), position, 12.0
-    )
+    features = fusion_features(flat(5.0), flat(0.5), flat(-2.0), flat(1.0), flat(3.0), position, 12.0)
     length = 12 / 8
-    upper = [5, 5 - 1.5, 2, -1, 1 - 5, 3 - 5, 0.25, 0.25 * length, math.log(length), -1, 0.5]
-    lower = [5, 5 - 2.5, 2, -1, 3 - 5, 1 - 5, 0.25, 0.25 * length, math.log(length), -1, 0.5]
-    assert features.shape == (2, 11, 1, 1)
+    upper = [5, 5 - 1.5, 2, -1, 1 - 5, 3 - 5, 0.25, 0.25 * length, math.log(length)]
+    lower = [5, 5 - 2.5, 2, -1, 3 - 5, 1 - 5, 0.25, 0.25 * length, math.log(length)]
+    assert features.shape == (2, 9, 1, 1)
     torch.testing.assert_close(features[:, :, 0, 0], torch.tensor([upper, lower]))
 
 
 def test_gaps_beyond_those_learned_count_as_the_nearest() -> None:
     inputs, position = maps(1, 3, 4), torch.tensor([0.5])
-    inputs = [*inputs[:3], *inputs[:2], *inputs[3:]]
     longest = fusion_features(*inputs, position, 16.0)
     torch.testing.assert_close(fusion_features(*inputs, position, 44.0), longest)
     assert not torch.allclose(fusion_features(*inputs, position, 8.0), longest)
-
-
-def test_the_next_slices_of_a_gap_are_shown_and_at_its_ends_the_observed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    monkeypatch.setattr(_fusion, "_PIXELS_AT_ONCE", 2 * 4 * 5)
-    mean, above, below = (
-        torch.arange(1.0, 4).expand(4, 5, 3).permute(2, 0, 1),
-        torch.zeros(4, 5),
-        torch.full((4, 5), 9.0),
-    )
-
-    def network(features: torch.Tensor) -> torch.Tensor:
-        seen.append(features[:, 9:, 0, 0] + features[:, :1, 0, 0])
-        return features[:, 0]
-
-    fused_slices(network, mean, mean, mean, above, below, 4.0)  # type: ignore[arg-type]
-    assert torch.cat(seen).tolist() == [[0, 2], [1, 3], [2, 9]]
-    assert len(seen) > 1
 
 
 def test_before_it_is_trained_it_changes_nothing() -> None:

@@ -29,8 +29,8 @@ REFERENCE_GAP_PX = 8.0
 LEAST_GAP_PX, MOST_GAP_PX = 5.0, 16.0
 """Gaps that the weights were trained on; shorter and longer ones are taken for these."""
 
-FEATURES = 11
-_MARGIN = 11
+FEATURES = 9
+_MARGIN = 9
 """Pixels to either side that the network looks at."""
 _PIXELS_AT_ONCE = 1 << 18
 _LEAST_SPREAD = 1e-4
@@ -47,7 +47,7 @@ class FusionNetwork(nn.Module):
         Residual blocks.
     """
 
-    def __init__(self, channels: int = 32, blocks: int = 4) -> None:
+    def __init__(self, channels: int = 24, blocks: int = 3) -> None:
         super().__init__()
         self.filter = nn.Conv2d(FEATURES, 1, 5, padding=2)
         self.enter = nn.Conv2d(FEATURES, channels, 3, padding=1)
@@ -59,32 +59,22 @@ class FusionNetwork(nn.Module):
                 nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Slices ``(B, H, W)`` from features ``(B, 11, H, W)`` (see `fusion_features`), standardised grey values."""
+        """Slices ``(B, H, W)`` from features ``(B, 9, H, W)`` (see `fusion_features`), standardised grey values."""
         inner = self.blocks(self.enter(features))
         correction = self.filter(features) + self.leave(F.relu(inner))
         return features[:, 0] + correction[:, 0].float()
 
 
 def fusion_features(
-    mean: Tensor,
-    spread: Tensor,
-    log_variance: Tensor,
-    before: Tensor,
-    after: Tensor,
-    above: Tensor,
-    below: Tensor,
-    position: Tensor,
-    gap_px: float,
+    mean: Tensor, spread: Tensor, log_variance: Tensor, above: Tensor, below: Tensor, position: Tensor, gap_px: float
 ) -> Tensor:
-    """What a `FusionNetwork` looks at, ``(B, 11, H, W)``.
+    """What a `FusionNetwork` looks at, ``(B, 9, H, W)``.
 
     Parameters
     ----------
     mean, spread, log_variance : Tensor
         ``(B, H, W)``: precision-weighted mean and standard deviation of the families' means, and the logarithm of
         their fused variance; standardised grey values.
-    before, after : Tensor
-        ``(B, H, W)``: the mean a step nearer to ``above`` and to ``below``, at the ends of the gap these themselves.
     above, below : Tensor
         ``(B, H, W)`` or ``(H, W)``: the observed slices around.
     position : Tensor
@@ -110,8 +100,6 @@ def fusion_features(
         distance,
         distance * relative,
         length,
-        before - mean,
-        after - mean,
     )
     return torch.stack(channels, dim=1)
 
@@ -134,7 +122,6 @@ def fused_slices(
     """
     count, height, width = mean.shape
     out = mean.clone()
-    before, after = torch.cat([above[None], mean[:-1]]), torch.cat([mean[1:], below[None]])
     positions = torch.arange(1, count + 1, device=mean.device) / (count + 1)
     band = max(4 * _MARGIN, _PIXELS_AT_ONCE // width)
     at_once = max(1, _PIXELS_AT_ONCE // (min(band, height) * width))
@@ -149,8 +136,6 @@ def fused_slices(
                 mean[some, shown],
                 spread[some, shown],
                 log_variance[some, shown],
-                before[some, shown],
-                after[some, shown],
                 above[shown],
                 below[shown],
                 positions[some],
