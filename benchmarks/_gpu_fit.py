@@ -304,7 +304,7 @@ def _iterations(block: Block, settings: FitConfig) -> Iterator[tuple[int, Emgaus
 
 def _plain_fit(bench: Bench, device: str) -> FitConfig:
     # Longer than the preset's own, so that even a toy sends more than one message; time cuts it short.
-    return _settings("default", bench, device, prior="linear", iterations_per_slice=1000.0)
+    return _settings("default", bench, device, prior="linear", iterations_per_slice=4000.0)
 
 
 def _fit_step(bench: Bench, block: Block, device: str, seconds: float, row: Row) -> None:
