@@ -24,8 +24,8 @@ from _machine import print_table, write_result
 from numpy.typing import NDArray
 from prior_classical import observe
 from scipy.ndimage import gaussian_filter
-from skimage.metrics import structural_similarity
 
+from napari_emgauss.evaluate import psnr, ssim
 from napari_emgauss.priors import Interpolator, Observation, get_prior
 from napari_emgauss.priors._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors._self import LearnedPrior, SelfPrior, SelfPriorConfig
@@ -100,12 +100,9 @@ def scores(
             continue
         guess, true = interpolator.at(float(z)).image[second], truth[z][second]
         guess = put_in_place(guess, true) if placed else guess
-        ssim = structural_similarity(
-            true, guess, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        rows.append((-10 * np.log10(np.mean((guess - true) ** 2)), ssim))
-    psnr, ssim = np.mean(rows, axis=0)
-    return float(psnr), float(ssim)
+        rows.append((psnr(guess, true), ssim(guess, true)))
+    mean = np.mean(rows, axis=0)
+    return float(mean[0]), float(mean[1])
 
 
 def measure(volume: str, factor: int, iterations: int) -> list[dict[str, Any]]:
@@ -124,8 +121,8 @@ def measure(volume: str, factor: int, iterations: int) -> list[dict[str, Any]]:
     noise = float(np.mean([noise_of(image) for image in truth[:: 2 * factor]]))
     found["noise alone"] = (-20 * np.log10(noise), None)
     rows = [
-        {"volume": volume, "factor": factor, "what": what, "psnr": round(psnr, 3), "ssim": ssim and round(ssim, 4)}
-        for what, (psnr, ssim) in found.items()
+        {"volume": volume, "factor": factor, "what": what, "psnr": round(level, 3), "ssim": alike and round(alike, 4)}
+        for what, (level, alike) in found.items()
     ]
     print_table(rows)
     return rows

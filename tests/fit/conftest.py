@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from napari_emgauss.fit import FitConfig
+from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation, Stack
 
 
@@ -20,6 +23,20 @@ def small_stack(seed: int = 0) -> Stack:
         slices.append(image + rng.normal(0, 4, image.shape))
     data = np.clip(np.rint(slices), 0, 255).astype(np.uint8)
     return Stack(data, z, (8.0, 8.0), Normalisation(0.0, 255.0, "uint8"), name="blobs")
+
+
+def model_of(stack: Stack, config: FitConfig, gaussians: int, device: str = "cpu") -> EmgaussModel:
+    """A model as a fit begins with, always the same."""
+    torch.manual_seed(0)
+    return EmgaussModel(
+        config.for_gaps(stack.anisotropy_factor).model_config(),
+        stack.z_nm,
+        stack.pixel_size_nm,
+        stack.shape[1:],
+        stack.normalisation,
+        gaussians,
+        device=device,
+    )
 
 
 @pytest.fixture

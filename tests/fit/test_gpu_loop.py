@@ -14,21 +14,14 @@ from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._labels import Labels, label_depths
 from napari_emgauss.fit._losses import _blur, _blur_by_convolution
 from napari_emgauss.fit._trainer import Trainer
-from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render._pending import PendingLosses
 from napari_emgauss.stack import Stack
 
+from .conftest import model_of
+
 
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None = None) -> Trainer:
-    torch.manual_seed(0)
-    model = EmgaussModel(
-        config.for_gaps(stack.anisotropy_factor).model_config(),
-        stack.z_nm,
-        stack.pixel_size_nm,
-        stack.shape[1:],
-        stack.normalisation,
-        60,
-    )
+    model = model_of(stack, config, 60)
     return Trainer(model, stack.unit_slices(), config, labels)
 
 

@@ -14,12 +14,13 @@ from napari_emgauss.fit import preset
 from napari_emgauss.fit._config import FitConfig
 from napari_emgauss.fit._labels import Labels, label_depths
 from napari_emgauss.fit._trainer import Trainer
-from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import _splat as splat_module
 from napari_emgauss.render._graphs import GraphedSteps
 from napari_emgauss.render._pending import PendingLosses
 from napari_emgauss.render._reference import splat_reference
 from napari_emgauss.stack import Stack
+
+from .conftest import model_of
 
 LENGTHS = {"warm_up_iterations": 4, "joint_iterations": 4, "teacher_student_iterations": 60}
 
@@ -38,16 +39,7 @@ def kept_labels(stack: Stack) -> Labels:
 
 
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None, device: str = "cpu") -> Trainer:
-    torch.manual_seed(0)
-    model = EmgaussModel(
-        config.for_gaps(stack.anisotropy_factor).model_config(),
-        stack.z_nm,
-        stack.pixel_size_nm,
-        stack.shape[1:],
-        stack.normalisation,
-        20,
-        device=device,
-    )
+    model = model_of(stack, config, 20, device=device)
     trainer = Trainer(model, stack.unit_slices(), config, labels)
     trainer._keeps_labels_there = True
     return trainer

@@ -26,18 +26,12 @@ from napari_emgauss.stack import (
 )
 from napari_emgauss.stack._alignment import move_slices
 
+from .conftest import model_of
+
 
 def make_model(stack: Stack, config: FitConfig) -> EmgaussModel:
-    torch.manual_seed(0)
     _, height, width = stack.shape
-    model = EmgaussModel(
-        config.for_gaps(stack.anisotropy_factor).model_config(),
-        stack.z_nm,
-        stack.pixel_size_nm,
-        (height, width),
-        stack.normalisation,
-        70,
-    )
+    model = model_of(stack, config, 70)
     rng = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for cloud in model.cloud_list:

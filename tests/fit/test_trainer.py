@@ -17,20 +17,13 @@ from napari_emgauss.priors import PseudoLabel
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
+from .conftest import model_of
+
 SMALL: dict[str, Any] = {"mlp_width": 16, "mlp_layers": 5, "pixels_per_gaussian": 8.0}
 
 
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None = None) -> Trainer:
-    _, height, width = stack.shape
-    torch.manual_seed(0)
-    model = EmgaussModel(
-        config.for_gaps(stack.anisotropy_factor).model_config(),
-        stack.z_nm,
-        stack.pixel_size_nm,
-        (height, width),
-        stack.normalisation,
-        60,
-    )
+    model = model_of(stack, config, 60)
     return Trainer(model, stack.unit_slices(), config, labels)
 
 

@@ -15,6 +15,7 @@ from napari_emgauss.priors._auto import (
     WeightedInterpolator,
     _central_piece,
     _correction,
+    _score,
     _self_weight,
     choose_prior,
     merit,
@@ -119,9 +120,13 @@ def test_less_correction_is_made_only_where_that_is_clearly_better() -> None:
     random = np.random.default_rng(0)
     truth, noise = random.random((2, 2, 12, 13), dtype=np.float32)
     guesses = {1.0: truth + 0.2 * noise, 0.5: truth + 0.1 * noise, 0.0: truth + 0.3 * noise}
-    assert _correction(guesses, truth, 0.05) == 0.5
-    assert _correction(guesses, truth, 100.0) == 1.0
-    assert _correction({0.6: truth + noise, 0.3: truth + noise, 0.0: truth}, truth, 0.05) == 0.0
+
+    def chosen(guesses: dict[float, np.ndarray], margin: float) -> float:
+        return _correction({share: _score(guess, truth) for share, guess in guesses.items()}, margin)
+
+    assert chosen(guesses, 0.05) == 0.5
+    assert chosen(guesses, 100.0) == 1.0
+    assert chosen({0.6: truth + noise, 0.3: truth + noise, 0.0: truth}, 0.05) == 0.0
 
 
 @pytest.mark.parametrize(("harm", "kept"), [(0.0, LEARNED.correction), (0.4, 0.0)])

@@ -10,7 +10,8 @@ import torch
 
 from napari_emgauss.priors import Observation, _fusion
 from napari_emgauss.priors._fusion import Correction, FusionNetwork, fused_slices, fusion_features, fusion_network
-from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig, _nodes_at
+from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors._volume_interpolator import nodes_at
 from napari_emgauss.stack import PhantomConfig, sample_truth
 
 
@@ -61,9 +62,9 @@ def test_only_the_slices_asked_for_are_corrected() -> None:
     torch.testing.assert_close(some[1:3], whole[1:3], atol=1e-2, rtol=1e-2)
     assert torch.equal(some[[0, 3]], inputs[0][[0, 3]])
     z_nm = np.array([0.0, 40.0, 80.0])
-    assert _nodes_at(z_nm, np.array([20.0, 60.0]), 7) == (3,)
-    assert _nodes_at(z_nm, np.array([20.0, 60.0]), 4) == (1, 2)  # mixed from both
-    assert _nodes_at(z_nm, np.array([5.0, 78.0, 80.0]), 4) == (0, 3)
+    assert nodes_at(z_nm, np.array([20.0, 60.0]), 7) == (3,)
+    assert nodes_at(z_nm, np.array([20.0, 60.0]), 4) == (1, 2)  # mixed from both
+    assert nodes_at(z_nm, np.array([5.0, 78.0, 80.0]), 4) == (0, 3)
 
 
 def test_a_gap_of_the_host_is_corrected_where_the_network_is(monkeypatch: pytest.MonkeyPatch) -> None:

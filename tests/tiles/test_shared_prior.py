@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from napari_emgauss import FitConfig, ModelFileError, Stack, stack_from_array
+from napari_emgauss.model._file import read_tensors, write_tensors
 from napari_emgauss.priors import Observation
 from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
 from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
 from napari_emgauss.tiles._shared_prior import (
+    _FORMAT,
     PRIOR_NAME,
     SharedPrior,
     describe,
@@ -85,6 +87,22 @@ def test_what_is_written_is_what_is_read(
     (tmp_path / PRIOR_NAME).write_bytes(b"nonsense")
     with pytest.raises(ModelFileError, match="not an EMGauss prior"):
         read_shared_prior(tmp_path)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_prior_from_when_its_correction_was_all_or_nothing_is_read(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, tiny_self: None, corrected: bool
+) -> None:
+    plan = cut(small_stack.shape, small_stack.z_nm, SIZE)
+    write_shared_prior(tmp_path, learn_shared_prior(small_stack, plan, replace(quick_config, prior="self")))
+    tensors, header = read_tensors(tmp_path / PRIOR_NAME, expected_format=_FORMAT, newest_version=1, kind="prior")
+    settings = header["parts"][0]["learned"]["config"]
+    del settings["correction"]
+    settings["corrected"] = corrected
+    write_tensors(tmp_path / PRIOR_NAME, tensors, header)
+    again = read_shared_prior(tmp_path)
+    assert again is not None
+    assert again.parts[0][2].config.correction == float(corrected)
 
 
 def test_parts_are_mixed_by_their_weights(small_stack: Stack, tmp_path: Path) -> None:

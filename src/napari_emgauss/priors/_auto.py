@@ -77,15 +77,15 @@ class Choice:
         How many slices were hidden; 0 if the stack was too short to hide any.
     note : str
         A sentence for people.
-    learned : SelfPriorConfig or None
-        The self-supervised prior with as much correction as was best; None where it could not be tried.
+    learned : SelfPriorConfig
+        The self-supervised prior, should it be used: with as much correction as was best.
     """
 
     weights: dict[str, float]
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     hidden_slices: int = 0
     note: str = ""
-    learned: SelfPriorConfig | None = None
+    learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class AutoPrior:
                     fraction = start + part_share * progress.fraction
                     on_progress(PriorProgress(fraction, progress.loss, progress.text))
 
-            learned = choice.learned or self.config.learned
-            prior = SelfPrior(learned) if name == "self" else _classical(name, learned.device)
+            prior = SelfPrior(choice.learned) if name == "self" else _classical(name, self.config.learned.device)
             parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part_progress)))
             done += part_share
         report = {
@@ -227,10 +226,10 @@ def choose_prior(
     except PriorError as error:
         note = f"{classical} is best on {len(hidden)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(hidden), note)
-    correction = _correction(guesses_of_self, truth, config.correction_margin)
+    tried = {share: _score(guess, truth) for share, guess in guesses_of_self.items()}
+    correction = _correction(tried, config.correction_margin)
     guess = guesses_of_self[correction]
-    learned = replace(learned, correction=correction)
-    scores["self"] = _score(guess, truth)
+    scores["self"] = tried[correction]
     weight = _self_weight(guess, guesses[classical], truth, config.mixing_margin)
     weights = {name: share for name, share in (("self", weight), (classical, round(1 - weight, 3))) if share > 0}
     named = " + ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
@@ -240,7 +239,7 @@ def choose_prior(
     )
     if correction < config.learned.correction and "self" in weights:
         note += f"; {correction:.0%} of self's correction is better there than {config.learned.correction:.0%}"
-    return Choice(weights, scores, len(hidden), note, learned)
+    return Choice(weights, scores, len(hidden), note, replace(learned, correction=correction))
 
 
 def _along_one_flow(
@@ -312,9 +311,9 @@ def _restored_by_learning(
     return {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
 
 
-def _correction(guesses: dict[float, NDArray[np.float32]], truth: NDArray[np.float32], margin: float) -> float:
-    """The most correction among ``guesses``, unless less is better by the margin."""
-    merits = {share: merit(_score(guess, truth)) for share, guess in guesses.items()}
+def _correction(tried: dict[float, dict[str, float]], margin: float) -> float:
+    """The most correction among those tried, given their scores, unless less is better by the margin."""
+    merits = {share: merit(score) for share, score in tried.items()}
     most, best = max(merits), max(merits, key=lambda share: merits[share])
     return best if merits[best] > merits[most] + margin else most
 

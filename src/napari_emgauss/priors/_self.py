@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss.priors._classical import chosen_device
-from napari_emgauss.priors._interpolation import blur_slices, locate_gap
-from napari_emgauss.priors._protocol import Observation, PriorProgress, PseudoLabel
+from napari_emgauss.priors._interpolation import blur_slices
+from napari_emgauss.priors._protocol import Observation, PriorProgress
+from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at, resampled
 
 if TYPE_CHECKING:
     from napari_emgauss.priors._network import GapNetwork
@@ -270,7 +271,7 @@ class LearnedPrior:
         gaps_px = _gaps_px(observation)
         correction = None
         if config.correction > 0:
-            needed = None if compared_nm is None else _nodes_at(observation.z_nm, compared_nm, nodes)
+            needed = None if compared_nm is None else nodes_at(observation.z_nm, compared_nm, nodes)
             correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
         fused = predict_between(
             self.network.to(device),
@@ -300,15 +301,6 @@ class LearnedPrior:
         ]
 
 
-def _nodes_at(z_nm: NDArray[np.float64], depths_nm: NDArray[np.float64], nodes: int) -> tuple[int, ...]:
-    """In-between slices, from 0 in any gap, that `VolumeInterpolator` looks up for these depths."""
-    touched = set()
-    for depth in depths_nm:
-        place = locate_gap(z_nm, float(depth))[1] * (nodes + 1)
-        touched |= {int(place + 1e-9), int(np.ceil(place - 1e-6))}
-    return tuple(sorted(place - 1 for place in touched if 1 <= place <= nodes))
-
-
 def _gaps_px(observation: Observation) -> NDArray[np.float64]:
     """Gaps in pixels; below two pixels, where no row would lie between, scaled up to two."""
     gaps_px = np.diff(observation.z_nm) / min(observation.pixel_size_nm)
@@ -326,66 +318,6 @@ def _part_of(
         on_progress(PriorProgress(start + (stop - start) * progress.fraction, progress.loss, progress.text))
 
     return part
-
-
-class VolumeInterpolator:
-    """Looks up slices in a volume computed beforehand: straight lines between its in-between slices.
-
-    Parameters
-    ----------
-    images, z_nm : ndarray
-        Observed slices ``(K, H, W)`` and their depths (nm).
-    between : ndarray
-        ``(K-1, nodes, h, w)`` slices in the unit range at even positions in each gap; ``(h, w)`` may differ from
-        ``(H, W)`` where pixels were made square.
-    confidence : ndarray
-        Same shape, in [0, 1].
-    report : dict
-        JSON-compatible account of how the volume came about.
-    keep : object
-        Held as long as the volume is needed (a temporary folder).
-    """
-
-    def __init__(
-        self,
-        images: NDArray[np.float32],
-        z_nm: NDArray[np.float64],
-        between: NDArray[np.float32],
-        confidence: NDArray[np.float32],
-        report: dict[str, Any],
-        keep: object = None,
-    ) -> None:
-        self._images = images
-        self._z_nm = z_nm
-        self._between = between
-        self._confidence = confidence
-        self.report = report
-        self._keep = keep
-
-    def at(self, z_nm: float) -> PseudoLabel:
-        """Slice and confidence at a depth; see `Interpolator.at`."""
-        gap, position = locate_gap(self._z_nm, z_nm)
-        nodes = self._between.shape[1]
-        place = position * (nodes + 1)
-        lower = min(int(place + 1e-9), nodes)
-        part = np.float32(max(0.0, place - lower))
-        image, confidence = self._node(gap, lower)
-        if part > 1e-6:
-            next_image, next_confidence = self._node(gap, lower + 1)
-            image = (1 - part) * image + part * next_image
-            confidence = (1 - part) * confidence + part * next_confidence
-        return PseudoLabel(
-            np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(confidence, dtype=np.float32)
-        )
-
-    def _node(self, gap: int, node: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Slice and confidence at node 0 (observed) ... nodes + 1 (observed) of a gap."""
-        nodes = self._between.shape[1]
-        if node in (0, nodes + 1):
-            image = self._images[gap + (1 if node else 0)]
-            return image, np.ones(image.shape, np.float32)
-        shape = self._images.shape[1:]
-        return _resampled(self._between[gap, node - 1], shape), _resampled(self._confidence[gap, node - 1], shape)
 
 
 def _json_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -406,13 +338,4 @@ def _square_pixels(images: NDArray[np.float32], pixel_size_nm: tuple[float, floa
         return images
     sizes = zip(images.shape[1:], pixel_size_nm, strict=True)
     shape = tuple(max(1, round(size * pixel / finest)) for size, pixel in sizes)
-    return np.stack([_resampled(image, shape) for image in images])
-
-
-def _resampled(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """``image`` on a grid of ``shape`` over the same area (cubic)."""
-    if image.shape == tuple(shape):
-        return image
-    from skimage.transform import resize
-
-    return np.asarray(resize(image, shape, order=3, mode="reflect", anti_aliasing=None), dtype=np.float32)
+    return np.stack([resampled(image, shape) for image in images])

@@ -102,8 +102,7 @@ def learn_shared_prior(
     parts: list[tuple[str, float, Prior]] = []
     for name, weight in choice.weights.items():
         if name == "self":
-            prior = SelfPrior(choice.learned or named.config.learned)
-            learned = prior.learn(observation, seed=config.seed, on_progress=on_progress)
+            learned = SelfPrior(choice.learned).learn(observation, seed=config.seed, on_progress=on_progress)
             parts.append((name, weight, learned))
         else:
             parts.append((name, weight, prior_of_fit(name, str(config.device))))
@@ -197,11 +196,11 @@ def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device:
     from napari_emgauss.priors._self import LearnedPrior, SelfPriorConfig
 
     def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-        if "corrected" in settings:  # the setting's name while it was all or nothing
-            settings = {**settings, "correction": float(settings["corrected"])}
-            del settings["corrected"]
         return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
+    settings = with_tuples(values["config"])
+    if "corrected" in settings:  # the setting's name while it was all or nothing
+        settings["correction"] = float(settings.pop("corrected"))
     network = GapNetwork(NetworkConfig(**with_tuples(values["network"])))
     network.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
     return LearnedPrior(
@@ -209,7 +208,7 @@ def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device:
         float(values["level"]),
         float(values["spread"]),
         float(values["usual_gap_px"]),
-        SelfPriorConfig(**{**with_tuples(values["config"]), "device": device_of_prior(device)}),
+        SelfPriorConfig(**{**settings, "device": device_of_prior(device)}),
         int(values["seed"]),
         gap_ratio=float(values.get("gap_ratio", 1.0)),
         warm=bool(values.get("warm", False)),
