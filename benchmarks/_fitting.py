@@ -11,8 +11,8 @@ from _machine import shared_data
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from napari_emgauss.evaluate import fsim
-from napari_emgauss.fit._labels import label_depths
+from napari_emgauss.evaluation import fsim
+from napari_emgauss.fitting._labels import label_depths
 from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation, Stack

@@ -17,7 +17,7 @@ from _gpu_bench import BACKWARD_FLOPS, FORWARD_FLOPS, Bench, Clock, Row, ellipse
 from _machine import shared_data
 from numpy.typing import NDArray
 
-from napari_emgauss.fit import FitConfig, fit, preset
+from napari_emgauss.fitting import FitConfig, fit, preset
 from napari_emgauss.priors import Observation, get_prior
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation, Stack
@@ -117,8 +117,8 @@ and the smaller levels of the pyramid."""
 
 def _flow(bench: Bench, block: Block, window: NDArray[np.float32], row: Row) -> None:
     """Optical flow both ways in all gaps of the block, then slices along it, beside scikit-image's flow of one gap."""
-    from napari_emgauss.priors._device_flow import DeviceFlowInterpolator, DeviceFlows
-    from napari_emgauss.priors._flow import Flows
+    from napari_emgauss.priors.classical._device_flow import DeviceFlowInterpolator, DeviceFlows
+    from napari_emgauss.priors.classical._flow import Flows
 
     images, z_nm = block.stack.unit_slices(), block.stack.z_nm
     gaps = len(z_nm) - 1
@@ -345,8 +345,8 @@ def _fit_floor(bench: Bench, model: EmgaussModel) -> float:
 
 
 def _train_prior(bench: Bench, block: Block, device: str, iterations: int, on_progress: Any = None) -> Any:
-    from napari_emgauss.priors._network import NetworkConfig
-    from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, train_network
+    from napari_emgauss.priors.learned._network import NetworkConfig
+    from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, train_network
 
     images = block.stack.unit_slices()
     images = (images - images.mean()) / images.std()
@@ -389,7 +389,7 @@ def _prior_floor(bench: Bench, block: Block) -> float:
     """Least time of a training step: the arithmetic of its convolutions at the speed of a matrix product."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    from napari_emgauss.priors._precision import low_precision
+    from napari_emgauss._torch._precision import low_precision
 
     with FlopCounterMode(display=False) as counter:
         _train_prior(bench, block, "cpu", 1)

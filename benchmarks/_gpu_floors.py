@@ -9,11 +9,11 @@ from _clouds import cloud
 from _gpu_bench import BACKWARD_FLOPS, FORWARD_FLOPS, Bench, Clock, Rates, Row, ellipse_pixels
 from torch.utils.flop_counter import FlopCounterMode
 
-from napari_emgauss.fit import preset
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors._self import SelfPriorConfig
-from napari_emgauss.priors._training import TrainingConfig
-from napari_emgauss.priors._training_step import TrainingStep
+from napari_emgauss.fitting import preset
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._self import SelfPriorConfig
+from napari_emgauss.priors.learned._training import TrainingConfig
+from napari_emgauss.priors.learned._training_step import TrainingStep
 
 # NVIDIA's data sheet of the H200 (SXM): bytes and operations a second, dense.
 H200 = Rates(4.8e12, 67e12, 989e12)

@@ -16,7 +16,7 @@ from typing import Any
 from _fitting import cell, score_model
 from _machine import print_table, write_result
 
-from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.fitting import preset, run_fit
 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "full": ({}, "26.98 / .713"),

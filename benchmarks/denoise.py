@@ -19,8 +19,8 @@ import numpy as np
 import tifffile
 from _machine import print_table, shared_data, write_result
 
-from napari_emgauss.evaluate import psnr, ssim
-from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.evaluation import psnr, ssim
+from napari_emgauss.fitting import preset, run_fit
 from napari_emgauss.stack import denoise, stack_from_array
 
 

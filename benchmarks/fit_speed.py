@@ -18,10 +18,10 @@ import torch
 from _fitting import Cell, PreparedPrior, cell, score_model
 from _machine import print_table, write_result
 
-from napari_emgauss.fit import fit, preset
-from napari_emgauss.fit._labels import Labels, label_depths
-from napari_emgauss.fit._losses import reconstruction_loss
-from napari_emgauss.fit._trainer import Trainer
+from napari_emgauss.fitting import fit, preset
+from napari_emgauss.fitting._labels import Labels, label_depths
+from napari_emgauss.fitting._losses import reconstruction_loss
+from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.render import EmgaussModel
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from _machine import plain, print_table, read_result, shared_data, write_result
 
-from napari_emgauss.evaluate import evaluate_masks, read_volume
+from napari_emgauss.evaluation import evaluate_masks, read_volume
 
 METHODS = ("nearest", "linear", "linear+blur", "ensemble", "emgauss:fast")
 NOTES = (

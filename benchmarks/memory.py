@@ -68,7 +68,7 @@ def generated_stack(side: int) -> Any:
 
 def child_imports(_options: dict[str, Any]) -> None:
     """Everything imported, nothing done."""
-    from napari_emgauss.fit import fit
+    from napari_emgauss.fitting import fit
     from napari_emgauss.render import choose_backend
     from napari_emgauss.volume import export
 
@@ -79,7 +79,7 @@ def child_imports(_options: dict[str, Any]) -> None:
 
 def child_fit(options: dict[str, Any]) -> None:
     """All stages of a fit, short; the model is kept where ``model`` says."""
-    from napari_emgauss.fit import preset, run_fit
+    from napari_emgauss.fitting import preset, run_fit
 
     config = preset(options["preset"], prior=options["prior"], iterations_scale=0.01)
     model = run_fit(generated_stack(options["side"]), config)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from _machine import print_table, shared_data, write_result
 
-from napari_emgauss.evaluate import psnr, ssim
-from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.evaluation import psnr, ssim
+from napari_emgauss.fitting import preset, run_fit
 from napari_emgauss.priors import Observation, get_prior
 from napari_emgauss.stack import Stack, read_stack, stack_from_array
 

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from prior_classical import observe
 from scipy.ndimage import gaussian_filter
 
-from napari_emgauss.evaluate import psnr, ssim
+from napari_emgauss.evaluation import psnr, ssim
 from napari_emgauss.priors import Interpolator, Observation, get_prior
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors._self import LearnedPrior, SelfPrior, SelfPriorConfig
-from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, train_network
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._self import LearnedPrior, SelfPrior, SelfPriorConfig
+from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, train_network
 
 EVERY = 3
 """Gaps scored: every so many."""

@@ -23,8 +23,8 @@ from typing import Any
 
 from _machine import describe, plain, print_table, read_result, shared_data, write_result
 
-from napari_emgauss.evaluate import CLASSICAL_METHODS, evaluate, read_volume, score
-from napari_emgauss.fit import preset
+from napari_emgauss.evaluation import CLASSICAL_METHODS, evaluate, read_volume, score
+from napari_emgauss.fitting import preset
 
 ISOTROPIC = ("fib25", "epfl")
 ANISOTROPIC = ("vnc",)

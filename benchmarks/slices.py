@@ -18,8 +18,8 @@ import numpy as np
 from _machine import print_table, write_result
 from numpy.typing import NDArray
 
-from napari_emgauss.evaluate import psnr
-from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.evaluation import psnr
+from napari_emgauss.fitting import preset, run_fit
 from napari_emgauss.stack import (
     Normalisation,
     PhantomConfig,

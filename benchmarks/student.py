@@ -18,7 +18,7 @@ from typing import Any
 from _fitting import Cell, PreparedPrior, cell, score_model, score_prior
 from _machine import print_table, write_result
 
-from napari_emgauss.fit import preset, run_fit
+from napari_emgauss.fitting import preset, run_fit
 
 # The first way of fitting tried: the settings of the paper's base method with a grid field.
 FIRST: dict[str, Any] = {

@@ -63,8 +63,9 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     """A fit of a generated stack: CPU seconds of the prior and of an iteration, peak memory."""
     import torch
 
-    from napari_emgauss import fit, stack_from_array
+    from napari_emgauss import fitting as fit
     from napari_emgauss import preset as named
+    from napari_emgauss import stack_from_array
     from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes
     from napari_emgauss.tiles._task import peak_memory_mb
 
@@ -105,7 +106,7 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
 
     from napari_emgauss import stack_from_array
     from napari_emgauss.priors import Observation
-    from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+    from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
     from napari_emgauss.tiles._task import peak_memory_mb
 
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import napari_emgauss as emg
-from napari_emgauss.evaluate import EvaluationResult
+from napari_emgauss.evaluation import EvaluationResult
 from napari_emgauss.priors import interpolate_linear
 
 Volume = NDArray[np.uint8]

@@ -24,14 +24,14 @@ from scipy.ndimage import gaussian_filter, zoom
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_emgauss._torch._precision import low_precision
 from napari_emgauss.priors import Observation
-from napari_emgauss.priors import _planes as planes
-from napari_emgauss.priors._fusion import WEIGHTS, FusionNetwork, fusion_features
-from napari_emgauss.priors._precision import low_precision
-from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig, _gaps_px
-from napari_emgauss.priors._training import log_gaps, schedule
-from napari_emgauss.stack._neuropil import fill_tissue, lay_neurites
-from napari_emgauss.stack._ultrastructure import paint
+from napari_emgauss.priors.learned import _planes as planes
+from napari_emgauss.priors.learned._fusion import WEIGHTS, FusionNetwork, fusion_features
+from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, _gaps_px
+from napari_emgauss.priors.learned._training import log_gaps, schedule
+from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
+from napari_emgauss.stack.phantom._ultrastructure import paint
 
 CPU = torch.device("cpu")
 SIDE = 128

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter, zoom
 
-from napari_emgauss.priors._generic import GAPS_PX, WEIGHTS, GenericNetwork
-from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, schedule
-from napari_emgauss.priors._training_step import TrainingStep
-from napari_emgauss.stack._neuropil import fill_tissue, lay_neurites
-from napari_emgauss.stack._ultrastructure import paint
+from napari_emgauss.priors.learned._generic import GAPS_PX, WEIGHTS, GenericNetwork
+from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, schedule
+from napari_emgauss.priors.learned._training_step import TrainingStep
+from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
+from napari_emgauss.stack.phantom._ultrastructure import paint
 
 SIDE = 250
 """Pixels of a picture."""

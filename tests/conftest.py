@@ -66,7 +66,7 @@ def make_quick(patch: pytest.MonkeyPatch) -> None:
     """Short fits with a prior that needs no preparation, and a small sample, for whoever asks for the defaults."""
     from types import MappingProxyType
 
-    from napari_emgauss.fit import _presets
+    from napari_emgauss.fitting import _presets
     from napari_emgauss.stack import PhantomConfig
 
     quick = {"iterations_scale": 0.01, "prior": "linear"}

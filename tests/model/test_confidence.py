@@ -73,7 +73,7 @@ def test_a_fit_keeps_what_its_prior_says_and_the_command_line_writes_it(tmp_path
     import tifffile
 
     from napari_emgauss.cli import main
-    from napari_emgauss.fit import FitConfig, run_fit
+    from napari_emgauss.fitting import FitConfig, run_fit
     from napari_emgauss.stack import stack_from_array
 
     values = np.random.default_rng(0).integers(0, 255, (4, 24, 32)).astype(np.uint8)

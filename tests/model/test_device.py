@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from napari_emgauss.model import _device, _field
-from napari_emgauss.model._device import constant, has_float64, has_fused_adam, tensor_float32, uploaded, wide
+from napari_emgauss._torch import _device
+from napari_emgauss._torch._device import constant, has_float64, has_fused_adam, tensor_float32, uploaded, wide
+from napari_emgauss.model import _field
 
 
 def test_constants_are_made_once_and_serve_a_backward_pass():

@@ -26,7 +26,7 @@ def values() -> np.ndarray:
 @pytest.fixture
 def request_for() -> Callable[..., object]:
     """A fit request for the stack, with some fields replaced."""
-    from napari_emgauss.plugin._layer_input import FitRequest
+    from napari_emgauss.plugin.process._request import FitRequest
 
     def make(**changes: object) -> FitRequest:
         fields = {
@@ -76,7 +76,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def service() -> Iterator[object]:
     """The rendering process, one for all tests."""
-    from napari_emgauss.plugin._render_service import render_service
+    from napari_emgauss.plugin.process._render_service import render_service
 
     found = render_service()
     found.device = "cpu"
@@ -88,7 +88,7 @@ def service() -> Iterator[object]:
 @pytest.fixture(autouse=True)
 def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tests neither read nor write what this machine learned of its speed, nor the user's unfinished fits."""
-    from napari_emgauss.plugin import _estimate
+    from napari_emgauss.plugin.process import _estimate
 
     folder = tmp_path_factory.mktemp("own")
     monkeypatch.setattr(_estimate, "_path", lambda: folder / "speed.json")
@@ -100,5 +100,5 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the canvas is what was asked for, however busy the machine."""
-    monkeypatch.setattr("napari_emgauss.plugin._painter.PATIENCE_S", 60.0)
-    monkeypatch.setattr("napari_emgauss.plugin._painter.PATIENCE_ALONG_Z_S", 60.0)
+    monkeypatch.setattr("napari_emgauss.plugin.view._painter.PATIENCE_S", 60.0)
+    monkeypatch.setattr("napari_emgauss.plugin.view._painter.PATIENCE_ALONG_Z_S", 60.0)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import FitError
-from napari_emgauss.plugin._fit_child import FitMessage
-from napari_emgauss.plugin._job import answer_job
-from napari_emgauss.plugin._process import Channel
+from napari_emgauss.plugin.process._fit_child import FitMessage
+from napari_emgauss.plugin.process._job import answer_job
+from napari_emgauss.plugin.process._process import Channel
 
 
 def steps(channel: Channel, request: Any, data: Any, folder: str) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_emgauss.plugin._channel_layers import channel_layers
-from napari_emgauss.plugin._geometry import placement_on
-from napari_emgauss.plugin._layer_input import StackView, channels_of, check_layer, copy_slices, stack_shape
 from napari_emgauss.plugin._reader import read_models
-from napari_emgauss.plugin._remote_model import RemoteModel
+from napari_emgauss.plugin.process._remote_model import RemoteModel
+from napari_emgauss.plugin.process._request import StackView, copy_slices
+from napari_emgauss.plugin.view._channel_layers import channel_layers
+from napari_emgauss.plugin.view._geometry import placement_on
+from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, stack_shape
 
 SHAPE = (2, 5, 24, 32)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_emgauss.plugin._continuous_layer import (
+from napari_emgauss.plugin.view._continuous_layer import (
     LayerRecord,
     depth_at,
     go_to_depth,
@@ -13,8 +13,8 @@ from napari_emgauss.plugin._continuous_layer import (
     record_of,
     set_grid,
 )
-from napari_emgauss.plugin._depth_control import DepthControl
-from napari_emgauss.plugin._geometry import placement_in_nm, placement_on
+from napari_emgauss.plugin.view._depth_control import DepthControl
+from napari_emgauss.plugin.view._geometry import placement_in_nm, placement_on
 
 
 class Ramp:
@@ -193,7 +193,7 @@ def test_a_rotated_source_keeps_depths_right(viewer: ViewerModel) -> None:
 def test_confidence_lies_on_its_layer_and_a_model_without_is_refused(viewer: ViewerModel) -> None:
     from napari_emgauss._errors import StackError
     from napari_emgauss.model import Confidence
-    from napari_emgauss.plugin._compare import add_confidence
+    from napari_emgauss.plugin.view._compare import add_confidence
 
     layer = _add(viewer)
     record = record_of(layer)

@@ -16,13 +16,13 @@ import tifffile
 from napari.components import ViewerModel
 from qtpy.QtWidgets import QApplication
 
-from napari_emgauss.plugin import _fit_tab
-from napari_emgauss.plugin._dock import EmgaussDock
-from napari_emgauss.plugin._fit_process import FitProcess
-from napari_emgauss.plugin._fit_state import FitStatus
-from napari_emgauss.plugin._quality_tab import score_rows
 from napari_emgauss.plugin._reader import get_reader
-from napari_emgauss.plugin._region import RegionKind
+from napari_emgauss.plugin.process._fit_process import FitProcess
+from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.tabs import _fit_tab
+from napari_emgauss.plugin.tabs._dock import EmgaussDock
+from napari_emgauss.plugin.tabs._quality_tab import score_rows
+from napari_emgauss.plugin.view._region import RegionKind
 
 
 def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:
@@ -234,7 +234,7 @@ def test_settings_that_contradict_are_told_before_the_fit(
 def test_the_plan_is_told_and_a_fit_too_large_in_one_piece_is_refused(
     dock: EmgaussDock, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_emgauss.plugin._method_form.available_bytes", lambda: 2 * 10**9)
+    monkeypatch.setattr("napari_emgauss.plugin.tabs._method_form.available_bytes", lambda: 2 * 10**9)
     large = dask.array.zeros((60, 3000, 3000), chunks=(1, 3000, 3000), dtype=np.uint8)
     viewer.add_image([large, large[:, ::8, ::8]], multiscale=True, scale=(40, 4, 4), contrast_limits=(0, 255))
     method = dock.fit.method

@@ -11,9 +11,9 @@ import tifffile
 from napari.settings import get_plugin_settings
 from qtpy.QtWidgets import QApplication
 
-from napari_emgauss.plugin._continuous_layer import record_of
-from napari_emgauss.plugin._fit_state import FitStatus
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
+from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.stack import read_stack
 
 pytestmark = pytest.mark.viewer
@@ -33,7 +33,7 @@ def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sample, a tenth of its size."""
     import napari_emgauss.stack as stack
-    from napari_emgauss.stack._phantom import PhantomConfig
+    from napari_emgauss.stack.phantom._phantom import PhantomConfig
 
     made = stack.sample_stack(PhantomConfig(shape=(49, 36, 44), factor=8))
     monkeypatch.setattr(stack, "sample_stack", lambda: made, raising=False)
@@ -58,7 +58,7 @@ def choose_quick_settings(widget: Any) -> None:
 def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, widget = dock
     complaints: list[str] = []
-    monkeypatch.setattr("napari_emgauss.plugin._depth_tab.show_error", complaints.append)
+    monkeypatch.setattr("napari_emgauss.plugin.tabs._depth_tab.show_error", complaints.append)
     source = viewer.layers["phantom stack"]
     assert tuple(source.scale) == (40, 5, 5) and viewer.dims.axis_labels == ("z", "y", "x")
     assert widget.fit.stack.voxel_size_nm == (40, 5, 5)

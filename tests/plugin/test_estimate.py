@@ -1,6 +1,6 @@
 import pytest
 
-from napari_emgauss.plugin._estimate import (
+from napari_emgauss.plugin.process._estimate import (
     FitPlan,
     PlanRequest,
     Speed,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napari_emgauss.plugin import _fit_child
+from napari_emgauss.plugin.process import _fit_child
 
 
 class Window:

@@ -6,8 +6,8 @@ import pytest
 import stand_in_children
 
 from napari_emgauss import StackError
-from napari_emgauss.plugin._fit_process import FitProcess
-from napari_emgauss.plugin._process import ChildFailedError
+from napari_emgauss.plugin.process._fit_process import FitProcess
+from napari_emgauss.plugin.process._process import ChildFailedError
 
 
 class OnlyTheRegion:

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from napari_emgauss.plugin._fit_state import FitState, FitStatus, LossCurve, duration
+from napari_emgauss.plugin.process._fit_state import FitState, FitStatus, LossCurve, duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (45.4, "45 s"), (200, "3 min"), (5390, "1 h 30 min")])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.fit import FitConfig, fit
-from napari_emgauss.plugin import _fit_store
-from napari_emgauss.plugin._fit_store import (
+from napari_emgauss.fitting import FitConfig, fit
+from napari_emgauss.plugin.process import _fit_store
+from napari_emgauss.plugin.process._fit_store import (
     SavedFit,
     checkpoint_path,
     forget,

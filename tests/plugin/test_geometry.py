@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.layers import Image
 
-from napari_emgauss.plugin._geometry import placement_in_nm, placement_on
+from napari_emgauss.plugin.view._geometry import placement_in_nm, placement_on
 
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
 AFFINE = np.array([[1.0, 0.1, 0, 7], [0, 1.2, 0.05, -3], [0.02, 0, 0.9, 11], [0, 0, 0, 1]])

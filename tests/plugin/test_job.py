@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import stand_in_children
 
-from napari_emgauss.plugin._job import Job, JobCancelledError, JobDone, JobProgress
+from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone, JobProgress
 
 
 def test_progress_then_the_answer(tmp_path: Path) -> None:

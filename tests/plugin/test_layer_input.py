@@ -7,7 +7,8 @@ import pytest
 from napari.layers import Image, Labels, Points
 
 from napari_emgauss import StackError, VoxelSizeError
-from napari_emgauss.plugin._layer_input import check_layer, check_request
+from napari_emgauss.plugin.process._request import check_request
+from napari_emgauss.plugin.view._layer_input import check_layer
 
 
 def _image(shape: tuple[int, ...], dtype: Any = np.uint8, **keywords: Any) -> Image:

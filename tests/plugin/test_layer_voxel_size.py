@@ -5,12 +5,8 @@ import pytest
 import tifffile
 from napari.layers import Image
 
-from napari_emgauss.plugin._layer_voxel_size import (
-    apply_voxel_size,
-    read_file_voxel_size,
-    suspicion,
-    voxel_size_of_layer,
-)
+from napari_emgauss.plugin.process._request import suspicion
+from napari_emgauss.plugin.view._layer_voxel_size import apply_voxel_size, read_file_voxel_size, voxel_size_of_layer
 
 VALUES = np.zeros((5, 24, 32), np.uint8)
 

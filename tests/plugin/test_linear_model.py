@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin._linear_model import DifferenceModel, LinearModel
+from napari_emgauss.plugin.view._linear_model import DifferenceModel, LinearModel
 
 
 class Counting:

@@ -1,6 +1,6 @@
 import pytest
 
-from napari_emgauss.plugin._log_axis import log_ticks
+from napari_emgauss.plugin.widgets._log_axis import log_ticks
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin import _look_ahead
-from napari_emgauss.plugin._look_ahead import LookAhead
+from napari_emgauss.plugin.view import _look_ahead
+from napari_emgauss.plugin.view._look_ahead import LookAhead
 from napari_emgauss.volume import LazyVolume, RenderCache
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin import _painter
-from napari_emgauss.plugin._look_ahead import STEPS
-from napari_emgauss.plugin._painter import Painter, coarse_to_fine
-from napari_emgauss.plugin._pictures import between
+from napari_emgauss.plugin.view import _painter
+from napari_emgauss.plugin.view._look_ahead import STEPS
+from napari_emgauss.plugin.view._painter import Painter, coarse_to_fine
+from napari_emgauss.plugin.view._pictures import between
 from napari_emgauss.volume import LazyVolume, RenderCache
 
 

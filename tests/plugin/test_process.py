@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import stand_in_children
 
-from napari_emgauss.plugin._process import ChildFailedError, ChildProcess, _hidden_main
-from napari_emgauss.plugin._shared_array import SharedArray
+from napari_emgauss.plugin.process._process import ChildFailedError, ChildProcess, _hidden_main
+from napari_emgauss.plugin.process._shared_array import SharedArray
 
 
 def _last_words(target: Any) -> ChildFailedError:
@@ -81,7 +81,7 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
     script = """
 import resource, sys
 import numpy as np
-from napari_emgauss.plugin._process import keep_freed_memory
+from napari_emgauss.plugin.process._process import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

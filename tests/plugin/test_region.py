@@ -3,7 +3,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_emgauss import StackError
-from napari_emgauss.plugin._region import RegionKind, region_of
+from napari_emgauss.plugin.view._region import RegionKind, region_of
 
 
 @pytest.fixture

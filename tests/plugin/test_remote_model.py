@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin import _process
-from napari_emgauss.plugin._process import ChildFailedError
-from napari_emgauss.plugin._remote_model import RemoteModel
+from napari_emgauss.plugin.process import _process
+from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._remote_model import RemoteModel
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_save_copies_the_file_whole(model: RemoteModel, model_file: Path, tmp_pa
 
 
 def test_another_device_counts_from_the_next_request_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from napari_emgauss.plugin._render_service import RenderService
+    from napari_emgauss.plugin.process._render_service import RenderService
 
     service, ended = RenderService("auto"), threading.Event()
     monkeypatch.setattr(service, "close", ended.set)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin._fit_process import FitProcess
-from napari_emgauss.plugin._fit_store import saved_fit
-from napari_emgauss.plugin._process import ChildFailedError
+from napari_emgauss.plugin.process._fit_process import FitProcess
+from napari_emgauss.plugin.process._fit_store import saved_fit
+from napari_emgauss.plugin.process._process import ChildFailedError
 
 LONG = {"prior": "ema", "grid_channels": 4, "head_width": 8, "warm_up": False, "joint": False}
 

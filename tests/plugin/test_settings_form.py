@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
-from napari_emgauss.fit import FitConfig
-from napari_emgauss.plugin._settings_form import parameter_notes
+from napari_emgauss.fitting import FitConfig
+from napari_emgauss.plugin.tabs._settings_form import parameter_notes
 
 
 @dataclass

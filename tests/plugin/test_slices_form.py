@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.plugin._slices_form import SlicesForm
+from napari_emgauss.plugin.tabs._slices_form import SlicesForm
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 import tifffile
 
 from napari_emgauss import TileSize, load
-from napari_emgauss.plugin._export_child import ExportRequest
-from napari_emgauss.plugin._export_job import export_job
-from napari_emgauss.plugin._job import JobDone
 from napari_emgauss.plugin._reader import get_reader
-from napari_emgauss.plugin._remote_model import RemoteModel
+from napari_emgauss.plugin.process._export_child import ExportRequest
+from napari_emgauss.plugin.process._export_job import export_job
+from napari_emgauss.plugin.process._job import JobDone
+from napari_emgauss.plugin.process._remote_model import RemoteModel
 from napari_emgauss.tiles import cut
 from napari_emgauss.tiles._index import TileIndex, write_index, write_tile
 

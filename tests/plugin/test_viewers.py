@@ -4,7 +4,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.utils._proxies import PublicOnlyProxy
 
-from napari_emgauss.plugin._viewers import forget_viewer, viewers, watch_viewer
+from napari_emgauss.plugin.view._viewers import forget_viewer, viewers, watch_viewer
 
 
 def test_the_viewer_in_front_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ import tifffile
 from napari.layers import Image
 
 from napari_emgauss import ExportError
-from napari_emgauss.plugin._layer_voxel_size import read_file_voxel_size
 from napari_emgauss.plugin._reader import get_reader
 from napari_emgauss.plugin._writer import ome_sizes, write_ome_tiff
+from napari_emgauss.plugin.view._layer_voxel_size import read_file_voxel_size
 
 
 def _write(layer: Image, path: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, _auto, _fusion, get_prior
+from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, _auto, get_prior
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
@@ -20,7 +20,8 @@ from napari_emgauss.priors._auto import (
     choose_prior,
     merit,
 )
-from napari_emgauss.priors._self import SelfPriorConfig
+from napari_emgauss.priors.learned import _fusion
+from napari_emgauss.priors.learned._self import SelfPriorConfig
 
 LEARNED = SelfPriorConfig(iterations=150, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
 

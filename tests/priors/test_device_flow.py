@@ -8,11 +8,13 @@ import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from napari_emgauss._errors import BackendError, ConfigError
-from napari_emgauss.priors import Observation, _auto, _classical, _device_flow, _flow, get_prior, optical_flow
+from napari_emgauss.priors import Observation, _auto, get_prior, optical_flow
 from napari_emgauss.priors._auto import AutoPrior, _along_one_flow
 from napari_emgauss.priors._auto import _classical as _classical_of_auto
-from napari_emgauss.priors._classical import FlowPrior
-from napari_emgauss.priors._device_flow import DeviceFlowInterpolator, DeviceFlows, blurred, tvl1_flow, warp
+from napari_emgauss.priors.classical import _device_flow, _flow
+from napari_emgauss.priors.classical import _priors as _classical
+from napari_emgauss.priors.classical._device_flow import DeviceFlowInterpolator, DeviceFlows, blurred, tvl1_flow, warp
+from napari_emgauss.priors.classical._priors import FlowPrior
 
 CPU = torch.device("cpu")
 
@@ -160,8 +162,8 @@ def test_the_trial_estimates_each_flow_once(slices: np.ndarray, monkeypatch: pyt
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "auto"), ("mps", "auto")])
 def test_a_fit_on_the_cpu_keeps_its_prior_there(device: str, expected: str) -> None:
-    from napari_emgauss.fit import preset
-    from napari_emgauss.fit._fit import _named_prior
+    from napari_emgauss.fitting import preset
+    from napari_emgauss.fitting._fit import _named_prior
 
     learned = _named_prior(preset("default", prior="auto", device=device))
     assert isinstance(learned, AutoPrior)

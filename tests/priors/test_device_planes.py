@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import spline_filter
 
-from napari_emgauss.priors import _device_planes, _planes
-from napari_emgauss.priors._fusion import Correction, fusion_network
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors._planes import PlaneDirections, predict_between
+from napari_emgauss.priors.learned import _device_planes, _planes
+from napari_emgauss.priors.learned._fusion import Correction, fusion_network
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
 
 
 @pytest.fixture

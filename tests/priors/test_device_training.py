@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from napari_emgauss.priors import _precision
-from napari_emgauss.priors._device_sampler import DeviceSampler, PatchPlan
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, _rows_between, log_gaps
-from napari_emgauss.priors._training_step import TrainingStep
-from napari_emgauss.render._graphs import GraphedSteps
+from napari_emgauss._torch import _precision
+from napari_emgauss._torch._graphs import GraphedSteps
+from napari_emgauss.priors.learned._device_sampler import DeviceSampler, PatchPlan
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, _rows_between, log_gaps
+from napari_emgauss.priors.learned._training_step import TrainingStep
 
 SMALL = TrainingConfig(10, batch=5, rows=4, columns=14)
 GAPS = {"whole": np.array([6.0, 6, 6, 6]), "broken": np.array([6.0, 5.5, 6.25, 9.0])}

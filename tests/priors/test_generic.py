@@ -7,8 +7,8 @@ import math
 import numpy as np
 import torch
 
-from napari_emgauss.priors._generic import GenericNetwork, warm_network
-from napari_emgauss.priors._network import NetworkConfig
+from napari_emgauss.priors.learned._generic import GenericNetwork, warm_network
+from napari_emgauss.priors.learned._network import NetworkConfig
 from napari_emgauss.stack import sample_truth
 
 

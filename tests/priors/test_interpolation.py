@@ -5,7 +5,7 @@ import pytest
 
 from napari_emgauss._errors import DepthError
 from napari_emgauss.priors import blur_slices, interpolate_cubic, interpolate_linear, interpolate_nearest
-from napari_emgauss.priors._interpolation import cubic_weights, locate_gap
+from napari_emgauss.priors.classical._pixelwise import cubic_weights, locate_gap
 
 UNEVEN_NM = np.array([0.0, 10.0, 40.0, 50.0, 75.0])
 

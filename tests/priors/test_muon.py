@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_emgauss.priors._muon import Muon, orthogonalised
+from napari_emgauss.priors.learned._muon import Muon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 20), (2, 20, 6)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 
 CONFIG = NetworkConfig(nodes=3, channels=(4, 6, 8), blocks=(1, 1, 1))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_emgauss.priors import _planes
-from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors._planes import PlaneDirections, predict_between
+from napari_emgauss.priors.learned import _planes
+from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
 
 CPU = torch.device("cpu")
 

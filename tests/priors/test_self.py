@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_emgauss._errors import ConfigError, DepthError, PriorError
 from napari_emgauss.priors import Observation, PriorProgress, get_prior
-from napari_emgauss.priors._self import _square_pixels
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator
+from napari_emgauss.priors.learned._self import _square_pixels
 
 SMALL = {"iterations": 60, "channels": (12, 16), "device": "cpu"}
 

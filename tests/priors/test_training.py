@@ -6,8 +6,14 @@ import torch
 
 from napari_emgauss._errors import PriorError
 from napari_emgauss.priors import PriorProgress
-from napari_emgauss.priors._network import NetworkConfig
-from napari_emgauss.priors._training import RowDropSampler, TrainingConfig, _rows_between, log_gaps, train_network
+from napari_emgauss.priors.learned._network import NetworkConfig
+from napari_emgauss.priors.learned._training import (
+    RowDropSampler,
+    TrainingConfig,
+    _rows_between,
+    log_gaps,
+    train_network,
+)
 
 
 def ramp(slices: int = 4, height: int = 40, width: int = 33) -> np.ndarray:

@@ -8,8 +8,8 @@ import logging
 import pytest
 import torch
 
-from napari_emgauss.render import _graphs
-from napari_emgauss.render._graphs import CudaRecorder, GraphedSteps
+from napari_emgauss._torch import _graphs
+from napari_emgauss._torch._graphs import CudaRecorder, GraphedSteps
 
 
 class Recording:

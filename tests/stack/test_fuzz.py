@@ -25,13 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_emgauss._errors import EmgaussError
-from napari_emgauss.stack import (
-    read_damage_mask,
-    read_stack,
-    read_voxel_size,
-    read_z_positions,
-    stack_from_array,
-)
+from napari_emgauss.stack import read_damage_mask, read_stack, read_voxel_size, read_z_positions, stack_from_array
 
 VALUES = np.random.default_rng(16).integers(1, 255, (5, 16, 18), dtype=np.uint8)
 SIZE = (50.0, 5.0, 4.0)

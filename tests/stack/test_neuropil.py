@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_emgauss.stack import _neuropil
-from napari_emgauss.stack._neuropil import Neurites, fill_tissue, lay_neurites, smooth_noise
+from napari_emgauss.stack.phantom import _neuropil
+from napari_emgauss.stack.phantom._neuropil import Neurites, fill_tissue, lay_neurites, smooth_noise
 
 
 def two_parallel_neurites(radius: tuple[float, float]) -> Neurites:

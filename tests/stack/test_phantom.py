@@ -42,7 +42,7 @@ def test_the_default_is_a_stack_of_a_usual_ssTEM_geometry() -> None:
 
 
 def test_one_seed_one_piece_of_tissue(truth: np.ndarray) -> None:
-    from napari_emgauss.stack import _phantom
+    from napari_emgauss.stack.phantom import _phantom
 
     again = _phantom._volume.__wrapped__(SMALL)  # past the cache
     np.testing.assert_array_equal(again, truth)

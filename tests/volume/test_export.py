@@ -16,7 +16,8 @@ import zarr
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss.stack import read_stack, read_voxel_size
-from napari_emgauss.volume import _plan, _write_zarr, export, export_formats, plan_export
+from napari_emgauss.volume import _plan, export, export_formats, plan_export
+from napari_emgauss.volume.formats import _zarr as _write_zarr
 
 from .conftest import AnalyticModel
 

@@ -15,7 +15,7 @@ import zarr
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.cli import main
-from napari_emgauss.fit import FitConfig, preset, run_fit
+from napari_emgauss.fitting import FitConfig, preset, run_fit
 from napari_emgauss.render import load
 from napari_emgauss.stack import PhantomConfig, Stack, read_stack, sample_stack
 from napari_emgauss.volume import LazyVolume, channel_models, export

@@ -42,7 +42,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
         depths_file.write_text("".join(f"{z:.2f}\n" for z in depths_nm), encoding="utf-8")
         say(f"Wrote '{depths_file}'.")
     if figure is not None:
-        from napari_emgauss.evaluate import write_check_figure
+        from napari_emgauss.evaluation import write_check_figure
 
         write_check_figure(figure, reports, numbers, alignment, thickness, [numbers[k] for k in sound])
         say(f"Wrote '{figure}'.")

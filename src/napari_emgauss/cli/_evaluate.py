@@ -19,7 +19,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
     json_path = None if arguments.json is None else new_file(arguments.json, force=arguments.force)
     figure_path = None if arguments.figure is None else new_file(arguments.figure, force=arguments.force)
 
-    from napari_emgauss.evaluate import evaluate, evaluate_masks, read_volume, write_figure
+    from napari_emgauss.evaluation import evaluate, evaluate_masks, read_volume, write_figure
 
     config = fit_config(arguments)
     voxel_size = None if arguments.voxel_size is None else tuple(arguments.voxel_size)
@@ -51,7 +51,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
 def run_score_command(arguments: argparse.Namespace) -> int:
     """Cross-validate on the stack itself, print the table and the verdict."""
     json_path = None if arguments.json is None else new_file(arguments.json, force=arguments.force)
-    from napari_emgauss.evaluate import score
+    from napari_emgauss.evaluation import score
 
     config = fit_config(arguments)
     stack = stack_from(arguments, arguments.stack)

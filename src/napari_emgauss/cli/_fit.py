@@ -25,7 +25,7 @@ from napari_emgauss.cli._inputs import (
 from napari_emgauss.cli._tiles import has_tile_options, run_fit_in_tiles
 
 if TYPE_CHECKING:
-    from napari_emgauss.fit import FitUpdate
+    from napari_emgauss.fitting import FitUpdate
 
 
 def run_fit_command(arguments: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
         if advice := advice_on_memory(stack.shape, stack.z_nm, stack.pixel_size_nm, config):
             say(f"Warning: {advice}")
 
-    from napari_emgauss.fit import fit
+    from napari_emgauss.fitting import fit
 
     last: FitUpdate | None = None
     with _Interruption() as interruption, _progress(quiet=arguments.quiet) as show:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run_presets_command(arguments: argparse.Namespace) -> int:
     """The presets side by side, or every setting of one."""
-    from napari_emgauss.fit import preset, preset_names
+    from napari_emgauss.fitting import preset, preset_names
 
     names = tuple(preset_names())
     if arguments.name is not None:
@@ -141,7 +141,7 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
     provenance = facts.get("provenance")
     if not isinstance(provenance, dict) or not isinstance(provenance.get("fit"), dict):
         return facts
-    from napari_emgauss.fit import FitConfig
+    from napari_emgauss.fitting import FitConfig
 
     usual = FitConfig().to_dict()
     chosen = {key: value for key, value in provenance["fit"].items() if usual.get(key) != value}

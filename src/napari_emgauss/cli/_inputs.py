@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_emgauss._errors import ConfigError, ExportError
 
 if TYPE_CHECKING:
-    from napari_emgauss.fit import FitConfig
+    from napari_emgauss.fitting import FitConfig
     from napari_emgauss.stack import Stack
 
 TABLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
@@ -69,9 +69,7 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
 
 def _depths_of(arguments: argparse.Namespace, path: str) -> Any:
     """Depths of all slices of a file from ``--slice-distance``."""
-    from napari_emgauss.stack import z_from_thickness
-    from napari_emgauss.stack._read import open_file
-    from napari_emgauss.stack._source import Selection
+    from napari_emgauss.stack import Selection, open_file, z_from_thickness
 
     (place, nominal), *others = arguments.slice_distance
     if place is not None or any(index is None for index, _ in others):
@@ -86,7 +84,7 @@ def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:
 
     ``more`` holds settings given by options of their own; None means not given.
     """
-    from napari_emgauss.fit import preset
+    from napari_emgauss.fitting import preset
 
     overrides = dict(arguments.settings)
     given = {"seed": arguments.seed, "device": arguments.device, "iterations_scale": arguments.iterations_scale, **more}

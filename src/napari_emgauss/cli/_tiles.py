@@ -15,7 +15,7 @@ from napari_emgauss._errors import ConfigError
 from napari_emgauss.cli._inputs import asked_for, fit_config, has_fit_options, say, stack_from, stem
 
 if TYPE_CHECKING:
-    from napari_emgauss.fit import FitConfig
+    from napari_emgauss.fitting import FitConfig
     from napari_emgauss.stack import Stack
     from napari_emgauss.tiles import Estimate, TileSize, TilesUpdate
 
@@ -29,7 +29,7 @@ def has_tile_options(arguments: argparse.Namespace) -> bool:
     output = getattr(arguments, "output", None)
     if output is None or not Path(output).is_dir():
         return False
-    from napari_emgauss.tiles._index import is_tiled
+    from napari_emgauss.tiles import is_tiled
 
     return is_tiled(output)
 
@@ -44,7 +44,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
     plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
     slowness = 1.0
     if arguments.measure:
-        from napari_emgauss.tiles._estimate import measure_slowness
+        from napari_emgauss.tiles import measure_slowness
 
         say("Measuring the speed of this machine ...")
         slowness = measure_slowness(str(config.device))
@@ -70,8 +70,7 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
 
     ``interruption`` is entered for the time of the fit; its ``asked`` stops it, and its ``exit_code`` is then returned.
     """
-    from napari_emgauss.tiles import RunOptions, fit_tiles
-    from napari_emgauss.tiles._index import is_tiled
+    from napari_emgauss.tiles import RunOptions, fit_tiles, is_tiled
 
     folder = Path(arguments.output or f"{stem(Path(arguments.stack))}.emgauss")
     if arguments.force:
@@ -111,8 +110,7 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
     """The size of tiles that the command line asks for, within its memory."""
     from dataclasses import replace
 
-    from napari_emgauss.tiles import TileSize, parse_memory
-    from napari_emgauss.tiles._budget import free_card_bytes, size_within
+    from napari_emgauss.tiles import TileSize, free_card_bytes, parse_memory, size_within
 
     names = {"tile": "pixels", "halo": "halo_pixels", "window": "window_slices", "overlap": "overlap_slices"}
     given = {key: getattr(arguments, name) for name, key in names.items() if getattr(arguments, name) is not None}
@@ -134,8 +132,7 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
 
 def _clear(folder: Path) -> None:
     """Remove an earlier run, unless somebody works on it."""
-    from napari_emgauss.tiles._index import is_tiled
-    from napari_emgauss.tiles._lock import exclusive
+    from napari_emgauss.tiles import exclusive, is_tiled
 
     if not folder.exists():
         return

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_emgauss._torch import constant
 from napari_emgauss.model._config import ModelConfig
-from napari_emgauss.model._device import constant
 
 
 def output_count(config: ModelConfig) -> int:

@@ -20,7 +20,7 @@ def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[tuple[
 def is_model_file(path: str) -> bool:
     """Whether a path is a model: a folder of tiles, or a file whose header (length, then JSON) has our key."""
     if Path(path).is_dir():
-        from napari_emgauss.tiles._index import is_tiled
+        from napari_emgauss.tiles import is_tiled
 
         return is_tiled(path)
     if not str(path).endswith(".safetensors"):
@@ -49,13 +49,14 @@ def read_models(path: str | list[str]) -> list[tuple[Any, ...]]:
 
 
 def _read_model(path: Path) -> list[tuple[Any, ...]]:
+    from napari_emgauss.plugin.process._remote_model import RemoteModel
+    from napari_emgauss.plugin.process._render_service import render_service
+    from napari_emgauss.plugin.view._channel_layers import channel_layers
+    from napari_emgauss.plugin.view._compare import fitted_part
+    from napari_emgauss.plugin.view._continuous_layer import DepthShift, LayerRecord, layer_data_tuple
+    from napari_emgauss.plugin.view._geometry import placement_in_nm
+
     from ._background import wait_responsively
-    from ._channel_layers import channel_layers
-    from ._compare import fitted_part
-    from ._continuous_layer import DepthShift, LayerRecord, layer_data_tuple
-    from ._geometry import placement_in_nm
-    from ._remote_model import RemoteModel
-    from ._render_service import render_service
 
     def load() -> RemoteModel:
         model = RemoteModel.open(render_service(), path)

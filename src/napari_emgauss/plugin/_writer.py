@@ -18,8 +18,9 @@ def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     ExportError
         Not a grey volume, or the file cannot be written. Nothing is left behind.
     """
+    from napari_emgauss.plugin.view._continuous_layer import KEY, LayerRecord
+
     from ._background import wait_responsively
-    from ._continuous_layer import KEY, LayerRecord
 
     record = meta.get("metadata", {}).get(KEY)
     if isinstance(record, LayerRecord) and record.kind == "continuous":
@@ -34,10 +35,11 @@ def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 
 def _write_model(path: str, record: Any) -> str:
     """The slices of a continuous layer are written where they are rendered, in a child process."""
+    from napari_emgauss.plugin.process._export_child import ExportRequest
+    from napari_emgauss.plugin.process._export_job import export_job
+    from napari_emgauss.plugin.process._job import JobDone
+
     from ._background import wait_responsively
-    from ._export_child import ExportRequest
-    from ._export_job import export_job
-    from ._job import JobDone
     from ._preferences import preferences
 
     request = ExportRequest(

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
-from napari_emgauss.priors._classical import FlowPrior, PixelwisePrior
-from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PriorProgress, PseudoLabel
-from napari_emgauss.priors._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS
+from napari_emgauss.priors.classical._priors import FlowPrior, PixelwisePrior
+from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
 
 CLASSICAL_CANDIDATES = ("linear", "linear+blur", "flow", "flow+blur", "flow+linear", "ensemble")
 

@@ -7,12 +7,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors._classical import FlowPrior, PixelwisePrior
-from napari_emgauss.priors._interpolation import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors._protocol import Prior
+from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS
+from napari_emgauss.priors.classical._priors import FlowPrior, PixelwisePrior
 
 if TYPE_CHECKING:
-    from napari_emgauss.priors._self import SelfPrior
+    from napari_emgauss.priors.learned._self import SelfPrior
 
 _FACTORIES: dict[str, Callable[..., Prior]] = {
     # They take a device as all priors do, and have no use for one.
@@ -42,7 +42,7 @@ _FACTORIES["flow+linear"] = lambda method="tvl1", device="auto": FlowPrior(
 
 
 def _self_prior(effort: str = "default", **settings: Any) -> SelfPrior:
-    from napari_emgauss.priors._self import EFFORTS, SelfPrior, SelfPriorConfig
+    from napari_emgauss.priors.learned._self import EFFORTS, SelfPrior, SelfPriorConfig
 
     if effort not in EFFORTS:
         raise ConfigError(f"Unknown effort '{effort}' of the prior 'self'; choose one of {', '.join(EFFORTS)}.")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.priors._interpolation import locate_gap
 from napari_emgauss.priors._protocol import PseudoLabel
+from napari_emgauss.priors.classical._pixelwise import locate_gap
 
 
 class VolumeInterpolator:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_emgauss.model._device import has_float64, uploaded
+from napari_emgauss._torch import has_float64, uploaded
 from napari_emgauss.stack import Normalisation
 
 _SMALL_INTEGERS = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"))

@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import ConfigError, DepthError, ModelFileError
-from napari_emgauss.model._agreement import check_header
-from napari_emgauss.model._confidence import Confidence
-from napari_emgauss.model._config import ModelConfig
-from napari_emgauss.model._file import MODEL_FORMAT, MODEL_FORMAT_VERSION, read_tensors, write_tensors
-from napari_emgauss.model._gaussians import GaussianModel, Splats
+from napari_emgauss.model import (
+    MODEL_FORMAT,
+    MODEL_FORMAT_VERSION,
+    Confidence,
+    GaussianModel,
+    ModelConfig,
+    Splats,
+    check_header,
+    read_tensors,
+    write_tensors,
+)
 from napari_emgauss.render._backends import choose_backend
 from napari_emgauss.render._grey_values import Delivery
 from napari_emgauss.render._splat import splat

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from napari_emgauss.model._device import constant, wide
+from napari_emgauss._torch import constant, wide
 from napari_emgauss.render._formula import MAX_ALPHA, MIN_ALPHA
 
 _TILE = 32

@@ -155,7 +155,7 @@ def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> Vo
     path = Path(path)
     module, _ = opener_of(path)
     if module == "_tiff":
-        from ._tiff import read_tiff_voxel_size
+        from napari_emgauss.stack.formats._tiff import read_tiff_voxel_size
 
         return read_tiff_voxel_size(path, Selection(dataset))
     opened = open_file(path, Selection(dataset))

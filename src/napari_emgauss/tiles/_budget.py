@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.fit import FitConfig
+from napari_emgauss.fitting import FitConfig
 
 from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes
 from ._plan import SMALLEST_TILE, TilePlan, TileSize, cut

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.fit import FitConfig
+from napari_emgauss.fitting import FitConfig
 
 from ._plan import TilePlan
 from ._shared_prior import learns
@@ -237,9 +237,7 @@ def learning_seconds(config: FitConfig) -> float:
 
     Whether the stack itself will choose the learned prior is not known beforehand: it is counted in.
     """
-    from napari_emgauss.priors import get_prior
-    from napari_emgauss.priors._auto import AutoPrior
-    from napari_emgauss.priors._self import SelfPrior
+    from napari_emgauss.priors import AutoPrior, SelfPrior, get_prior
 
     if not learns(config):
         return 0.0
@@ -254,9 +252,7 @@ def learning_seconds(config: FitConfig) -> float:
 
 def _label_seconds(config: FitConfig) -> float:
     """Time of a prior for each pixel of each label."""
-    from napari_emgauss.priors import get_prior
-    from napari_emgauss.priors._auto import AutoPrior
-    from napari_emgauss.priors._self import SelfPrior
+    from napari_emgauss.priors import AutoPrior, SelfPrior, get_prior
 
     if not learns(config):
         return SECONDS_PER_LABEL_PIXEL
@@ -305,7 +301,7 @@ def label_count(
     z_nm: NDArray[np.float64] | Sequence[float], pixel_size_nm: tuple[float, float], config: FitConfig
 ) -> int:
     """Pseudo-labels that a prior makes for a tile."""
-    from napari_emgauss.fit._labels import label_depths
+    from napari_emgauss.fitting import label_depths
 
     if config.prior == "ema" or not config.teacher_student:
         return 0
@@ -329,7 +325,7 @@ def measure_slowness(device: str = "cpu") -> float:
 
     import torch
 
-    from napari_emgauss.fit import fit, preset
+    from napari_emgauss.fitting import fit, preset
     from napari_emgauss.stack import stack_from_array
 
     side, iterations = 128, 60

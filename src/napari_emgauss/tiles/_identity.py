@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_emgauss._errors import ConfigError, ModelFileError
-from napari_emgauss.fit import FitConfig, preset
+from napari_emgauss.fitting import FitConfig, preset
 from napari_emgauss.priors import Prior
 from napari_emgauss.stack import Stack
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ModelFileError
-from napari_emgauss.model._file import write_bytes
+from napari_emgauss.model import write_bytes
 from napari_emgauss.stack import Normalisation
 
 from ._plan import Tile, TilePlan

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, FitError
-from napari_emgauss.fit import FitConfig
-from napari_emgauss.fit._background import Background
+from napari_emgauss.fitting import Background, FitConfig
 from napari_emgauss.priors import Prior, PriorProgress
 from napari_emgauss.stack import Stack
 

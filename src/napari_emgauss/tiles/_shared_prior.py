@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ModelFileError
-from napari_emgauss.fit import FitConfig
-from napari_emgauss.priors import Observation, Prior, PriorProgress
-from napari_emgauss.priors._registry import device_of_prior, prior_of_fit
+from napari_emgauss.fitting import FitConfig
+from napari_emgauss.priors import Observation, Prior, PriorProgress, device_of_prior, prior_of_fit
 from napari_emgauss.stack import Stack
 
 from ._plan import TilePlan
 
 if TYPE_CHECKING:
-    from napari_emgauss.priors import Interpolator
-    from napari_emgauss.priors._self import LearnedPrior
+    from napari_emgauss.priors import Interpolator, LearnedPrior
 
 PRIOR_NAME = "prior.safetensors"
 _FORMAT = "napari-emgauss-prior"
@@ -54,7 +52,7 @@ class SharedPrior:
 
     def prepare(self, observation: Observation, *, seed: int = 0, on_progress: Report | None = None) -> Interpolator:
         """Make ready for one tile; see `Prior.prepare`."""
-        from napari_emgauss.priors._auto import WeightedInterpolator
+        from napari_emgauss.priors import WeightedInterpolator
 
         ready = [
             (weight, prior.prepare(observation, seed=seed, on_progress=on_progress)) for _, weight, prior in self.parts
@@ -88,8 +86,7 @@ def learn_shared_prior(
     PriorError
         The sample cannot be learned from.
     """
-    from napari_emgauss.priors._auto import AutoPrior, choose_prior
-    from napari_emgauss.priors._self import SelfPrior
+    from napari_emgauss.priors import AutoPrior, SelfPrior, choose_prior
 
     observation = sample(stack, plan)
     named = prior_of_fit(config.prior, str(config.device))
@@ -137,8 +134,8 @@ def _starts(length: int) -> list[int]:
 
 def write_shared_prior(folder: Path, prior: SharedPrior) -> None:
     """Keep a prior in the run's folder, whole or not at all."""
-    from napari_emgauss.model._file import write_tensors
-    from napari_emgauss.priors._self import LearnedPrior
+    from napari_emgauss.model import write_tensors
+    from napari_emgauss.priors import LearnedPrior
 
     tensors: dict[str, Any] = {}
     parts: list[dict[str, Any]] = []
@@ -169,7 +166,7 @@ def read_shared_prior(folder: Path, device: str = "auto") -> SharedPrior | None:
     ModelFileError
         It is damaged or of a newer version.
     """
-    from napari_emgauss.model._file import read_tensors
+    from napari_emgauss.model import read_tensors
 
     path = folder / PRIOR_NAME
     if not path.exists():
@@ -192,8 +189,7 @@ def read_shared_prior(folder: Path, device: str = "auto") -> SharedPrior | None:
 
 
 def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device: str) -> LearnedPrior:
-    from napari_emgauss.priors._network import GapNetwork, NetworkConfig
-    from napari_emgauss.priors._self import LearnedPrior, SelfPriorConfig
+    from napari_emgauss.priors import GapNetwork, LearnedPrior, NetworkConfig, SelfPriorConfig
 
     def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
         return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_emgauss._errors import FitError
-from napari_emgauss.fit import FitConfig, fit
+from napari_emgauss.fitting import FitConfig, fit
 from napari_emgauss.priors import Prior
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
@@ -89,7 +89,7 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
     Raises
     ------
     StackError, PriorError, FitError
-        As :func:`~napari_emgauss.fit.fit` does.
+        As :func:`~napari_emgauss.fitting.fit` does.
     """
     started, cpu_started = time.monotonic(), time.process_time()
     model = yield from _fitted(task)

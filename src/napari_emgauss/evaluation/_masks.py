@@ -1,0 +1,258 @@
+"""How well structures survive a reconstruction: a fixed segmenter on true and on reconstructed slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.stack import Stack
+
+from ._methods import check_methods, expected_work, reconstruct
+from ._progress import ProgressCallback, Shares
+from ._result import number_cell, text_table, write_json
+from ._segmenter import ForestSegmenter
+from ._thin import Sampling, Thinned, thin
+
+if TYPE_CHECKING:
+    from napari_emgauss.fitting import FitConfig
+
+BOUNDARY_PIXELS = 5.0  # half width of the band around a structure's outline
+MARGIN_PIXELS = 16  # between training and test region: twice the largest scale of the features
+TRAINING_SLICES = 24
+SCORED_SLICES = 48  # spread evenly over the dropped ones: neighbours say nearly the same, and features take seconds
+TRUTH = "truth"
+
+Segment = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """How well a segmenter finds the structures in one method's slices.
+
+    Parameters
+    ----------
+    region : float
+        Soft intersection over union with the mask, 0 to 1.
+    boundary : float
+        The same, within 5 pixels of the structures' outlines.
+    agreement : float
+        Soft intersection over union with what the segmenter finds on the true slices.
+    """
+
+    region: float
+    boundary: float
+    agreement: float
+
+    def as_dict(self) -> dict[str, float]:
+        """The numbers by name."""
+        return {"region_iou": self.region, "boundary_iou": self.boundary, "agreement_iou": self.agreement}
+
+
+@dataclass(frozen=True)
+class MaskResult:
+    """Scores of structures by method; the row ``truth`` is the segmenter on the true slices.
+
+    Parameters
+    ----------
+    volume : str
+        Its name.
+    factor : int
+        One slice in so many was kept.
+    segmenter : str
+        What found the structures.
+    slices : int
+        How many dropped slices with structures were scored, at most 48.
+    columns : tuple of int
+        First and last column of the region scored; the segmenter was trained on the columns before.
+    methods : dict
+        Scores by method.
+    """
+
+    volume: str
+    factor: int
+    segmenter: str
+    slices: int
+    columns: tuple[int, int]
+    methods: dict[str, MaskScores]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "volume": self.volume,
+            "factor": self.factor,
+            "segmenter": self.segmenter,
+            "slices": self.slices,
+            "columns": list(self.columns),
+            "methods": {name: scores.as_dict() for name, scores in self.methods.items()},
+        }
+
+    def write_json(self, path: str | Path) -> None:
+        """Write :meth:`as_dict`, whole or not at all."""
+        write_json(path, self.as_dict())
+
+    def table(self) -> str:
+        """The scores as text, one method a line."""
+        rows = [
+            [name, number_cell(one.region, 3), number_cell(one.boundary, 3), number_cell(one.agreement, 3)]
+            for name, one in self.methods.items()
+        ]
+        title = (
+            f"{self.volume} ×{self.factor}: structures found by {self.segmenter} on {self.slices} dropped slices, "
+            f"columns {self.columns[0]} to {self.columns[1]}"
+        )
+        head = ["method", "region IoU", "boundary IoU", "IoU with truth's"]
+        return f"{title}\n{text_table(head, rows)}"
+
+
+def soft_iou(first: NDArray[Any], second: NDArray[Any], where: NDArray[np.bool_] | None = None) -> float:
+    """Intersection over union of two maps in [0, 1] without a threshold: sum of minima over sum of maxima.
+
+    The fuzzy Jaccard index; for two yes/no masks the usual IoU. Two empty maps agree: 1.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if where is not None:
+        a, b = a[where], b[where]
+    union = float(np.maximum(a, b).sum())
+    return float(np.minimum(a, b).sum()) / union if union > 0 else 1.0
+
+
+def boundary_band(mask: NDArray[np.bool_], pixels: float = BOUNDARY_PIXELS) -> NDArray[np.bool_]:
+    """Pixels at most so far from the outline of a mask, on both sides (Cheng et al. 2021, Boundary IoU)."""
+    if mask.all() or not mask.any():
+        return np.zeros(mask.shape, dtype=bool)
+    band: NDArray[np.bool_] = np.where(mask, distance_transform_edt(mask), distance_transform_edt(~mask)) <= pixels
+    return band
+
+
+def evaluate_masks(
+    volume: Stack,
+    masks: Stack,
+    factor: int,
+    *,
+    methods: Sequence[str] | None = None,
+    crop: tuple[int, int, int] | None = None,
+    axis: int = 0,
+    sampling: Sampling = "point",
+    config: FitConfig | None = None,
+    sam2_weights: str | Path | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> MaskResult:
+    """Reconstruct dropped slices and compare the structures that a fixed segmenter finds in them with the masks.
+
+    The segmenter learns from true slices in the left half of the volume and is applied in the right half, to true and
+    to reconstructed slices alike. Scores have no threshold: see :func:`soft_iou`.
+
+    Parameters
+    ----------
+    volume : Stack
+        The truth, isotropic.
+    masks : Stack
+        Same shape; anything above 0 is structure.
+    factor, methods, crop, axis, sampling, config, on_progress
+        As in :func:`evaluate`.
+    sam2_weights : str or Path, optional
+        Use SAM2 with these weights instead of the forest.
+
+    Raises
+    ------
+    ConfigError
+        The masks do not fit the volume or show no structure; scikit-learn or SAM2 is missing.
+    """
+    if masks.shape != volume.shape:
+        raise ConfigError(f"The masks have shape {masks.shape}, but the volume has {volume.shape}: they must be equal.")
+    names = check_methods(methods)
+    thinned = thin(volume, factor, sampling=sampling, axis=axis, crop=crop)
+    structure = _masks_of(masks, thinned, axis, crop)
+    width = structure.shape[2]
+    start = width // 2 + MARGIN_PIXELS
+    if start >= width:
+        raise ConfigError(f"The volume has {width} columns, but at least {4 * MARGIN_PIXELS} are needed.")
+    scored = [int(i) for i in np.flatnonzero(thinned.dropped) if structure[i, :, start:].any()]
+    if not scored:
+        raise ConfigError("The masks show no structure on the dropped slices in the right half of the volume.")
+
+    if len(scored) > SCORED_SLICES:
+        scored = [scored[int(i)] for i in np.linspace(0, len(scored) - 1, SCORED_SLICES).round()]
+    shares = Shares({"segmenter": 10.0, TRUTH: 10.0, **{name: expected_work(name) + 10 for name in names}}, on_progress)
+    shares.tell("segmenter", 0.0, "training the segmenter")
+    segment, described = _segmenter(thinned, structure, start, sam2_weights)
+    test_structure = structure[:, :, start:]
+
+    def maps_of(name: str, images: NDArray[np.float32], from_share: float) -> list[NDArray[np.float32]]:
+        found = []
+        for done, index in enumerate(scored):
+            shares.tell(name, from_share + (1 - from_share) * done / len(scored), f"{name}: segmenting")
+            found.append(segment(images[index], index))
+        return found
+
+    reference = maps_of(TRUTH, thinned.truth, 0.0)
+    results = {TRUTH: _score(reference, reference, test_structure, scored)}
+    for name in names:
+        share = expected_work(name) / (expected_work(name) + 10)
+
+        def tell(fraction: float, text: str, name: str = name, share: float = share) -> None:
+            shares.tell(name, share * fraction, f"{name}: {text}" if text else name)
+
+        images, _ = reconstruct(name, thinned.stack, thinned.z_nm, config, tell)
+        results[name] = _score(maps_of(name, images, share), reference, test_structure, scored)
+    shares.finish()
+    return MaskResult(volume.name, factor, described, len(scored), (start, width - 1), results)
+
+
+def _score(
+    found: list[NDArray[np.float32]],
+    reference: list[NDArray[np.float32]],
+    structure: NDArray[np.bool_],
+    scored: list[int],
+) -> MaskScores:
+    """Over all slices together, so that a slice with little structure weighs little."""
+    maps, expected, masks = np.stack(found), np.stack(reference), structure[scored]
+    band = np.stack([boundary_band(mask) for mask in masks])
+    return MaskScores(soft_iou(maps, masks), soft_iou(maps, masks, band), soft_iou(maps, expected))
+
+
+def _segmenter(
+    thinned: Thinned, structure: NDArray[np.bool_], start: int, sam2_weights: str | Path | None
+) -> tuple[Segment, str]:
+    """A function from a slice and its number to a map of the test region, and what it is called."""
+    if sam2_weights is not None:
+        from ._sam2 import load_predictor, outlines, structure_boxes
+
+        predictor = load_predictor(sam2_weights)
+
+        def outline(image: NDArray[np.float32], index: int) -> NDArray[np.float32]:
+            boxes = structure_boxes(structure[index, :, start:])
+            area = np.ascontiguousarray(image[:, start:])
+            found = outlines(predictor, area, boxes)
+            return np.any(found, axis=0).astype(np.float32) if found else np.zeros(area.shape, np.float32)
+
+        return outline, f"SAM2 ({Path(sam2_weights).stem})"
+
+    forest = ForestSegmenter()
+    left = structure.shape[2] // 2 - MARGIN_PIXELS
+    count = min(TRAINING_SLICES, len(structure))
+    chosen = np.unique(np.linspace(0, len(structure) - 1, count).round().astype(int))
+    forest.train(thinned.truth[chosen][:, :, :left], structure[chosen][:, :, :left])
+
+    def classify(image: NDArray[np.float32], _index: int) -> NDArray[np.float32]:
+        # The margin comes along so that features at the region's border see their surroundings.
+        return forest.probability(image[:, start - MARGIN_PIXELS :])[:, MARGIN_PIXELS:]
+
+    return classify, forest.name
+
+
+def _masks_of(masks: Stack, thinned: Thinned, axis: int, crop: tuple[int, int, int] | None) -> NDArray[np.bool_]:
+    """The masks of the slices that the truth has: ``(D, H, W)``."""
+    z, y, x = crop or masks.shape
+    values = np.stack([np.asarray(masks.slices[k])[:y, :x] > 0 for k in range(z)])
+    values = np.moveaxis(values, axis, 0)
+    step_nm = float(np.diff(thinned.z_nm[:2])[0])
+    numbers = np.rint(thinned.z_nm / step_nm).astype(int)
+    return np.ascontiguousarray(values[numbers])

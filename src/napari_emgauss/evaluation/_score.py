@@ -1,0 +1,260 @@
+"""Score methods on a stack that has no ground truth, by hiding slices that it has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.stack import Stack, stack_from_array
+
+from ._methods import EMGAUSS, check_methods, expected_work, reconstruct
+from ._metrics import Scores, compare, mean_scores
+from ._progress import ProgressCallback, Shares
+from ._result import number_cell, score_cells, text_table, write_json
+from ._thin import check_one_channel
+
+if TYPE_CHECKING:
+    from napari_emgauss.fitting import FitConfig
+
+DEFAULT_METHODS = ("linear", "linear+blur", "flow+blur", "ensemble", EMGAUSS)
+MIN_SLICES = 5
+# Below this many dB two methods count as equal: less than hiding other slices would change.
+EQUAL_DB = 0.05
+
+
+@dataclass(frozen=True)
+class HiddenScores:
+    """Scores of one method on the hidden slices.
+
+    Parameters
+    ----------
+    method : str
+        Its name.
+    mean : Scores
+        Mean over the hidden slices.
+    slices : tuple of Scores
+        Each hidden slice, in order.
+    seconds : float
+        Wall-clock time to reconstruct them.
+    about : dict
+        What the method says of itself, such as the prior that a fit chose.
+    """
+
+    method: str
+    mean: Scores
+    slices: tuple[Scores, ...]
+    seconds: float
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What hiding every second slice says of each method.
+
+    Parameters
+    ----------
+    stack : str
+        Name of the stack.
+    hidden : tuple of int
+        Numbers of the hidden slices.
+    hidden_z_nm : tuple of float
+        Their depths.
+    gap_nm, real_gap_nm : float
+        Median distance between shown slices here, and in the stack as it is.
+    methods : dict
+        Scores by method, in the order in which they ran.
+    """
+
+    stack: str
+    hidden: tuple[int, ...]
+    hidden_z_nm: tuple[float, ...]
+    gap_nm: float
+    real_gap_nm: float
+    methods: dict[str, HiddenScores]
+
+    @property
+    def best(self) -> str:
+        """The method with the highest PSNR; among those within 0.05 dB of it, the highest SSIM."""
+        top = max(_decibels(scores) for scores in self.methods.values())
+        near = [name for name, scores in self.methods.items() if _decibels(scores) >= top - EQUAL_DB]
+        return max(near, key=lambda name: (self.methods[name].mean.ssim or 0.0, _decibels(self.methods[name])))
+
+    def verdict(self) -> str:
+        """One sentence: what to choose, and by how much it is better than linear interpolation."""
+        best = self.best
+        gain = self._gain(best, "linear")
+        if EMGAUSS not in self.methods:
+            over = "" if gain is None or best == "linear" else f", {gain:+.1f} dB over linear"
+            return f"{_title(best)} is best of the methods scored on this stack{over}; choose {best}."
+        fitted = self._gain(EMGAUSS, "linear")
+        over = "" if fitted is None else f" {fitted:+.1f} dB over linear"
+        if best == EMGAUSS:
+            second = self._best_other()
+            ahead = None if second in (None, "linear") else self._gain(EMGAUSS, second)
+            also = "" if ahead is None else f" and {ahead:+.1f} dB over {second}, the next best"
+            return f"EMGauss{over}{also} on this stack; choose EMGauss."
+        behind = self._gain(best, EMGAUSS)
+        first = f"EMGauss{over} on this stack, but" if over else "On this stack"
+        return f"{first} {best} is better by {abs(behind or 0.0):.1f} dB; choose {best}, or a more patient preset."
+
+    def caution(self) -> str:
+        """One sentence on how the figures are to be read."""
+        return (
+            f"A harder task than the real one: shown slices were {self.gap_nm:g} nm apart here instead of "
+            f"{self.real_gap_nm:g} nm, so every method does better on the stack itself; compare methods, not decibels."
+        )
+
+    def table(self) -> str:
+        """The scores as text, one method a line, and how to read them."""
+        rows = [
+            [name, *score_cells(one.mean), _signed(self._gain(name, "linear")), number_cell(one.seconds, 1)]
+            for name, one in self.methods.items()
+        ]
+        head = ["method", "PSNR", "SSIM", "FSIM", "over linear", "seconds"]
+        title = f"{self.stack}: {len(self.hidden)} hidden slices, reconstructed from their neighbours"
+        return f"{title}\n{text_table(head, rows)}\n{self.caution()}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            "stack": self.stack,
+            "hidden": list(self.hidden),
+            "hidden_z_nm": list(self.hidden_z_nm),
+            "gap_nm": self.gap_nm,
+            "real_gap_nm": self.real_gap_nm,
+            "best": self.best,
+            "verdict": self.verdict(),
+            "caution": self.caution(),
+            "methods": {
+                name: {
+                    **one.mean.as_dict(),
+                    "seconds": one.seconds,
+                    "slices": [scores.as_dict() for scores in one.slices],
+                    **({"about": one.about} if one.about else {}),
+                }
+                for name, one in self.methods.items()
+            },
+        }
+
+    def write_json(self, path: str | Path) -> None:
+        """Write :meth:`as_dict`, whole or not at all; infinity becomes the text ``"inf"``."""
+        write_json(path, self.as_dict())
+
+    def _gain(self, method: str, over: str) -> float | None:
+        """PSNR of one method above that of another, dB; None where it is not a finite number."""
+        if method not in self.methods or over not in self.methods:
+            return None
+        first, second = _decibels(self.methods[method]), _decibels(self.methods[over])
+        return first - second if np.isfinite(first) and np.isfinite(second) else None
+
+    def _best_other(self) -> str | None:
+        others = {name: _decibels(one) for name, one in self.methods.items() if name != EMGAUSS}
+        return max(others, key=lambda name: others[name]) if others else None
+
+
+def score(
+    stack: Stack,
+    *,
+    methods: Sequence[str] | None = None,
+    config: FitConfig | str | None = None,
+    on_progress: ProgressCallback | None = None,
+    on_result: Callable[[HiddenScores], None] | None = None,
+) -> ScoreResult:
+    """Hide every second slice of a stack, reconstruct it from the others, and score each method.
+
+    Needs no ground truth. Gaps are twice as wide as in the stack, so it is a harder task than the real one: the figures
+    compare methods and are no promise of quality.
+
+    Parameters
+    ----------
+    stack : Stack
+        At least 5 slices.
+    methods : sequence of str, optional
+        Names of :func:`method_names`; by default linear, linear+blur, flow+blur, ensemble and ``emgauss``.
+    config : FitConfig or str, optional
+        Settings or preset of ``emgauss``; preset ``fast`` by default.
+    on_progress : callable, optional
+        Gets :class:`EvaluationProgress`; may raise to stop.
+    on_result : callable, optional
+        Gets the scores of each method as soon as there are any.
+
+    Returns
+    -------
+    ScoreResult
+
+    Raises
+    ------
+    ConfigError
+        Too few slices, or a method that does not exist.
+    """
+    names = check_methods(DEFAULT_METHODS if methods is None else methods)
+    check_one_channel(stack)
+    count = stack.shape[0]
+    if count < MIN_SLICES:
+        raise ConfigError(
+            f"The stack has {count} slices, but at least {MIN_SLICES} are needed: every second one is hidden, "
+            "and 3 must be left to work from."
+        )
+    settings = config
+    if settings is None or isinstance(settings, str):
+        from napari_emgauss.fitting import preset
+
+        settings = preset(settings or "fast") if EMGAUSS in names or isinstance(settings, str) else None
+    shown = list(range(0, count, 2))
+    hidden = list(range(1, shown[-1], 2))
+    kept = _shown_stack(stack, shown)
+    truth = [kept.normalisation.to_unit(np.asarray(stack.slices[k])) for k in hidden]
+    hidden_z_nm = stack.z_nm[hidden]
+
+    shares = Shares({name: expected_work(name) for name in names}, on_progress)
+    scores: dict[str, HiddenScores] = {}
+    for name in names:
+
+        def tell(fraction: float, text: str, name: str = name) -> None:
+            shares.tell(name, fraction, f"{name}: {text}" if text else name)
+
+        started = time.perf_counter()
+        images, about = reconstruct(name, kept, hidden_z_nm, settings, tell)
+        seconds = time.perf_counter() - started
+        each = tuple(compare(image, there) for image, there in zip(images, truth, strict=True))
+        scores[name] = HiddenScores(name, mean_scores(each), each, seconds, about)
+        if on_result is not None:
+            on_result(scores[name])
+    shares.finish()
+    return ScoreResult(
+        stack=stack.name,
+        hidden=tuple(hidden),
+        hidden_z_nm=tuple(float(z) for z in hidden_z_nm),
+        gap_nm=float(np.median(np.diff(kept.z_nm))),
+        real_gap_nm=float(np.median(np.diff(stack.z_nm))),
+        methods=scores,
+    )
+
+
+def _shown_stack(stack: Stack, shown: list[int]) -> Stack:
+    """The slices that methods see, with grey-value limits that come from them alone."""
+    selected = stack.select(shown)
+    if np.dtype(stack.normalisation.dtype).itemsize == 1:
+        return selected
+    measured = stack_from_array(
+        selected.slices, z_nm=selected.z_nm, pixel_size_nm=selected.pixel_size_nm, allow_isotropic=True
+    )
+    return replace(selected, normalisation=measured.normalisation)
+
+
+def _decibels(scores: HiddenScores) -> float:
+    return -np.inf if scores.mean.psnr is None else scores.mean.psnr
+
+
+def _title(method: str) -> str:
+    return "EMGauss" if method == EMGAUSS else method[:1].upper() + method[1:]
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"

@@ -1,0 +1,59 @@
+"""Presets: named settings. A preset is data."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss.fitting._config import FitConfig, check_names
+
+# A prior that sees the whole gap at once needs no slow start: full weight and all of the gap from the first iteration.
+_DISTIL: dict[str, Any] = {
+    "field": "spline",
+    "knots_per_gap": None,
+    "knot_lr_start": 0.1,
+    "knot_lr_end": 0.01,
+    "warm_up_iterations": 50,
+    "joint_iterations": 50,
+    "teacher_student_iterations": None,
+    "pseudo_weight_start": 1.0,
+    "pseudo_ramp_iterations": 0,
+    "real_per_pseudo": 0.15,
+    "pseudo_dssim_weight": 0.2,
+    "value_lr": 1e-2,
+    "lr_end": 0.1,
+    "depth_noise": 0.0,
+    "growth": 1.0,
+    "density_iterations": 0,
+    "pixels_per_gaussian": 6.0,
+}
+
+PRESETS = MappingProxyType(
+    {
+        # Everything as published; where the paper is silent, as in the method it builds on.
+        "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
+        "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"}),
+        "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 150.0, "prior": "auto"}),
+        "best": MappingProxyType({**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"}),
+    }
+)
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the presets."""
+    return tuple(PRESETS)
+
+
+def preset(name: str, **overrides: Any) -> FitConfig:
+    """Settings of a preset, with some of them replaced.
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset or setting, or a value cannot work.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+    check_names(overrides)
+    return FitConfig(**{**PRESETS[name], **overrides})

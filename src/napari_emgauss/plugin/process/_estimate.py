@@ -1,0 +1,257 @@
+"""What a fit will take: time, memory, and tiles where it is too large for memory. Knows neither Qt nor napari.
+
+Memory follows from the sizes of what a fit holds. Time is the work of a fit, in seconds of the machine of our
+benchmarks, times how much slower this machine is: measured once by a short trial (:mod:`._speed_child`), and again by
+every fit that ends here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ._fit_state import duration
+
+TRIAL_SPREAD = 1.6
+"""How far the truth may be from an estimate after the trial alone, as a factor."""
+LEARNED_SPREAD = 1.25
+"""The same after a whole fit on this machine."""
+MEMORY_SHARE = 0.75
+"""Of the free memory that a fit may take; napari and the rendered slices want some."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How much slower this machine is than that of the benchmarks.
+
+    Parameters
+    ----------
+    iteration : float
+        For an iteration of the fit.
+    prior : float
+        For what the prior learns and computes.
+    fits : int
+        Whole fits that taught it; 0 after the trial.
+    """
+
+    iteration: float
+    prior: float
+    fits: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a fit consists of, in seconds of the machine of the benchmarks: of the prior, and of the iterations."""
+
+    prior_s: float
+    iterations_s: float
+
+    def seconds(self, speed: Speed) -> float:
+        """On a machine of some speed."""
+        return speed.prior * self.prior_s + speed.iteration * self.iterations_s
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is to be fitted, for an estimate.
+
+    Parameters
+    ----------
+    z_nm : tuple of float
+        Depths of the slices.
+    height, width : int
+        Of the region.
+    pixel_size_nm : tuple of float
+        ``(y, x)``.
+    preset : str
+    overrides : mapping
+    dtype : str
+    available_bytes : int or None
+        Free memory, None where it is not known.
+    tiles : str
+        ``when needed``, ``never`` or ``always``.
+    """
+
+    z_nm: tuple[float, ...]
+    height: int
+    width: int
+    pixel_size_nm: tuple[float, float]
+    preset: str
+    overrides: Mapping[str, Any]
+    dtype: str
+    available_bytes: int | None
+    tiles: str = "when needed"
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What a fit will take.
+
+    Parameters
+    ----------
+    work : Work
+    memory_bytes : int
+        Peak of the fit's process.
+    available_bytes : int or None
+        Free memory.
+    tiles : mapping or None
+        Sizes of tiles, as ``TileSize`` takes them; None for a fit in one piece.
+    tile_count : int
+    grid : tuple of int
+        Tiles along z, y, x.
+    disk_bytes : int
+        Of the finished model.
+    problem : str
+        Why it cannot be fitted so; empty where it can.
+    """
+
+    work: Work
+    memory_bytes: int
+    available_bytes: int | None
+    tiles: Mapping[str, int] | None = None
+    tile_count: int = 1
+    grid: tuple[int, int, int] = (1, 1, 1)
+    disk_bytes: int = 0
+    problem: str = ""
+
+    def sentence(self, speed: Speed | None) -> str:
+        """For people."""
+        if self.problem:
+            return self.problem
+        memory = f"{self.memory_bytes / 1e9:.1f} GB memory"
+        time = "" if speed is None else f"{time_range(self.work.seconds(speed), speed)}, "
+        if self.tiles is None:
+            return f"Estimate: {time}{memory}."
+        grid = " × ".join(str(n) for n in self.grid)
+        tiles = "one tile" if self.tile_count == 1 else f"{self.tile_count} tiles ({grid} along z, y, x)"
+        return f"In {tiles}: {time}{memory}, {self.disk_bytes / 1e9:.2g} GB disk."
+
+
+def plan_fit(request: PlanRequest) -> FitPlan:
+    """What a fit takes, in one piece or in tiles; in the rendering process, for it needs torch.
+
+    Raises
+    ------
+    ConfigError
+        The settings cannot work.
+    """
+    import numpy as np
+
+    from napari_emgauss._errors import ConfigError
+    from napari_emgauss.fitting import preset
+    from napari_emgauss.tiles import (
+        estimate,
+        iteration_seconds,
+        learning_seconds,
+        model_bytes,
+        plan_tiles,
+        settled,
+        tile_memory_bytes,
+    )
+    from napari_emgauss.tiles import tile_seconds as whole_seconds
+
+    z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
+    config = settled(preset(request.preset, **request.overrides), z, pixel)
+    shape = (len(z), request.height, request.width)
+    needed = tile_memory_bytes(shape, z, pixel, config)
+    free = request.available_bytes
+    fits = free is None or needed <= MEMORY_SHARE * free
+    if request.tiles == "never" or (request.tiles == "when needed" and fits):
+        iterations = config.total_iterations(shape[0]) * iteration_seconds(shape, config)
+        everything = whole_seconds(shape, z, pixel, config, share_prior=False)
+        problem = ""
+        if not fits and free is not None:
+            problem = (
+                f"This fit takes about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: fit it in "
+                "tiles, or choose a smaller region."
+            )
+        learning = learning_seconds(config)
+        # Labels are computed by the prior.
+        prior = max(learning, everything - iterations)
+        return FitPlan(Work(prior, iterations), needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
+    budget = None if free is None else int(MEMORY_SHARE * free)
+    try:
+        plan = plan_tiles(shape, z, pixel, config, memory_bytes=budget)
+    except ConfigError as error:
+        return FitPlan(Work(0, 0), needed, free, problem=str(error))
+    told = estimate(plan, z, pixel, config, dtype=request.dtype)
+    return FitPlan(
+        Work(told.prior_seconds, told.seconds - told.prior_seconds),
+        told.memory_bytes,
+        free,
+        tiles=asdict(plan.size),
+        tile_count=told.tiles,
+        grid=told.grid,
+        disk_bytes=told.disk_bytes,
+    )
+
+
+def time_range(seconds: float, speed: Speed) -> str:
+    """A time that is not known exactly: ``4 to 10 min``."""
+    spread = LEARNED_SPREAD if speed.fits else TRIAL_SPREAD
+    low, high = duration(seconds / spread), duration(seconds * spread)
+    if low == high:
+        return f"about {low}"
+    number, unit = low.split(" ", 1)
+    return f"{number} to {high}" if high.endswith(f" {unit}") and " " not in unit else f"{low} to {high}"
+
+
+def record_fit(work: Work, prior_s: float, iterations_s: float, device: str) -> None:
+    """Remember how long a finished fit took beside its work."""
+    if iterations_s < 5 or work.iterations_s <= 0:
+        return  # too short to say anything
+    before = read_speed(device)
+    iteration = iterations_s / work.iterations_s
+    prior = before.prior if before is not None else iteration
+    if prior_s > 5 and work.prior_s > 0:
+        prior = prior_s / work.prior_s
+    if before is not None and before.fits:
+        iteration, prior = (iteration + before.iteration) / 2, (prior + before.prior) / 2
+    write_speed(device, Speed(iteration, prior, 1 + (0 if before is None else before.fits)))
+
+
+def read_speed(device: str) -> Speed | None:
+    """What is known of a device's speed."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        known = Speed(**json.loads(_path().read_text())[_kind(device)])
+        return known if known.iteration > 0 and known.prior > 0 else None
+    return None
+
+
+def write_speed(device: str, speed: Speed) -> None:
+    """Remember the speed of a device; an estimate that stays rough is no reason to bother anybody."""
+    path = _path()
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        read = json.loads(path.read_text())
+        known = read if isinstance(read, dict) else {}
+    known[_kind(device)] = asdict(speed)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(known))
+        os.replace(partial, path)
+
+
+def available_bytes() -> int | None:
+    """Free memory; None where it cannot be known."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return int(psutil.virtual_memory().available)
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _path() -> Path:
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("napari-emgauss")) / "speed-2.json"

@@ -1,0 +1,147 @@
+"""Where fits keep what they can go on from: checkpoints, and folders of tiles. Knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_emgauss.plugin.process._request import FitRequest
+
+FOLDER_VARIABLE = "NAPARI_EMGAUSS_UNFINISHED"
+KEPT = 5
+"""Unfinished fits kept at least; older ones go after a day."""
+_DAY_S = 86_400.0
+
+_LONGEST_HEADER = 100 << 20
+
+
+@dataclass(frozen=True)
+class SavedFit:
+    """An unfinished fit of some stack.
+
+    Parameters
+    ----------
+    fraction : float
+        Share that is done.
+    age_s : float
+        Since it was saved.
+    iteration : int
+        Iterations done; 0 for tiles.
+    tiles : tuple of int or None
+        Finished tiles, and all; None for a fit in one piece.
+    """
+
+    fraction: float
+    age_s: float
+    iteration: int = 0
+    tiles: tuple[int, int] | None = None
+
+    def sentence(self) -> str:
+        """For people."""
+        from ._fit_state import duration
+
+        done = f"{100 * self.fraction:.0f} % done" if self.iteration else "its prior learned"
+        if self.tiles is not None:
+            done = f"{self.tiles[0]} of {self.tiles[1]} tiles done"
+        return f"A fit of this stack was stopped {duration(self.age_s)} ago with {done}: it can go on."
+
+
+def store_folder() -> Path:
+    """The folder of unfinished fits: in the user's own data, or where ``NAPARI_EMGAUSS_UNFINISHED`` says."""
+    from platformdirs import user_data_dir
+
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or Path(user_data_dir("napari-emgauss")) / "unfinished")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def checkpoint_path(request: FitRequest) -> Path:
+    """Where the fit of this stack keeps its state."""
+    return store_folder() / f"{_key(request)}.checkpoint.safetensors"
+
+
+def tiles_path(request: FitRequest) -> Path:
+    """The folder of this stack's tiles, for these settings."""
+    settings = json.dumps([request.preset, dict(request.overrides), request.tiles], sort_keys=True, default=str)
+    return store_folder() / f"{_key(request)}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}.emgauss"
+
+
+def saved_fit(request: FitRequest) -> SavedFit | None:
+    """What there is to go on from; None where there is nothing. Quick: reads a header."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, struct.error):
+        if request.tiles is not None:
+            return _saved_tiles(tiles_path(request))
+        return _saved_checkpoint(checkpoint_path(request), request.shape[0])
+    return None
+
+
+def forget(request: FitRequest) -> None:
+    """Remove what there is to go on from: the user starts anew."""
+    with contextlib.suppress(OSError):
+        if request.tiles is not None:
+            shutil.rmtree(tiles_path(request), ignore_errors=True)
+        else:
+            checkpoint_path(request).unlink(missing_ok=True)
+
+
+def tidy() -> None:
+    """Remove all but the last few, and those of today: a layer may show them."""
+    with contextlib.suppress(OSError):
+        found = sorted(store_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in (path for path in found[KEPT:] if _age(path) > _DAY_S):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _key(request: FitRequest) -> str:
+    """The same for the same part of the same stack, whatever the settings."""
+    told: dict[str, Any] = {
+        field: getattr(request, field)
+        for field in ("source", "voxel_size_nm", "region", "slices", "skip", "masked", "layer_shape")
+    }
+    if request.source is None:
+        told["name"] = request.name
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _saved_checkpoint(path: Path, slices: int) -> SavedFit | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if not 2 <= length <= _LONGEST_HEADER:
+            return None
+        header = json.loads(json.loads(file.read(length))["__metadata__"]["emgauss"])
+    from napari_emgauss.fitting import FitConfig
+
+    names = {field.name for field in dataclasses.fields(FitConfig)}
+    config = FitConfig(**{name: value for name, value in header["config"].items() if name in names})
+    iteration = int(header["state"]["iteration"])
+    total = config.total_iterations(slices)
+    return SavedFit(min(1.0, iteration / total), _age(path), iteration)
+
+
+def _saved_tiles(folder: Path) -> SavedFit | None:
+    from napari_emgauss.tiles import is_tiled, read_index
+
+    if not is_tiled(folder):
+        return None
+    index = read_index(folder)
+    done, every = len(index.tiles), len(index.plan)
+    return SavedFit(done / every, _age(folder), tiles=(done, every)) if done else None
+
+
+def _age(path: Path) -> float:
+    return max(0.0, time.time() - path.stat().st_mtime)

@@ -1,0 +1,164 @@
+"""The process that holds fitted models and renders slices for the window. Knows neither Qt nor napari."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._process import describe_failure
+
+if TYPE_CHECKING:
+    from napari_emgauss.render import EmgaussModel
+    from napari_emgauss.tiles import TiledModel
+
+MODELS_KEPT = 6
+"""Models held at once; the least recently used goes first and is read again when asked for."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the window needs to know of a model without holding it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Slices, rows, columns of the stack it was fitted to.
+    dtype : str
+        NumPy name of the source's dtype.
+    z_nm : tuple of float
+        Depth of every fitted slice, nm.
+    pixel_size_nm : tuple of float
+        ``(y, x)`` in nm.
+    limits : tuple of float
+        Source grey values of black and white: contrast limits.
+    gaussians : int
+        Number of Gaussians.
+    channels : int
+        Grey channels.
+    channel_limits : tuple
+        Limits of each channel, where there are several.
+    provenance : dict
+        Where it comes from.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    z_nm: tuple[float, ...]
+    pixel_size_nm: tuple[float, float]
+    limits: tuple[float, float]
+    gaussians: int
+    channels: int
+    provenance: dict[str, Any]
+    channel_limits: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """Where slices are rendered and models fitted, and why there."""
+
+    device: str
+    backend: str
+    reason: str
+
+
+class _Models:
+    """Loaded models by file name, at most :data:`MODELS_KEPT`."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self._models: OrderedDict[str, EmgaussModel | TiledModel] = OrderedDict()
+
+    def get(self, path: str) -> EmgaussModel | TiledModel:
+        if path not in self._models:
+            from napari_emgauss.tiles import load
+
+            self._models[path] = load(path, device=self.device)
+        self._models.move_to_end(path)
+        while len(self._models) > MODELS_KEPT:
+            self._models.popitem(last=False)
+        return self._models[path]
+
+    def drop(self, path: str) -> None:
+        if self._models.pop(path, None) is not None:
+            _empty_gpu_cache()
+
+
+def _empty_gpu_cache() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _describe(model: EmgaussModel | TiledModel) -> ModelInfo:
+    depth, height, width = (int(n) for n in model.shape)
+    y_nm, x_nm = (float(s) for s in model.pixel_size_nm)
+    return ModelInfo(
+        shape=(depth, height, width),
+        dtype=np.dtype(model.dtype).name,
+        z_nm=tuple(float(z) for z in model.z_nm),
+        pixel_size_nm=(y_nm, x_nm),
+        limits=(float(model.normalisation.low), float(model.normalisation.high)),
+        gaussians=model.gaussian_count,
+        channels=model.channels,
+        provenance=dict(model.provenance),
+        channel_limits=tuple((float(low), float(high)) for low, high in model.normalisation.channel_limits or ()),
+    )
+
+
+def describe_device(device: str) -> DeviceInfo:
+    """What ``device`` (``auto`` or a name) means on this machine."""
+    from napari_emgauss.render import choose_backend
+
+    choice = choose_backend(device)
+    return DeviceInfo(str(choice.device), str(choice.backend), str(choice.reason))
+
+
+def serve(connection: Any, device: str, threads: int) -> None:
+    """Answer requests ``(verb, *arguments)`` until the window is gone.
+
+    Every answer is one message; the pixels of ``render`` follow as bytes. An answer that is a
+    :class:`~napari_emgauss.plugin.process._process.Failure` says what went wrong.
+    """
+    models = _Models(device)
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            verb, *arguments = connection.recv()
+            try:
+                _answer(connection, models, threads, verb, arguments)
+            except (EOFError, BrokenPipeError):
+                return
+            except BaseException as error:
+                connection.send(describe_failure(error))
+
+
+def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments: list[Any]) -> None:
+    if verb == "render":
+        path, z_nm, region, shape = arguments
+        image = np.ascontiguousarray(models.get(path).render(z_nm, region=region, shape=shape))
+        connection.send((image.shape, image.dtype.str))
+        connection.send_bytes(image.view(np.uint8).reshape(-1).data)
+    elif verb == "describe":
+        connection.send(_describe(models.get(arguments[0])))
+    elif verb == "confidence":
+        connection.send(getattr(models.get(arguments[0]), "confidence", None))
+    elif verb == "warm":
+        import torch
+
+        torch.set_num_threads(threads)
+        connection.send(describe_device(models.device))
+    elif verb == "device":
+        connection.send(describe_device(arguments[0]))
+    elif verb == "plan":
+        from ._estimate import plan_fit
+
+        connection.send(plan_fit(arguments[0]))
+    elif verb == "drop":
+        models.drop(arguments[0])
+        connection.send(None)
+    else:
+        raise ValueError(f"unknown request {verb!r}")

@@ -1,0 +1,1 @@
+"""The dock: its tabs, their forms, and the session behind them."""

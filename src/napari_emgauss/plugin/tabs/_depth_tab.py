@@ -1,0 +1,270 @@
+"""The second tab: any depth of a continuous layer, and what to compare it with."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
+
+from napari_emgauss._errors import EmgaussError
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin.view._compare import add_confidence, add_difference, add_linear, source_candidates
+from napari_emgauss.plugin.view._continuous_layer import record_of, smallest_step_nm
+from napari_emgauss.plugin.view._depth_control import DepthControl
+from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading, rule
+from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._z_bar import ZBar
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+SLIDER_STEPS = 10_000
+
+
+class DepthTab(Page):
+    """Scrub, jump, compare, save."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.control = DepthControl(viewer)
+        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
+        self.chooser.setToolTip("A layer fitted with EMGauss.")
+        self.step = NanometreBox()
+        self.step.setToolTip("Distance between two steps of napari's z slider in nm; fractions are fine.")
+        self.isotropic_button = QPushButton("Isotropic")
+        self.isotropic_button.setToolTip("One step per pixel size, so that voxels are cubes.")
+        self.depth = NanometreBox(decimals=2)
+        self.depth.setSpecialValueText("")
+        self.depth.setToolTip("Type any depth in nm: it is shown exactly, also between two steps of the slider.")
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, SLIDER_STEPS)
+        self.slider.setToolTip("Any depth between the first and the last slice.")
+        self.bar = ZBar(viewer)
+        self.where = Note()
+        self.previous_button, self.middle_button = QPushButton("◀ Slice"), QPushButton("Mid-gap")
+        self.next_button = QPushButton("Slice ▶")
+        self.previous_button.setToolTip("Previous observed slice (Alt+Left).")
+        self.middle_button.setToolTip("Middle of the gap, where the image is inferred the most (Alt+Down).")
+        self.next_button.setToolTip("Next observed slice (Alt+Right).")
+        self.source = LayerChooser(viewer, _is_source, "open the stack")
+        self.source.setToolTip("The stack that linear interpolation is made of.")
+        self.linear_button = QPushButton("Add linear")
+        self.linear_button.setToolTip("A layer with linear interpolation of the same part, to switch to and fro.")
+        self.difference_button = QPushButton("Add difference")
+        self.difference_button.setToolTip("EMGauss minus linear, in grey values.")
+        self.confidence_button = QPushButton("Add confidence")
+        self.confidence_button.setToolTip(
+            "A layer that is bright where the prior trusts what it inferred, and dark where to look twice."
+        )
+        self.save_button = QPushButton("Save model…")
+        self.save_button.setToolTip("A small file that holds the whole continuous volume; drop it on napari to reopen.")
+        self._pending: float | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._go_pending)
+        self._lay_out()
+        self._connect()
+        self._on_layer(self.chooser.layer)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """The page comes to the front."""
+        super().showEvent(event)
+        self._show_depth()
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening; the widget is about to go."""
+        self.control.disconnect_viewer()
+        for part in (self.chooser, self.source, self.bar):
+            part.disconnect_viewer()
+
+    def _lay_out(self) -> None:
+        steps = QHBoxLayout()
+        steps.setSpacing(6)
+        steps.addWidget(self.step, 1)
+        steps.addWidget(self.isotropic_button)
+        form = form_layout()
+        form.addRow("Layer", self.chooser)
+        form.addRow("z step (nm)", steps)
+        form.addRow("Depth (nm)", self.depth)
+        buttons = QHBoxLayout()
+        for button in (self.previous_button, self.middle_button, self.next_button):
+            buttons.addWidget(button, 1)
+        compare = form_layout()
+        compare.addRow("Stack", self.source)
+        pair = QHBoxLayout()
+        pair.addWidget(self.linear_button, 1)
+        pair.addWidget(self.difference_button, 1)
+        column = self.column
+        column.addLayout(form)
+        column.addWidget(self.slider)
+        column.addWidget(self.bar)
+        column.addWidget(self.where)
+        column.addLayout(buttons)
+        column.addWidget(rule())
+        column.addWidget(heading("Compare with linear interpolation"))
+        column.addLayout(compare)
+        column.addLayout(pair)
+        column.addWidget(rule())
+        column.addWidget(self.confidence_button)
+        column.addWidget(self.save_button)
+        column.addStretch(1)
+
+    def _connect(self) -> None:
+        self.chooser.layer_changed.connect(self._on_layer)
+        self.control.moved.connect(self._show_depth)
+        self.step.valueChanged.connect(self._on_step)
+        self.isotropic_button.clicked.connect(self._make_isotropic)
+        self.depth.valueChanged.connect(self.control.go_to)
+        self.slider.valueChanged.connect(self._on_slider)
+        self.bar.depth_chosen.connect(self._go_soon)
+        self.previous_button.clicked.connect(lambda: self.control.next_slice(-1))
+        self.next_button.clicked.connect(lambda: self.control.next_slice(1))
+        self.middle_button.clicked.connect(lambda: self.control.mid_gap())
+        self.linear_button.clicked.connect(lambda: self._compare(difference=False))
+        self.difference_button.clicked.connect(lambda: self._compare(difference=True))
+        self.confidence_button.clicked.connect(self.add_confidence)
+        self.save_button.clicked.connect(self._ask_where_to_save)
+
+    def _on_layer(self, layer: Any) -> None:
+        self.control.layer = layer
+        record = record_of(layer)
+        for widget in (
+            self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
+            self.middle_button, self.next_button, self.source, self.linear_button, self.difference_button,
+            self.confidence_button, self.save_button,
+        ):  # fmt: skip
+            widget.setEnabled(record is not None)
+        if record is None:
+            self.bar.set_slices(np.zeros(0))
+            self.where.tell("")
+            return
+        z = record.model.z_nm
+        self.bar.set_slices(z)
+        for box, low, high in (
+            (self.step, smallest_step_nm(z), float(z[-1] - z[0])),
+            (self.depth, float(z[0]), float(z[-1])),
+        ):
+            box.blockSignals(True)
+            box.setRange(low, high)
+            box.blockSignals(False)
+        self.depth.setSingleStep(record.isotropic_step_nm)
+        self._show_step()
+        candidates = source_candidates(self._viewer, layer)
+        if candidates:
+            self.source.layer = candidates[0]
+        self._show_depth()
+
+    def _show_step(self) -> None:
+        record = self.control.record
+        if record is not None:
+            self.step.blockSignals(True)
+            self.step.setValue(record.z_step_nm)
+            self.step.blockSignals(False)
+
+    def _show_depth(self) -> None:
+        record = self.control.record
+        if record is None or self.isHidden():  # behind another tab: drawn when it comes to the front
+            return
+        here, z = self.control.depth_nm, record.model.z_nm
+        for widget, value in (
+            (self.depth, here),
+            (self.slider, round(SLIDER_STEPS * (here - z[0]) / (z[-1] - z[0]))),
+        ):
+            widget.blockSignals(True)
+            widget.setValue(value)
+            widget.blockSignals(False)
+        self.bar.set_depth(here)
+        self.where.tell(self.control.where())
+
+    def _on_step(self, z_step_nm: float) -> None:
+        self.control.set_step(z_step_nm)
+
+    def _make_isotropic(self) -> None:
+        record = self.control.record
+        if record is not None:
+            self.control.set_step(record.isotropic_step_nm)
+            self._show_step()
+
+    def _on_slider(self, value: int) -> None:
+        record = self.control.record
+        if record is not None:
+            z = record.model.z_nm
+            self._go_soon(float(z[0] + value / SLIDER_STEPS * (z[-1] - z[0])))
+
+    def _go_soon(self, depth_nm: float) -> None:
+        """Of the many moves of a drag, show the last: each is a rendered slice."""
+        self._pending = depth_nm
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _go_pending(self) -> None:
+        if self._pending is not None:
+            depth, self._pending = self._pending, None
+            self.control.go_to(depth)
+
+    def _compare(self, *, difference: bool) -> None:
+        layer = self.control.layer
+        try:
+            (add_difference if difference else add_linear)(self._viewer, layer, self.source.layer)
+        except EmgaussError as error:
+            show_error(str(error))
+
+    def add_confidence(self) -> None:
+        """Show where the prior trusts what it inferred."""
+        record, layer = self.control.record, self.control.layer
+        if record is None:
+            return
+
+        def show(confidence: Any) -> None:
+            try:
+                if layer in self._viewer.layers:
+                    add_confidence(self._viewer, layer, confidence)
+            except EmgaussError as error:
+                show_error(str(error))
+
+        in_background(self, record.model.confidence, show, lambda error: show_error(str(error)))
+
+    def _ask_where_to_save(self) -> None:
+        record = self.control.record
+        if record is None:
+            return
+        name = f"{self.control.layer.name}.emgauss.safetensors".replace("/", "-")
+        path, _ = QFileDialog.getSaveFileName(self, "Save model", name, "EMGauss model (*.emgauss.safetensors)")
+        if path:
+            self.save_model(path)
+
+    def save_model(self, path: str) -> None:
+        """Copy the model of the chosen layer to a file, in the background."""
+        record = self.control.record
+        if record is None:
+            return
+        target = path if path.endswith(".safetensors") else f"{path}.emgauss.safetensors"
+
+        def failed(error: Exception) -> None:
+            LOGGER.error("Saving failed: %s", error)
+            show_error(f"The model could not be written to {target}: {error}")
+
+        self.save_button.setEnabled(False)
+
+        def saved(where: Any) -> None:
+            self.save_button.setEnabled(True)
+            self.where.tell(f"Saved {where.name}.")
+
+        in_background(self, lambda: record.model.save(target), saved, failed)
+
+
+def is_continuous(layer: Any) -> bool:
+    """Whether a layer was fitted with EMGauss."""
+    record = record_of(layer)
+    return record is not None and record.kind == "continuous"
+
+
+def _is_source(layer: Any) -> bool:
+    from napari.layers import Image
+
+    return isinstance(layer, Image) and record_of(layer) is None and layer.ndim == 3 and not layer.rgb

@@ -1,0 +1,142 @@
+"""The dock widget: four tabs and a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
+
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._preferences import on_preference, preferences
+from napari_emgauss.plugin.process._render_service import RenderService, render_service
+from napari_emgauss.plugin.view._continuous_layer import record_of
+from napari_emgauss.plugin.view._viewers import forget_viewer, watch_viewer
+from napari_emgauss.plugin.widgets._log import session_log
+from napari_emgauss.plugin.widgets._log_dialog import LogDialog
+
+from ._depth_tab import DepthTab
+from ._export_tab import ExportTab
+from ._fit_tab import FitTab
+from ._quality_tab import QualityTab
+from ._shortcuts import bind_shortcuts, unbind_shortcuts
+
+if TYPE_CHECKING:
+    import napari
+
+LEAST_WIDTH = 384
+
+
+class EmgaussDock(QWidget):
+    """Fit, look at any depth, judge, export.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        napari hands it over because of this very name.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        session_log()
+        self._viewer: Any = napari_viewer
+        self._open = True
+        self._service: RenderService = render_service()
+        self._service.add_user(self)
+        self.fit = FitTab(napari_viewer, self._service)
+        self.depth = DepthTab(napari_viewer)
+        self.quality = QualityTab(napari_viewer, self.fit)
+        self.export = ExportTab(napari_viewer)
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        for title, page in (
+            ("Fit", self.fit),
+            ("Depth", self.depth),
+            ("Quality", self.quality),
+            ("Export", self.export),
+        ):
+            self.tabs.addTab(page, title)
+        self.log_button = QPushButton("Log…")
+        self.log_button.setToolTip("What happened so far, for a report.")
+        self.log_button.clicked.connect(self.show_log)
+        foot = QHBoxLayout()
+        foot.setContentsMargins(8, 0, 8, 6)
+        foot.addStretch(1)
+        foot.addWidget(self.log_button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.tabs, 1)
+        column.addLayout(foot)
+        self.setMinimumWidth(LEAST_WIDTH)
+        self.fit.layer_added.connect(self._on_layer_added)
+        self._preferences = [
+            on_preference("fit", "device", self._follow_device),
+            on_preference("fit", "preset", lambda: self.fit.method.preset.setCurrentText(preferences().preset)),
+            on_preference("view", "cache_mib", self._follow_cache),
+        ]
+        watch_viewer(napari_viewer)
+        bind_shortcuts(napari_viewer, self.depth.control)
+        # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
+        in_background(self, self._service.warm_up, lambda info: None)
+        in_background(self, _import_pyqtgraph, lambda nothing: None)
+        self._watch_window()
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Look at the viewer's layers again; napari calls this."""
+        for chooser in (
+            self.fit.stack.chooser,
+            self.fit.slices.masks,
+            self.depth.chooser,
+            self.depth.source,
+            self.export.chooser,
+        ):
+            chooser.reset_choices()
+
+    def show_log(self) -> LogDialog:
+        """Open the log."""
+        dialog = LogDialog(self)
+        dialog.show()
+        return dialog
+
+    def shut_down(self) -> None:
+        """End whatever runs for this widget and let go of the viewer; safe to call twice, and on deleted widgets."""
+        if not self._open:
+            return
+        self._open = False
+        forget_viewer(self._viewer)
+        for end in self._preferences:
+            end()
+        unbind_shortcuts(self._viewer, self.depth.control)
+        for tab in (self.fit, self.depth, self.quality, self.export):
+            tab.disconnect_viewer()
+        self._service.remove_user(self)
+
+    def _follow_device(self) -> None:
+        """Another device was chosen in the preferences: it counts at once."""
+        self._service.set_device(preferences().device)
+        self.fit.method.follow_preferences()
+
+    def _follow_cache(self) -> None:
+        for layer in self._viewer.layers:
+            record = record_of(layer)
+            if record is not None:
+                record.cache.max_bytes = preferences().cache_mib << 20
+
+    def _on_layer_added(self, layer: Any) -> None:
+        self.depth.chooser.layer = layer
+        self.export.chooser.layer = layer
+
+    def _watch_window(self) -> None:
+        """The window's end is ours: work in child processes must not outlive it.
+
+        ``destroyed`` comes when the dock or the window was closed. A bound method would not be called, since Qt forgets
+        the slots of an object that is being destroyed; hence the lambda.
+        """
+        self.destroyed.connect(lambda: self.shut_down())
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.shut_down)
+
+
+def _import_pyqtgraph() -> None:
+    import pyqtgraph  # noqa: F401

@@ -1,0 +1,309 @@
+"""The fourth tab: the isotropic volume as a file, or as a layer."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_error, show_info
+from numpy.typing import NDArray
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QPushButton,
+)
+
+from napari_emgauss._errors import EmgaussError
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._export_child import ExportRequest
+from napari_emgauss.plugin.process._export_job import export_job
+from napari_emgauss.plugin.view._continuous_layer import record_of
+from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading
+from napari_emgauss.plugin.widgets._job_panel import JobPanel
+from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+from ._depth_tab import is_continuous
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+FORMATS = {
+    "OME-TIFF": ("ome-tiff", ".ome.tif"),
+    "ImageJ TIFF": ("imagej-tiff", ".tif"),
+    "OME-Zarr": ("ome-zarr", ".ome.zarr"),
+    "MRC": ("mrc", ".mrc"),
+}
+NEEDS = {"OME-Zarr": "zarr", "MRC": "mrcfile"}
+DTYPES = ("as the stack", "uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """What an export plan asks of a model, with the dtype of the file."""
+
+    shape: tuple[int, int, int]
+    dtype: Any
+    z_nm: NDArray[np.float64]
+    pixel_size_nm: tuple[float, float]
+    version: int = 1
+
+    def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> NDArray[Any]:
+        raise NotImplementedError("a plan renders nothing")
+
+
+class ExportTab(Page):
+    """Format, spacing, range, type, size, and where to."""
+
+    def __init__(self, viewer: Any) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
+        self.format = QComboBox()
+        self.format.addItems(available_formats())
+        self.format.setToolTip("OME-TIFF is read nearly everywhere; OME-Zarr suits volumes of many GB.")
+        self.spacing = NanometreBox()
+        self.spacing.setToolTip("Distance between the slices of the file, nm; the pixel size makes it isotropic.")
+        self.first, self.last = NanometreBox(decimals=2), NanometreBox(decimals=2)
+        for box in (self.first, self.last):
+            box.setSpecialValueText("")
+            box.setToolTip("First and last depth to write, nm.")
+        self.dtype = QComboBox()
+        self.dtype.addItems(DTYPES)
+        self.dtype.setToolTip("Grey values keep their numbers where the type holds them, else they are stretched.")
+        self.path = QLineEdit()
+        self.path.setPlaceholderText("choose where to write")
+        self.browse_button = QPushButton("…")
+        self.browse_button.setFixedWidth(30)
+        self.browse_button.setToolTip("Choose the file.")
+        self.size = Note()
+        self.confidence = QCheckBox("Write the confidence, too")
+        self.confidence.setToolTip("A second file, NAME.confidence: 255 where the prior trusts what it inferred.")
+        self.add_layer = QCheckBox("Add as layer when written")
+        self.export_button = QPushButton("Export")
+        self.panel = JobPanel(viewer, self.export_button)
+        self.status = self.panel.status
+        self._lay_out()
+        for signal in (
+            self.spacing.valueChanged,
+            self.first.valueChanged,
+            self.last.valueChanged,
+            self.dtype.currentIndexChanged,
+            self.path.textChanged,
+        ):
+            signal.connect(self._show_size)
+        self.format.currentIndexChanged.connect(self._on_format)
+        self.chooser.layer_changed.connect(self._on_layer)
+        self.browse_button.clicked.connect(self._browse)
+        self.export_button.clicked.connect(lambda: self.start(ask=True))
+        self._on_layer(self.chooser.layer)
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being written."""
+        return self.panel.running
+
+    def disconnect_viewer(self) -> None:
+        """End a running export and stop listening; the widget is about to go."""
+        self.panel.abandon()
+        self.chooser.disconnect_viewer()
+
+    def _lay_out(self) -> None:
+        form = form_layout()
+        form.addRow("Layer", self.chooser)
+        form.addRow("Format", self.format)
+        form.addRow("Spacing (nm)", self.spacing)
+        depths = QHBoxLayout()
+        depths.setSpacing(4)
+        depths.addWidget(self.first, 1)
+        depths.addWidget(QLabel("to"))
+        depths.addWidget(self.last, 1)
+        form.addRow("Depths (nm)", depths)
+        form.addRow("Type", self.dtype)
+        where = QHBoxLayout()
+        where.addWidget(self.path, 1)
+        where.addWidget(self.browse_button)
+        form.addRow("File", where)
+        self.column.addWidget(heading("Write the isotropic volume"))
+        self.column.addLayout(form)
+        self.column.addWidget(self.size)
+        self.column.addWidget(self.confidence)
+        self.column.addWidget(self.add_layer)
+        self.column.addWidget(self.panel)
+        self.column.addStretch(1)
+
+    def request(self, *, overwrite: bool = False) -> ExportRequest:
+        """What the widget asks for now.
+
+        Raises
+        ------
+        EmgaussError
+            It cannot be written; the message says why.
+        """
+        record = record_of(self.chooser.layer)
+        if record is None:
+            raise EmgaussError("There is no EMGauss layer to export: fit a stack, or open a model.")
+        if not self.path.text().strip():
+            raise EmgaussError("Choose where to write the volume first.")
+        self._plan()
+        return ExportRequest(
+            target=str(self._target()),
+            spacing_nm=self.spacing.value(),
+            z_range_nm=(self.first.value(), self.last.value()) if self._is_part(record.model.z_nm) else None,
+            format=FORMATS[self.format.currentText()][0],
+            dtype=self._chosen_dtype(),
+            overwrite=overwrite,
+            device=preferences().device,
+            confidence=self.confidence.isChecked(),
+        )
+
+    def start(self, *, ask: bool = False, overwrite: bool = False) -> None:
+        """Write, or say why that cannot be; ``ask`` before something is replaced."""
+        try:
+            request = self.request(overwrite=overwrite)
+            if ask and Path(request.target).exists():
+                if not self._may_replace(Path(request.target)):
+                    return
+                request = self.request(overwrite=True)
+        except EmgaussError as error:
+            self.panel.fail(str(error))
+            return
+        record = record_of(self.chooser.layer)
+        if record is None:
+            return
+        model = record.model
+        self.panel.run(
+            lambda: export_job(model, request),
+            f"EMGauss export: {Path(request.target).name}",
+            self._on_done,
+            cancelled="Cancelled; nothing was written.",
+        )
+
+    def cancel(self) -> None:
+        """Stop writing; nothing is left behind."""
+        self.panel.cancel()
+
+    def _target(self) -> Path:
+        ending = FORMATS[self.format.currentText()][1]
+        text = self.path.text().strip()
+        return Path(text).expanduser() if "." in Path(text).name else Path(text + ending).expanduser()
+
+    def _chosen_dtype(self) -> str | None:
+        return None if self.dtype.currentIndex() <= 0 else self.dtype.currentText()
+
+    def _is_part(self, z_nm: NDArray[np.float64]) -> bool:
+        slack = 1e-2  # the boxes show two decimals
+        return self.first.value() > z_nm[0] + slack or self.last.value() < z_nm[-1] - slack
+
+    def _plan(self) -> Any:
+        from napari_emgauss.volume import plan_export
+
+        record = record_of(self.chooser.layer)
+        if record is None:
+            raise EmgaussError("There is no EMGauss layer to export.")
+        model = record.model
+        sized = _Sized(model.shape, np.dtype(self._chosen_dtype() or model.dtype), model.z_nm, model.pixel_size_nm)
+        depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
+        ending = FORMATS[self.format.currentText()]
+        return plan_export(
+            sized, f"volume{ending[1]}", spacing_nm=self.spacing.value(), z_range_nm=depths, format=ending[0]
+        )
+
+    def _on_layer(self, layer: Any) -> None:
+        record = record_of(layer)
+        for widget in (self.format, self.spacing, self.first, self.last, self.dtype, self.path, self.browse_button):
+            widget.setEnabled(record is not None)
+        self.panel.set_usable(record is not None)
+        if record is not None:
+            z = record.model.z_nm
+            for box, value in (
+                (self.spacing, float(np.mean(record.model.pixel_size_nm))),
+                (self.first, float(z[0])),
+                (self.last, float(z[-1])),
+            ):
+                box.blockSignals(True)
+                if box is not self.spacing:
+                    box.setRange(float(z[0]), float(z[-1]))
+                box.setValue(value)
+                box.blockSignals(False)
+        self._show_size()
+
+    def _on_format(self) -> None:
+        text = self.path.text()
+        ending = FORMATS[self.format.currentText()][1]
+        for other in sorted((e for _, e in FORMATS.values()), key=len, reverse=True):
+            if text.endswith(other):
+                self.path.setText(text[: -len(other)] + ending)
+                break
+        self._show_size()
+
+    def _show_size(self, *_: Any) -> None:
+        if record_of(self.chooser.layer) is None:
+            self.size.tell("")
+            return
+        try:
+            plan = self._plan()
+        except EmgaussError as error:
+            self.size.tell(str(error), theme_colours(self._viewer).warning)
+            return
+        voxel = " × ".join(f"{s:.4g}" for s in plan.voxel_size_nm)
+        shape = " × ".join(str(n) for n in plan.shape)
+        self.size.tell(f"{shape} voxels of {voxel} nm, {plan.dtype}: {megabytes(plan.nbytes)}")
+
+    def _browse(self) -> None:
+        layer = self.chooser.layer
+        ending = FORMATS[self.format.currentText()][1]
+        name = self.path.text() or ("volume" if layer is None else layer.name.replace("/", "-")) + ending
+        # We ask about replacing ourselves, for a typed name as for a chosen one.
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Export the volume", name, options=QFileDialog.Option.DontConfirmOverwrite
+        )
+        if path:
+            self.path.setText(path)
+
+    def _may_replace(self, target: Path) -> bool:
+        answer = QMessageBox.question(self, "Export", f"{target.name} exists already. Replace it?")
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    def _on_done(self, path: str) -> None:
+        self.status.tell(f"Written: {Path(path).name}")
+        LOGGER.info("Exported %s", path)
+        show_info(f"EMGauss wrote {Path(path).name}.")
+        if self.add_layer.isChecked():
+            self._add_written(path)
+
+    def _add_written(self, path: str) -> None:
+        from ._stack_form import read_for_layer
+
+        if FORMATS[self.format.currentText()][0] == "ome-zarr":
+            self._viewer.open(path, plugin=None)
+            return
+
+        def failed(error: Exception) -> None:
+            show_error(f"{Path(path).name} was written, but cannot be opened here: {error}")
+
+        def show(opened: tuple[Any, dict[str, Any]]) -> None:
+            data, keywords = opened
+            self._viewer.add_image(data, **keywords)
+
+        in_background(self, lambda: read_for_layer(path), show, failed)
+
+
+def available_formats() -> list[str]:
+    """Formats whose packages are installed."""
+    from importlib.util import find_spec
+
+    return [name for name in FORMATS if name not in NEEDS or find_spec(NEEDS[name]) is not None]
+
+
+def megabytes(count: int) -> str:
+    """A size in bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

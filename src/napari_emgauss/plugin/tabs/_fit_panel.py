@@ -1,0 +1,146 @@
+"""Buttons, state and loss of a fit."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+
+from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.process._fit_store import SavedFit
+from napari_emgauss.plugin.process._process import moved_lately
+from napari_emgauss.plugin.widgets._form import Note, slim_bar, stack_up
+from napari_emgauss.plugin.widgets._loss_plot import LossPlot
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+from ._session import FitSession
+
+SHOW_INTERVAL_S = 0.5
+"""Least time between two pictures of a running fit."""
+
+SHOW_WHILE_MOVING_S = 2.0
+"""The same while somebody scrubs, and looks elsewhere."""
+
+
+class FitPanel(QWidget):
+    """Shows one session; the buttons act on it."""
+
+    fit_clicked = Signal()
+    resume_clicked = Signal()
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._session: FitSession | None = None
+        self._shown_status, self._shown_at = FitStatus.IDLE, 0.0
+        self.fit_button = QPushButton("Fit EMGauss")
+        self.fit_button.setToolTip("Fit the stack; a continuous-z layer appears after a few seconds and improves.")
+        self.fit_button.setMinimumHeight(32)
+        font = self.fit_button.font()
+        font.setBold(True)
+        self.fit_button.setFont(font)
+        self.resume_button = QPushButton("Resume")
+        self.resume_button.setToolTip("Go on with the unfinished fit, with its own settings.")
+        self.resume_button.hide()
+        self.saved = Note()
+        self.pause_button = QPushButton("Pause")
+        self.pause_button.setToolTip("Let the fit wait, or go on.")
+        self.stop_button = QPushButton("Stop")
+        self.stop_button.setToolTip("End the fit and keep the result so far.")
+        self.bar = slim_bar()
+        self.bar.setRange(0, 1000)
+        self.status = Note()
+        self.plot = LossPlot(viewer)
+
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.fit_button, 3)
+        buttons.addWidget(self.resume_button, 1)
+        buttons.addWidget(self.pause_button, 1)
+        buttons.addWidget(self.stop_button, 1)
+        stack_up(self, buttons, self.saved, self.status, self.bar, self.plot)
+        self.fit_button.clicked.connect(self.fit_clicked)
+        self.resume_button.clicked.connect(self.resume_clicked)
+        self.pause_button.clicked.connect(self._pause_or_resume)
+        self.stop_button.clicked.connect(self._stop)
+        self.show_state()
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening; the widget is about to go."""
+        if self._session is not None:
+            self._session.progressed.disconnect(self._on_progress)
+            self._session = None
+        self.plot.disconnect_viewer()
+
+    def set_session(self, session: FitSession | None) -> None:
+        """Show another session."""
+        if self._session is not None:
+            self._session.progressed.disconnect(self._on_progress)
+        self._session = session
+        if session is not None:
+            session.progressed.connect(self._on_progress)
+        self.show_state()
+
+    def offer(self, saved: SavedFit | None) -> None:
+        """Offer to go on with an unfinished fit; None takes the offer back."""
+        active = self._session is not None and self._session.state.status.active
+        wanted = saved is not None and not active
+        self.resume_button.setVisible(wanted)
+        self.saved.tell(saved.sentence() if saved is not None and wanted else "")
+
+    def tell_error(self, sentence: str) -> None:
+        """Show why a fit was not even begun."""
+        self.status.tell(sentence, theme_colours(self._viewer).error)
+
+    def tell_problem(self, sentence: str) -> None:
+        """Show what is in the way of a fit, or nothing."""
+        self.status.tell(sentence, theme_colours(self._viewer).warning)
+
+    def _on_progress(self) -> None:
+        """Show the session now and then: each time, Qt draws the window anew."""
+        if self._session is None:
+            return
+        now, interval = time.monotonic(), SHOW_WHILE_MOVING_S if moved_lately() else SHOW_INTERVAL_S
+        if self._session.state.status is not self._shown_status or now - self._shown_at > interval:
+            self.show_state()
+
+    def show_state(self) -> None:
+        """Show the session as it is now."""
+        status = FitStatus.IDLE if self._session is None else self._session.state.status
+        self._shown_status, self._shown_at = status, time.monotonic()
+        self.fit_button.setEnabled(not status.active)
+        self.pause_button.setVisible(status.active)
+        self.stop_button.setVisible(status.active)
+        self.pause_button.setEnabled(status in (FitStatus.RUNNING, FitStatus.PAUSED))
+        self.pause_button.setText("Resume" if status is FitStatus.PAUSED else "Pause")
+        self.stop_button.setEnabled(status is not FitStatus.STOPPING)
+        self.bar.setVisible(status.active)
+        if status.active:
+            self.offer(None)
+        self.plot.setVisible(self._session is not None)
+        if self._session is None:
+            self.status.tell("")
+            return
+        state = self._session.state
+        colour = theme_colours(self._viewer).error if status is FitStatus.FAILED else ""
+        self.status.tell(state.sentence(), colour)
+        fraction = state.fraction
+        if fraction is None:
+            self.bar.setRange(0, 0)
+        else:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * fraction))
+        self.plot.show_curve(self._session.curve)
+
+    def _pause_or_resume(self) -> None:
+        if self._session is None:
+            return
+        if self._session.state.status is FitStatus.PAUSED:
+            self._session.resume()
+        else:
+            self._session.pause()
+
+    def _stop(self) -> None:
+        if self._session is not None:
+            self._session.stop()

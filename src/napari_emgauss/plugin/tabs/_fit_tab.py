@@ -1,0 +1,230 @@
+"""The first tab: from a stack to a running fit and its layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Signal
+
+from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._estimate import FitPlan, record_fit
+from napari_emgauss.plugin.process._fit_process import FitProcess
+from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.process._fit_store import saved_fit
+from napari_emgauss.plugin.process._remote_model import RemoteModel
+from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.process._request import FitRequest, check_request
+from napari_emgauss.plugin.view._channel_layers import channel_layers
+from napari_emgauss.plugin.view._continuous_layer import (
+    DepthShift,
+    LayerRecord,
+    layer_data_tuple,
+    record_of,
+    refresh_shown,
+)
+from napari_emgauss.plugin.view._geometry import Placement, placement_on
+from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, is_stack_like, layer_data
+from napari_emgauss.plugin.widgets._form import Page, fold, rule
+
+from ._fit_panel import FitPanel
+from ._method_form import MethodForm
+from ._region_form import RegionForm
+from ._session import FitSession
+from ._slices_form import SlicesForm
+from ._stack_form import StackForm
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+
+class FitTab(Page):
+    """Everything needed to fit; one click is enough."""
+
+    layer_added = Signal(object)
+    """A continuous-z layer appeared."""
+
+    def __init__(self, viewer: Any, service: RenderService) -> None:
+        super().__init__()
+        self._viewer, self._service = viewer, service
+        self.session: FitSession | None = None
+        self._layers: list[Any] = []
+        self._replaced: list[Any] = []
+        self._work: FitPlan | None = None
+        self._stack_layer: Any = None
+        self._show_model: Callable[[RemoteModel], None] = lambda model: None
+        self.stack = StackForm(viewer)
+        self.region = RegionForm(viewer)
+        self.slices = SlicesForm(viewer)
+        self.slices_fold = fold("Slices and damage", self.slices)
+        self.method = MethodForm(viewer, service)
+        self.panel = FitPanel(viewer)
+        for part in (self.stack, self.region, self.slices_fold, rule(), self.method, rule()):
+            self.column.addWidget(part)
+        self.column.addWidget(self.panel)
+        self.column.addStretch(1)
+        self.stack.changed.connect(self._on_stack)
+        self.region.changed.connect(self._on_part)
+        self.slices.changed.connect(self._on_part)
+        self.method.planned.connect(self._offer_to_resume)
+        self.panel.fit_clicked.connect(lambda: self.start_fit())
+        self.panel.resume_clicked.connect(lambda: self.start_fit(resume=True))
+        self._on_stack()
+
+    def disconnect_viewer(self) -> None:
+        """End a running fit and stop listening; the widget is about to go."""
+        if self.session is not None:
+            self.session.abandon()
+        for part in (self.stack, self.region, self.slices, self.method, self.panel):
+            part.disconnect_viewer()
+
+    def request(self) -> FitRequest:
+        """What the widget asks for now.
+
+        Raises
+        ------
+        EmgaussError
+            It cannot be fitted; the message says why.
+        """
+        layer = self.stack.layer
+        check_layer(layer)
+        if min(self.stack.voxel_size_nm) <= 0:
+            raise VoxelSizeError("The voxel size is unknown: type in z, y and x in nm.")
+        self.method.config()
+        plan = self.method.plan
+        request = FitRequest(
+            name=layer.name,
+            source=None if layer.source.path is None else str(layer.source.path),
+            voxel_size_nm=self.stack.voxel_size_nm,
+            region=self.region.region(),
+            slices=self.region.slices,
+            preset=self.method.preset.currentText(),
+            device=self.method.device.currentText(),
+            overrides=self.method.settings.overrides(),
+            layer_shape=tuple(int(n) for n in layer_data(layer).shape),
+            skip=self.slices.skip(),
+            masked=self.slices.damage() is not None,
+            channels=channels_of(layer),
+            tiles=None if plan is None else plan.tiles,
+        )
+        check_request(request)
+        if plan is not None and plan.problem:
+            raise StackError(plan.problem)
+        return request
+
+    def start_fit(self, *, resume: bool = False) -> None:
+        """Begin a fit of what is chosen, or go on with an unfinished one, or say why that cannot be."""
+        layer = self.stack.layer
+        try:
+            request = dataclasses.replace(self.request(), resume=resume)
+            placement = self._placement(layer, request)
+            session = FitSession(FitProcess(request, layer_data(layer), damage=self.slices.damage()), self._service)
+            session.previews_wanted = lambda: preferences().live_preview
+            session.expected = self.method.expected()
+            self.method.end_trial()
+            session.start()
+        except EmgaussError as error:
+            LOGGER.error("%s", error)
+            self.panel.tell_error(str(error))
+            show_error(str(error))
+            return
+        # What a stopped fit left is replaced by what it becomes.
+        self._replaced = list(self._layers) if resume else []
+        self.session, self._layers, self._work = session, [], self.method.plan
+        look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
+        self._show_model = lambda model: self._add_layers(model, request.name, placement, look)
+        session.model_appeared.connect(self._show_model)
+        session.model_changed.connect(lambda model: self._refresh())
+        session.ended.connect(self._on_ended)
+        self.panel.set_session(session)
+
+    def _placement(self, layer: Any, request: FitRequest) -> Placement:
+        z_step, kept = request.voxel_size_nm[0], request.kept
+        return placement_on(layer, request.origin, [k * z_step for k in range(kept[-1] - kept[0] + 1)])
+
+    def _add_layers(self, model: RemoteModel, name: str, placement: Placement, look: dict[str, Any]) -> None:
+        point, shift = self._viewer.dims.point, DepthShift()
+        for old in self._replaced:
+            if old in self._viewer.layers:
+                self._viewer.layers.remove(old)
+        self._replaced = []
+        for one, suffix, theirs in channel_layers(model):
+            record = LayerRecord("continuous", one, placement, shift)
+            data, keywords, _ = layer_data_tuple(record, f"{name} EMGauss{suffix}", **(theirs or look))
+            self._layers.append(self._viewer.add_image(data, **keywords))
+        # A finer grid along z must not move the user to another place.
+        if len(point) == self._viewer.dims.ndim:  # it was 2 where the source had been removed
+            self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
+        self.layer_added.emit(self._layers[0])
+
+    def _refresh(self) -> None:
+        for layer in self._layers:
+            record = record_of(layer)
+            if record is not None and layer in self._viewer.layers:
+                record.cache.clear()  # of the state before, which nobody will ask for again
+                refresh_shown(layer, thumbnail=True)
+
+    def _on_ended(self) -> None:
+        session = self.session
+        if session is None:
+            return
+        if session.model is not None and not any(layer in self._viewer.layers for layer in self._layers):
+            self._layers = []
+            self._show_model(session.model)  # the preview was removed, but a result must not be lost
+        if session.state.status is FitStatus.FAILED:
+            show_error(session.state.error)
+        elif session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
+            pace = session.seconds_per_iteration
+            if self._work is not None and self._work.tiles is None and pace is not None:
+                iterations_s = pace * session.state.total_iterations
+                record_fit(self._work.work, session.prior_s, iterations_s, self.method.device_info.device)
+        self._offer_to_resume()
+
+    def _offer_to_resume(self) -> None:
+        """Show the Resume button when there is an unfinished fit of what is chosen."""
+        if self._fitting:
+            return
+        try:
+            request = self.request()
+        except EmgaussError:
+            self.panel.offer(None)
+            return
+        in_background(self, lambda: saved_fit(request), self.panel.offer)
+
+    def _on_stack(self) -> None:
+        layer = self.stack.layer
+        if layer is not self._stack_layer and not self._fitting:
+            self.session = None
+            self.panel.set_session(None)
+        self._stack_layer = layer
+        self.region.set_layer(layer)
+        self._on_part()
+
+    @property
+    def _fitting(self) -> bool:
+        return self.session is not None and self.session.state.status.active
+
+    def _on_part(self) -> None:
+        layer = self.stack.layer
+        self.slices.set_layer(layer if is_stack_like(layer) else None, self.stack.voxel_size_nm)
+        try:
+            check_layer(layer)
+            y0, y1, x0, x1 = self.region.region()
+            first, last = self.region.slices
+            skip = frozenset(self.slices.skip())
+            z_nm, y_nm, x_nm = self.stack.voxel_size_nm
+            depths = tuple(k * z_nm for k in range(first, last + 1) if k not in skip)
+            known = min(z_nm, y_nm, x_nm) > 0 and len(depths) > 2
+            dtype = str(layer_data(layer).dtype)
+            self.method.set_wanted((depths, y1 - y0, x1 - x0, (y_nm, x_nm), dtype) if known else None)
+            problem = ""
+        except EmgaussError as error:
+            self.method.set_wanted(None)
+            problem = str(error)
+        if self.session is None:
+            self.panel.tell_problem(problem)
+        self._offer_to_resume()

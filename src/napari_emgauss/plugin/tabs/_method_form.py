@@ -1,0 +1,202 @@
+"""How to fit: preset, device with the reason for it, what it will cost, and everything else folded away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QTimer, Signal
+from qtpy.QtWidgets import QComboBox, QWidget
+
+from napari_emgauss._errors import EmgaussError
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._estimate import FitPlan, PlanRequest, available_bytes, read_speed
+from napari_emgauss.plugin.process._render_child import DeviceInfo
+from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.widgets._form import Note, fold, form_layout, stack_up
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+from ._settings_form import SettingsForm
+from ._speed_trial import SpeedTrial
+
+Wanted = tuple[tuple[float, ...], int, int, tuple[float, float], str]
+"""Depths, rows, columns, pixel size, dtype."""
+
+PRESET_NOTES = {
+    "fast": "A first look in a minute or two.",
+    "default": "What most people want.",
+    "best": "More patience, a little more quality.",
+    "paper": "As published; meant for a GPU, slow without one.",
+}
+
+
+class MethodForm(QWidget):
+    """Preset, device, estimate, advanced settings."""
+
+    changed = Signal()
+    planned = Signal()
+    """The estimate is there."""
+
+    def __init__(self, viewer: Any, service: RenderService, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        from napari_emgauss.fitting import preset, preset_names
+
+        self._viewer, self._service, self._make_preset = viewer, service, preset
+        self._wanted: Wanted | None = None
+        self._asked: PlanRequest | None = None
+        self.plan: FitPlan | None = None
+        self._trial = SpeedTrial(self, self._tell_cost)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(120)
+        self._soon.timeout.connect(self._ask_cost)
+        self.device_info: DeviceInfo | None = None
+        chosen = preferences()
+        self.preset = QComboBox()
+        self.preset.addItems(preset_names())
+        for index in range(self.preset.count()):
+            self.preset.setItemData(index, PRESET_NOTES.get(self.preset.itemText(index), ""), 3)  # Qt.ToolTipRole
+        self.preset.setCurrentText(chosen.preset)
+        self.preset.setToolTip("A named set of settings. " + " ".join(f"{k}: {v}" for k, v in PRESET_NOTES.items()))
+        self.device = QComboBox()
+        self.device.setEditable(True)
+        self.device.addItems(["auto", "cpu", "cuda:0", "mps"])
+        self.device.setCurrentText(chosen.device)
+        self.device.setToolTip("Where to fit. “auto” takes a graphics card when one can be used.")
+        self.tiles = QComboBox()
+        self.tiles.addItems(["when needed", "never", "always"])
+        self.tiles.setToolTip(
+            "Fit the region in tiles with smooth seams. Needed where one fit would not go into memory; a fit in tiles "
+            "goes on where it was stopped."
+        )
+        self.device_note, self.cost = Note("Looking for a graphics card…"), Note()
+        self.settings = SettingsForm()
+        self.advanced = fold("Advanced settings", self.settings)
+
+        form = form_layout()
+        form.addRow("Preset", self.preset)
+        form.addRow("Device", self.device)
+        form.addRow("Tiles", self.tiles)
+        stack_up(self, form, self.device_note, self.cost, self.advanced)
+        self.preset.currentTextChanged.connect(self._on_preset)
+        self.device.currentTextChanged.connect(self._on_device)
+        self.tiles.currentIndexChanged.connect(self._show_cost)
+        self.settings.changed.connect(self._on_settings)
+        self._on_preset(self.preset.currentText())
+        self._on_device(self.device.currentText())
+
+    def disconnect_viewer(self) -> None:
+        """End a running trial; the widget is about to go."""
+        self._soon.stop()
+        self._trial.abandon()
+
+    def set_wanted(self, wanted: Wanted | None) -> None:
+        """What would be fitted; None while there is nothing to fit."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._show_cost()
+
+    def expected(self) -> tuple[float, float] | None:
+        """Seconds that the prior and the iterations will take, as far as is known."""
+        if self.plan is None or self.device_info is None:
+            return None
+        speed = read_speed(self.device_info.device)
+        if speed is None:
+            return None
+        return self.plan.work.prior_s * speed.prior, self.plan.work.iterations_s * speed.iteration
+
+    def end_trial(self) -> None:
+        """A fit begins: it wants the machine for itself."""
+        self._trial.abandon()
+
+    def follow_preferences(self) -> None:
+        """Take over the device of the preferences, which the user has just changed."""
+        self.device.setCurrentText(preferences().device)
+
+    def config(self) -> Any:
+        """The settings as a ``FitConfig``.
+
+        Raises
+        ------
+        ConfigError
+            They cannot work; the message says which.
+        """
+        return self._make_preset(
+            self.preset.currentText(), device=self.device.currentText(), **self.settings.overrides()
+        )
+
+    def _on_preset(self, name: str) -> None:
+        self.settings.set_preset(self._make_preset(name))
+
+    def _on_settings(self) -> None:
+        changed = len(self.settings.overrides())
+        self.advanced.setText("Advanced settings" + (f" ({changed} changed)" if changed else ""))
+        self._show_cost()
+        self.changed.emit()
+
+    def _on_device(self, device: str) -> None:
+        def show(info: DeviceInfo) -> None:
+            if device == self.device.currentText():
+                self.device_info = info
+                self.device_note.tell(f"{info.device}: {info.reason}", theme_colours(self._viewer).muted_text)
+                self._show_cost()
+
+        def refuse(error: Exception) -> None:
+            if device == self.device.currentText():
+                self.device_info = None
+                self.device_note.tell(str(error), theme_colours(self._viewer).error)
+                self._show_cost()
+
+        in_background(self, lambda: self._service.describe_device(device), show, refuse)
+
+    def _show_cost(self) -> None:
+        self.plan = None
+        if self._wanted is None or self.device_info is None:
+            self.cost.tell("")
+            return
+        self._soon.start()
+
+    def _ask_cost(self) -> None:
+        """Have the rendering process reckon: it has torch."""
+        if self._wanted is None or self.device_info is None:
+            return
+        try:
+            self.config()
+        except EmgaussError as error:
+            self._refuse_cost(error)
+            return
+        z_nm, height, width, pixel_size_nm, dtype = self._wanted
+        request = PlanRequest(
+            z_nm=z_nm,
+            height=height,
+            width=width,
+            pixel_size_nm=pixel_size_nm,
+            preset=self.preset.currentText(),
+            overrides=self.settings.overrides(),
+            dtype=dtype,
+            available_bytes=available_bytes(),
+            tiles=self.tiles.currentText(),
+        )
+        self._asked = request
+
+        def show(plan: FitPlan) -> None:
+            if self._asked is request:
+                self.plan = plan
+                self._tell_cost()
+                self.planned.emit()
+
+        in_background(self, lambda: self._service.plan(request), show, self._refuse_cost)
+
+    def _refuse_cost(self, error: Exception) -> None:
+        self.cost.tell(str(error), theme_colours(self._viewer).error)
+
+    def _tell_cost(self) -> None:
+        if self.plan is None or self.device_info is None:
+            return
+        colours = theme_colours(self._viewer)
+        speed = read_speed(self.device_info.device)
+        text = self.plan.sentence(speed)
+        if speed is None and not self.plan.problem:
+            self._trial.start(self.device_info.device)
+            text += " Measuring how fast this machine is…"
+        self.cost.tell(text, colours.warning if self.plan.problem else colours.muted_text)

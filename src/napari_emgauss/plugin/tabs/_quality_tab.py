@@ -1,0 +1,169 @@
+"""The third tab: how much better than linear interpolation it is on this very stack."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QPushButton,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+)
+
+from napari_emgauss._errors import EmgaussError
+from napari_emgauss.plugin.process._job import Job
+from napari_emgauss.plugin.process._request import FitRequest, copy_slices
+from napari_emgauss.plugin.process._score_child import score_in_child
+from napari_emgauss.plugin.view._layer_input import layer_data
+from napari_emgauss.plugin.widgets._form import Note, Page, heading, table_of
+from napari_emgauss.plugin.widgets._job_panel import JobPanel
+from napari_emgauss.plugin.widgets._score_plot import ScorePlot
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+from ._fit_tab import FitTab
+
+COLUMNS = (("method", "Method"), ("psnr", "PSNR"), ("ssim", "SSIM"), ("fsim", "FSIM"), ("gain", "vs linear"))
+METHODS = ("linear", "linear+blur", "flow+blur", "ensemble", "emgauss")
+FEWEST_SLICES = 5
+
+EXPLANATION = (
+    "Every second slice is hidden and reconstructed from the others, by EMGauss with the settings of the first tab "
+    "and by classical methods."
+)
+
+
+class QualityTab(Page):
+    """Runs the hold-out score of the stack chosen in the first tab."""
+
+    def __init__(self, viewer: Any, fit_tab: FitTab) -> None:
+        super().__init__()
+        self._viewer, self._fit_tab = viewer, fit_tab
+        self.result: dict[str, Any] | None = None
+        self.score_button = QPushButton("Score this stack")
+        self.score_button.setToolTip("Takes about as long as a fit; napari stays usable.")
+        self.panel = JobPanel(viewer, self.score_button, in_activity_dock=False)
+        self.status = self.panel.status
+        self.verdict, self.caution = Note(), Note()
+        font = self.verdict.font()
+        font.setBold(True)
+        self.verdict.setFont(font)
+        self.table = _new_table()
+        self.plot = ScorePlot(viewer)
+        self.column.addWidget(heading("How good is it on my data?"))
+        self.column.addWidget(Note(EXPLANATION))
+        for widget in (self.panel, self.verdict, self.table, self.plot, self.caution):
+            self.column.addWidget(widget)
+        self.column.addStretch(1)
+        self.score_button.clicked.connect(self.start)
+        self.table.hide()
+        self.plot.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether a score is being computed."""
+        return self.panel.running
+
+    def disconnect_viewer(self) -> None:
+        """End a running score and stop listening; the widget is about to go."""
+        self.panel.abandon()
+        self.plot.disconnect_viewer()
+
+    def start(self) -> None:
+        """Score the stack of the first tab, or say why that cannot be."""
+        try:
+            request = self._fit_tab.request()
+        except EmgaussError as error:
+            self.panel.fail(str(error))
+            return
+        if request.shape[0] < FEWEST_SLICES:
+            self.panel.fail(
+                f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {FEWEST_SLICES}, "
+                "for every second one is hidden."
+            )
+            return
+        values, damage = layer_data(self._fit_tab.stack.layer), self._fit_tab.slices.damage()
+        self.result = None
+        self.table.hide()
+        self.plot.hide()
+        self.verdict.tell("")
+        self.caution.tell("")
+        self.panel.run(lambda: _make_job(values, damage, request), f"EMGauss score: {request.name}", self.show_result)
+
+    def cancel(self) -> None:
+        """Stop the score."""
+        self.panel.cancel()
+
+    def show_result(self, result: dict[str, Any]) -> None:
+        """Table, plot and verdict of ``ScoreResult.as_dict()``."""
+        self.result = result
+        rows = score_rows(result)
+        self.table.setRowCount(len(rows))
+        for row, cells in enumerate(rows):
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                if cells[0] == _title(result["best"]):
+                    font = item.font()
+                    font.setBold(True)
+                    item.setFont(font)
+                self.table.setItem(row, column, item)
+        self.table.resizeRowsToContents()
+        height = self.table.horizontalHeader().height() + sum(self.table.rowHeight(r) for r in range(len(rows))) + 4
+        self.table.setFixedHeight(height)
+        self.table.show()
+        self.plot.show_result(result)
+        self.plot.show()
+        self.verdict.tell(str(result["verdict"]))
+        self.caution.tell(str(result["caution"]), theme_colours(self._viewer).muted_text)
+
+
+def score_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Cells of the table, one row a method."""
+    methods = result["methods"]
+    linear = _number(methods.get("linear", {}).get("psnr"))
+    rows = []
+    for name, scores in methods.items():
+        psnr = _number(scores.get("psnr"))
+        gain = "" if psnr is None or linear is None or name == "linear" else f"{psnr - linear:+.2f} dB"
+        rows.append(
+            [
+                _title(name),
+                _cell(psnr, ".2f"),
+                _cell(_number(scores.get("ssim")), ".3f"),
+                _cell(_number(scores.get("fsim")), ".3f"),
+                gain,
+            ]
+        )
+    return rows
+
+
+def _make_job(values: Any, damage: Any, request: FitRequest) -> Job:
+    data = copy_slices(values, request, lambda: False, damage)
+    return Job(score_in_child, (request, data, METHODS), name="score")
+
+
+def _new_table() -> QTableWidget:
+    table = table_of([title for _, title in COLUMNS], stretched=0)
+    table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    table.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
+    table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    table.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+    return table
+
+
+def _title(name: str) -> str:
+    return "EMGauss" if name == "emgauss" else name
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)

@@ -1,0 +1,243 @@
+"""Which stack, and its voxel size: the first rows of the widget."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin.process._request import suspicion
+from napari_emgauss.plugin.view._layer_voxel_size import (
+    apply_voxel_size,
+    needs_voxel_size,
+    read_file_voxel_size,
+    voxel_size_of_layer,
+)
+from napari_emgauss.plugin.widgets._form import NanometreBox, Note, form_layout
+from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+FILE_FILTER = "Stacks and models (*.tif *.tiff *.mrc *.h5 *.hdf5 *.npy *.safetensors);;All files (*)"
+
+
+class StackForm(QWidget):
+    """Layer chooser, Open button, voxel size with where it is from.
+
+    Whatever reader opened a layer, its file is asked for the voxel size (in a thread) when the layer has none, and the
+    layer gets it: napari's own TIFF reader drops it.
+    """
+
+    changed = Signal()
+    """Another layer, or another voxel size."""
+
+    def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._asked: set[int] = set()
+        self._origin = "unknown"
+        self._watched: Any = None
+        self.chooser = LayerChooser(viewer, _is_stack, "open a stack first")
+        self.chooser.setToolTip("The anisotropic stack: an image layer with axes (z, y, x).")
+        self.open_button = QPushButton("Open…")
+        self.open_button.setToolTip("Open a stack, or a fitted model, with its voxel size.")
+        self.z, self.y, self.x = NanometreBox(), NanometreBox(), NanometreBox()
+        tips = ("Distance between slices, nm.", "Height of a pixel, nm.", "Width of a pixel, nm.")
+        for box, tip in zip((self.z, self.y, self.x), tips, strict=True):
+            box.setToolTip(f"{tip} Typing here sets the layer's scale, too.")
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
+            box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
+            box.valueChanged.connect(self._typed)
+        self.note = Note()
+
+        first = QHBoxLayout()
+        first.addWidget(self.chooser, 1)
+        first.addWidget(self.open_button)
+        sizes = QHBoxLayout()
+        sizes.setSpacing(4)
+        for name, box in (("z", self.z), ("y", self.y), ("x", self.x)):
+            sizes.addWidget(QLabel(name))
+            sizes.addWidget(box, 1)
+        sizes.addWidget(QLabel("nm"))
+        form = form_layout()
+        form.addRow("Stack", first)
+        form.addRow("Voxel size", sizes)
+        form.addRow(self.note)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+        self.setLayout(form)
+
+        self.chooser.layer_changed.connect(self._on_layer)
+        self.open_button.clicked.connect(self._ask_for_file)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        for layer in viewer.layers:
+            self._look_into_file(layer)
+        self._on_layer(self.chooser.layer)
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self.chooser.layer
+
+    @property
+    def voxel_size_nm(self) -> tuple[float, float, float]:
+        """``(z, y, x)`` in nm; 0 where unknown."""
+        return self.z.value(), self.y.value(), self.x.value()
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening; the widget is about to go."""
+        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+        self._watch(None)
+        self.chooser.disconnect_viewer()
+
+    def open_file(self, path: str) -> None:
+        """Open a stack, or a model, in the background and add it as a layer."""
+        from napari_emgauss.plugin._reader import is_model_file
+
+        if is_model_file(path):
+            self._viewer.open(path, plugin="napari-emgauss")
+            return
+        self.open_button.setEnabled(False)
+        self.note.tell(f"Opening {Path(path).name}…")
+        in_background(self, lambda: read_for_layer(path), self._add_stack, self._open_failed)
+
+    def _ask_for_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a stack or a model", "", FILE_FILTER)
+        if path:
+            self.open_file(path)
+
+    def _add_stack(self, opened: tuple[Any, dict[str, Any]]) -> None:
+        data, keywords = opened
+        self.open_button.setEnabled(True)
+        layer = self._viewer.add_image(data, **keywords)
+        self.chooser.layer = layer
+        self._show_size()
+
+    def _open_failed(self, error: Exception) -> None:
+        self.open_button.setEnabled(True)
+        LOGGER.error("Opening failed: %s", error)
+        self.note.tell(str(error), theme_colours(self._viewer).error)
+        show_error(str(error))
+
+    def _on_inserted(self, event: Any) -> None:
+        self._look_into_file(event.value)
+
+    def _look_into_file(self, layer: Any) -> None:
+        """Ask the layer's file for the voxel size, once, off the window's thread."""
+        if not _is_stack(layer) or id(layer) in self._asked or not needs_voxel_size(layer):
+            return
+        self._asked.add(id(layer))
+        path = str(layer.source.path)
+
+        def apply(found: Any) -> None:
+            # The user may have set a scale, or removed the layer, while the file was read.
+            if found is not None and layer in self._viewer.layers and voxel_size_of_layer(layer).zyx_nm is None:
+                size = (float(found.z_nm), float(found.y_nm), float(found.x_nm))
+                apply_voxel_size(layer, size, f"the file's {found.source}")
+                self._viewer.reset_view()
+            if layer is self.layer:
+                self._show_size()
+
+        in_background(self, lambda: read_file_voxel_size(path), apply)
+
+    def _on_layer(self, layer: Any) -> None:
+        self._watch(layer)
+        if layer is not None:
+            self._look_into_file(layer)
+        self._show_size()
+        self.changed.emit()
+
+    def _watch(self, layer: Any) -> None:
+        if self._watched is not None:
+            self._watched.events.scale.disconnect(self._show_size)
+            self._watched.events.units.disconnect(self._show_size)
+        self._watched = layer
+        if layer is not None:
+            layer.events.scale.connect(self._show_size)
+            layer.events.units.connect(self._show_size)
+
+    def _show_size(self, event: Any = None) -> None:
+        boxes = (self.z, self.y, self.x)
+        for box in boxes:
+            box.setEnabled(self.layer is not None)
+        if self.layer is None:
+            for box in boxes:
+                _set_quietly(box, 0.0)
+            self.note.tell("")
+            return
+        found = voxel_size_of_layer(self.layer)
+        for box, value in zip(boxes, found.zyx_nm or (0.0, 0.0, 0.0), strict=True):
+            _set_quietly(box, value)
+        self._origin = found.origin
+        self._explain(found.warning)
+        self.changed.emit()
+
+    def _explain(self, warning: str) -> None:
+        if warning:
+            self.note.tell("⚠ " + warning, theme_colours(self._viewer).warning)
+            return
+        z_nm, y_nm, x_nm = self.voxel_size_nm
+        factor = z_nm / ((y_nm + x_nm) / 2)
+        self.note.tell(f"From {self._origin}; z is {factor:.3g} pixels.", theme_colours(self._viewer).muted_text)
+
+    def _typed(self) -> None:
+        if self.layer is None:
+            return
+        size = self.voxel_size_nm
+        if min(size) > 0:
+            apply_voxel_size(self.layer, size, "the values typed in here")
+            self._origin = "the values typed in here"
+            self._explain(suspicion(size))
+            self._viewer.reset_view()
+        self.changed.emit()
+
+
+def _is_stack(layer: Any) -> bool:
+    from napari.layers import Image
+
+    return isinstance(layer, Image) and "emgauss" not in layer.metadata
+
+
+def _set_quietly(box: NanometreBox, value: float) -> None:
+    box.blockSignals(True)
+    box.setValue(value)
+    box.blockSignals(False)
+
+
+def read_for_layer(path: str) -> tuple[Any, dict[str, Any]]:
+    """Read a stack for a layer: in memory where it is small, else lazily. In a worker thread."""
+    import psutil
+    from napari.layers.utils.layer_utils import calc_data_range
+
+    from napari_emgauss._errors import VoxelSizeError
+    from napari_emgauss.stack import read_stack
+
+    keywords: dict[str, Any] = {"metadata": {}}
+    try:
+        stack = read_stack(path, allow_isotropic=True, allow_damaged=True)
+        step = float(np.median(np.diff(stack.z_nm)))
+        origin = str(stack.metadata.get("voxel_size_source", "metadata"))
+        keywords["scale"] = (step, *stack.pixel_size_nm)
+        keywords["units"] = ("nm", "nm", "nm")
+        keywords["metadata"]["emgauss_voxel_size_origin"] = f"the file's {origin}"
+    except VoxelSizeError:
+        # Unknown is unknown: the widget asks for it.
+        stack = read_stack(path, voxel_size_nm=(2.0, 1.0, 1.0), allow_damaged=True)
+    data: Any = stack.slices
+    if np.prod(stack.shape) * np.dtype(data.dtype).itemsize < psutil.virtual_memory().available / 4:
+        data = stack.in_memory().slices
+        first = data[len(data) // 2]
+        keywords["contrast_limits"] = calc_data_range(first) if data.dtype != np.uint8 else (0, 255)
+    else:
+        import dask.array
+
+        data = dask.array.from_array(data, chunks=(1, *stack.shape[1:]), asarray=True)
+    keywords["axis_labels"] = ("z", "y", "x")
+    keywords["name"] = stack.name
+    return data, keywords

@@ -1,0 +1,1 @@
+"""Layers: what napari shows of a model, and where it lies."""

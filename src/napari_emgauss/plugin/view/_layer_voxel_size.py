@@ -1,0 +1,94 @@
+"""The voxel size of a layer: what the layer says, what its file says, and how to put one on the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_emgauss.plugin.process._request import suspicion
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_emgauss.stack import VoxelSize
+
+AXIS_LABELS = ("z", "y", "x")
+UNITS = ("nm", "nm", "nm")
+
+
+@dataclass(frozen=True)
+class LayerVoxelSize:
+    """Voxel size for the widget.
+
+    Parameters
+    ----------
+    zyx_nm : tuple of float or None
+        ``(z, y, x)`` in nm; None where nobody knows.
+    origin : str
+        Where it is from, for people.
+    warning : str
+        What is suspicious about it; empty when nothing is.
+    """
+
+    zyx_nm: tuple[float, float, float] | None
+    origin: str
+    warning: str = ""
+
+
+def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
+    """What the layer itself says; reads no file.
+
+    A scale of 1 in every axis means that nobody has said anything: napari's own TIFF reader leaves it so.
+    """
+    scale = [float(s) for s in layer.scale[-3:]]
+    if np.allclose(scale, 1) and not any(_is_length(unit) for unit in layer.units[-3:]):
+        return LayerVoxelSize(None, "unknown", "The voxel size is unknown: type it in, or the result will be wrong.")
+    if all(_is_length(unit) for unit in layer.units[-3:]):
+        nm = [s * _in_nm(unit) for s, unit in zip(scale, layer.units[-3:], strict=True)]
+        origin = str(layer.metadata.get("emgauss_voxel_size_origin", "the layer's scale"))
+    else:
+        nm, origin = scale, "the layer's scale, taken as nm for it has no unit"
+    size = (nm[0], nm[1], nm[2])
+    return LayerVoxelSize(size, origin, suspicion(size))
+
+
+def needs_voxel_size(layer: Layer) -> bool:
+    """Whether the layer's file should be asked: a grey volume with a file behind it and no scale of its own."""
+    path = layer.source.path
+    return (
+        path is not None
+        and layer.ndim == 3
+        and not getattr(layer, "rgb", False)
+        and voxel_size_of_layer(layer).zyx_nm is None
+    )
+
+
+def read_file_voxel_size(path: str) -> VoxelSize | None:
+    """What the file says; None when it does not say all three, or cannot be read. For a worker thread."""
+    from napari_emgauss._errors import EmgaussError
+    from napari_emgauss.stack import read_voxel_size
+
+    try:
+        size = read_voxel_size(path)
+    except (EmgaussError, OSError):
+        return None
+    return size if size.complete else None
+
+
+def apply_voxel_size(layer: Layer, zyx_nm: tuple[float, float, float], origin: str) -> None:
+    """Put a voxel size on a layer: scale, units, axis labels, and where it is from."""
+    layer.scale = (*layer.scale[:-3], *zyx_nm)
+    layer.units = (*layer.units[:-3], *UNITS)
+    if not any(str(label) in AXIS_LABELS for label in layer.axis_labels[-3:]):
+        layer.axis_labels = (*layer.axis_labels[:-3], *AXIS_LABELS)
+    layer.metadata["emgauss_voxel_size_origin"] = origin
+
+
+def _is_length(unit: Any) -> bool:
+    return bool(unit.dimensionality == {"[length]": 1})
+
+
+def _in_nm(unit: Any) -> float:
+    return float((1 * unit).to("nanometer").magnitude)

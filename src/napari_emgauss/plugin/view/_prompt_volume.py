@@ -1,0 +1,112 @@
+"""The lazy volume as napari gets it: exact for everybody, and quick for the window."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._painter import Painter
+
+if TYPE_CHECKING:
+    from napari_emgauss.volume import LazyVolume
+
+_SLICING = "napari.layers._scalar_field"
+"""Where napari takes the pixels that it draws."""
+
+
+class PromptVolume:
+    """A level of a layer's pyramid.
+
+    When napari slices it in the window's thread, a :class:`Painter` answers, at once and perhaps not with the last
+    word; the layer is refreshed when there is more. Everybody else (threads, writers, scripts, a console) gets the
+    rendered pixels, however long that takes.
+
+    Parameters
+    ----------
+    view : LazyVolume
+        What is rendered.
+    painter : Painter
+        Of the layer.
+    coarsest : bool
+        Whether this is the last level of its pyramid.
+    whole_z_nm : ndarray, optional
+        Depths of the level that this is a part of; by default this is all of it.
+    """
+
+    def __init__(
+        self, view: LazyVolume, painter: Painter, *, coarsest: bool, whole_z_nm: NDArray[np.float64] | None = None
+    ) -> None:
+        self._view, self.painter, self._coarsest = view, painter, coarsest
+        self._whole_z_nm = view.z_nm if whole_z_nm is None else whole_z_nm
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._view.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._view.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._view.ndim
+
+    @property
+    def size(self) -> int:
+        return self._view.size
+
+    @property
+    def nbytes(self) -> int:
+        return self._view.nbytes
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return self._view.chunks
+
+    @property
+    def z_nm(self) -> NDArray[np.float64]:
+        """Depth of each slice, nm."""
+        return self._view.z_nm
+
+    @property
+    def scale_nm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring samples along z, y and x, nm."""
+        return self._view.scale_nm
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __getitem__(self, key: Any) -> PromptVolume:
+        return PromptVolume(self._view[key], self.painter, coarsest=self._coarsest, whole_z_nm=self._whole_z_nm)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if not (self.size and _window_slices(sys._getframe(1))):
+            return self._view.__array__(dtype, copy)
+        values = self.painter.paint(self._view, coarsest=self._coarsest, grid_nm=self._whole_z_nm)
+        # The painter goes on writing into what it handed out.
+        return np.array(values, dtype=dtype)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PromptVolume:
+        """Layer > Duplicate copies its data; two layers may well look at one volume."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"PromptVolume(shape={self.shape}, dtype={self.dtype})"
+
+
+def _window_slices(caller: Any) -> bool:
+    """Whether it is napari that asks, in the window's thread, for pixels to draw.
+
+    There is no public sign of it. Should napari move its code, the pixels are rendered while it waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if not str(caller.f_globals.get("__name__", "")).startswith(_SLICING):
+        return False
+    from napari_emgauss.plugin._background import prepare_calls
+
+    return prepare_calls()

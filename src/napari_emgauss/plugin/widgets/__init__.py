@@ -1,0 +1,1 @@
+"""Pieces of Qt that know nothing of a fit and can be used anywhere."""

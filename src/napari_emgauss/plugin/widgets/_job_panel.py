@@ -1,0 +1,116 @@
+"""Start, Cancel, a bar and a line of text: how a tab runs a job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
+
+from napari_emgauss.plugin.process._job import Job, JobProgress
+
+from ._form import Note, slim_bar, stack_up
+from ._job_worker import RunningJob
+from ._theme import theme_colours
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+
+class JobPanel(QWidget):
+    """Runs one job at a time and shows it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose theme.
+    start_button : QPushButton
+        Begins the job; what that is, its owner decides.
+    in_activity_dock : bool
+        As for :class:`RunningJob`.
+    """
+
+    def __init__(
+        self, viewer: Any, start_button: QPushButton, *, in_activity_dock: bool = True, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._viewer, self._in_activity_dock = viewer, in_activity_dock
+        self._job: RunningJob | None = None
+        self._usable = True
+        self.start_button, self.cancel_button = start_button, QPushButton("Cancel")
+        self.bar = slim_bar()
+        self.status = Note()
+        buttons = QHBoxLayout()
+        buttons.addWidget(start_button, 2)
+        buttons.addWidget(self.cancel_button, 1)
+        stack_up(self, buttons, self.bar, self.status, spacing=6)
+        self.cancel_button.clicked.connect(self.cancel)
+        self._show_running(False)
+
+    @property
+    def running(self) -> bool:
+        """Whether a job runs."""
+        return self._job is not None and self._job.running
+
+    def set_usable(self, usable: bool) -> None:
+        """Whether there is anything to start a job on."""
+        self._usable = usable
+        self.start_button.setEnabled(usable and not self.running)
+
+    def run(
+        self, make_job: Callable[[], Job], title: str, on_done: Callable[[Any], Any], *, cancelled: str = "Cancelled."
+    ) -> None:
+        """Start a job; ``on_done`` gets its answer."""
+
+        def done(result: Any) -> None:
+            self.end("")
+            on_done(result)
+
+        self._show_running(True)
+        self._job = RunningJob(
+            make_job,
+            title,
+            on_progress=self._show_progress,
+            on_done=done,
+            on_cancelled=lambda: self.end(cancelled),
+            on_failed=self.fail,
+            in_activity_dock=self._in_activity_dock,
+        )
+
+    def cancel(self) -> None:
+        """Ask the job to end."""
+        if self._job is not None:
+            self.cancel_button.setEnabled(False)
+            self.status.tell("Stopping…")
+            self._job.cancel()
+
+    def abandon(self) -> None:
+        """End the job at once; the widget is about to go."""
+        if self._job is not None:
+            self._job.abandon()
+
+    def end(self, text: str) -> None:
+        """The job has ended, and this is to be said."""
+        self._show_running(False)
+        self.status.tell(text)
+
+    def fail(self, sentence: str) -> None:
+        """Say why the job failed, or was not even begun."""
+        self._show_running(False)
+        LOGGER.error("%s", sentence)
+        self.status.tell(sentence, theme_colours(self._viewer).error)
+
+    def _show_progress(self, progress: JobProgress) -> None:
+        if progress.fraction is not None:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(round(1000 * progress.fraction))
+        self.status.tell(progress.text)
+
+    def _show_running(self, running: bool) -> None:
+        self.start_button.setEnabled(not running and self._usable)
+        self.cancel_button.setEnabled(running)
+        self.cancel_button.setVisible(running)
+        self.bar.setVisible(running)
+        if running:
+            self.bar.setRange(0, 0)
+            self.status.tell("Starting…")

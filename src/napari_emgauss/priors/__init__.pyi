@@ -1,0 +1,66 @@
+from ._auto import (
+    AutoPrior as AutoPrior,
+)
+from ._auto import (
+    AutoPriorConfig as AutoPriorConfig,
+)
+from ._auto import (
+    WeightedInterpolator as WeightedInterpolator,
+)
+from ._auto import (
+    choose_prior as choose_prior,
+)
+from ._channels import prepare_channels as prepare_channels
+from ._protocol import (
+    Interpolator as Interpolator,
+)
+from ._protocol import (
+    Observation as Observation,
+)
+from ._protocol import (
+    Prior as Prior,
+)
+from ._protocol import (
+    PriorProgress as PriorProgress,
+)
+from ._protocol import (
+    PseudoLabel as PseudoLabel,
+)
+from ._registry import (
+    device_of_prior as device_of_prior,
+)
+from ._registry import (
+    get_prior as get_prior,
+)
+from ._registry import (
+    prior_names as prior_names,
+)
+from ._registry import (
+    prior_of_fit as prior_of_fit,
+)
+from .classical._flow import (
+    interpolate_ensemble as interpolate_ensemble,
+)
+from .classical._flow import (
+    interpolate_flow as interpolate_flow,
+)
+from .classical._flow import (
+    optical_flow as optical_flow,
+)
+from .classical._pixelwise import (
+    blur_slices as blur_slices,
+)
+from .classical._pixelwise import (
+    interpolate_cubic as interpolate_cubic,
+)
+from .classical._pixelwise import (
+    interpolate_linear as interpolate_linear,
+)
+from .classical._pixelwise import (
+    interpolate_nearest as interpolate_nearest,
+)
+from .learned._network import GapNetwork as GapNetwork
+from .learned._network import NetworkConfig as NetworkConfig
+from .learned._self import LearnedPrior as LearnedPrior
+from .learned._self import SelfPrior as SelfPrior
+from .learned._self import SelfPriorConfig as SelfPriorConfig

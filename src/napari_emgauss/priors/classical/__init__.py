@@ -1,0 +1,1 @@
+"""Priors that learn nothing: pixel by pixel, and along optical flow."""

@@ -1,0 +1,1 @@
+"""Priors that are taught: the network, what it learns from, and what fuses its planes."""

@@ -1,0 +1,341 @@
+"""The self-supervised prior: a network trained on the stack's own slices, applied to the planes that contain z."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ConfigError, PriorError
+from napari_emgauss.priors._protocol import Observation, PriorProgress
+from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at, resampled
+from napari_emgauss.priors.classical._pixelwise import blur_slices
+from napari_emgauss.priors.classical._priors import chosen_device
+
+if TYPE_CHECKING:
+    from napari_emgauss.priors.learned._network import GapNetwork
+
+Effort = Literal["fast", "default", "best"]
+
+
+@dataclass(frozen=True)
+class SelfPriorConfig:
+    """Effort of the self-supervised prior. Work is counted in steps, not seconds, so that a seed fixes the result.
+
+    Parameters
+    ----------
+    iterations : int
+        Training steps.
+    channels : tuple of int
+        Width of the network, see `NetworkConfig`.
+    rotations_deg : tuple of float
+        Families of planes used, see `PlaneDirections`.
+    mirrored : bool
+        Average mirrored planes.
+    correction : float
+        How much of what a network that knows phantoms would change in the fused slices is changed, in [0, 1]; see
+        `FusionNetwork`. Not all: it learned from priors that were trained more briefly and leave more to correct.
+    final_blur_pixels : float
+        In-plane Gaussian blur of the fused slices, to take off what noise is left there.
+    warm_start : bool
+        Start from weights learned on generated phantoms, where there are some of this size, instead of from nothing:
+        far better after a hundred steps; after a thousand it makes no difference.
+    equivalent_gap : bool
+        Drop rows as far apart as slices look, not as far as they are said to be; see `equivalent_gap_ratio`.
+    device : str
+        ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
+    """
+
+    iterations: int = 1800
+    channels: tuple[int, ...] = (48, 64, 96)
+    rotations_deg: tuple[float, ...] = (0.0, 45.0)
+    mirrored: bool = True
+    correction: float = 0.85
+    final_blur_pixels: float = 0.0
+    warm_start: bool = False
+    equivalent_gap: bool = True
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.iterations}.")
+        if not self.channels or min(self.channels) < 1:
+            raise ConfigError("The prior 'self' needs at least one channel at every width.")
+        if not self.rotations_deg:
+            raise ConfigError("The prior 'self' needs at least one direction of planes; 0 stands for xz and yz.")
+        if not 0 <= self.correction <= 1:
+            raise ConfigError(f"The correction of the prior 'self' must lie between 0 and 1, not {self.correction}.")
+        if not self.final_blur_pixels >= 0:
+            raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {self.final_blur_pixels}.")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"Unknown device '{self.device}'; choose one of auto, cpu, cuda.")
+
+
+EFFORTS: dict[str, dict[str, Any]] = {
+    "fast": {"iterations": 90, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
+    "default": {},
+    "best": {"iterations": 4500, "channels": (64, 96, 128)},
+}
+"""What an effort changes in `SelfPriorConfig`."""
+
+_MOST_NODES = 31
+_TRAINING_SHARE = 0.85
+_TURNED_VOXELS = 100_000_000
+"""Above this many in-between voxels only xz and yz planes are used, unmirrored: time and memory grow with them."""
+
+
+@dataclass(frozen=True)
+class SelfPrior:
+    """Prior that trains a compact network on the stack to restore dropped rows, and applies it along z.
+
+    Parameters
+    ----------
+    config : SelfPriorConfig
+        Its effort.
+    name : str
+        How settings call it.
+    """
+
+    config: SelfPriorConfig = SelfPriorConfig()
+    name: str = "self"
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> VolumeInterpolator:
+        """Train on the stack and predict all in-between slices; see `Prior.prepare`.
+
+        Raises
+        ------
+        PriorError
+            If the slices are too small or too few to learn from.
+        BackendError
+            If ``cuda`` is asked for and there is none.
+        """
+        learned = self.learn(observation, seed=seed, on_progress=_part_of(on_progress, 0.0, _TRAINING_SHARE))
+        return learned.prepare(observation, seed=seed, on_progress=_part_of(on_progress, _TRAINING_SHARE, 1.0))
+
+    def learn(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> LearnedPrior:
+        """Train on the stack only: what was learned can be prepared for other parts of the same volume.
+
+        Raises
+        ------
+        PriorError, BackendError
+            As `prepare`.
+        """
+        import torch
+
+        from napari_emgauss.priors._equivalent_gap import equivalent_gap_ratio
+        from napari_emgauss.priors.learned._generic import warm_network
+        from napari_emgauss.priors.learned._network import NetworkConfig
+        from napari_emgauss.priors.learned._training import WARM_RATES, RowDropSampler, TrainingConfig, train_network
+
+        if len(observation.images) < 2:
+            raise PriorError("The prior 'self' needs at least two slices.")
+        config = self.config
+        device = torch.device(chosen_device(config.device, "the prior 'self'"))
+        images = _square_pixels(observation.images, observation.pixel_size_nm)
+        level, spread = float(images.mean()), float(images.std())
+        if spread == 0:
+            raise PriorError("All slices are of one grey, so there is nothing to learn; choose the prior 'linear'.")
+        standardised = (images - np.float32(level)) / np.float32(spread)
+        gaps_px = _gaps_px(observation)
+        nodes = int(np.clip(np.rint(np.median(gaps_px)) - 1, 1, _MOST_NODES))
+        ratio = equivalent_gap_ratio(standardised, gaps_px) if config.equivalent_gap else 1.0
+        seen_gaps_px = gaps_px * ratio
+        size = NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1))
+        start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
+        training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
+        network = train_network(
+            RowDropSampler(standardised, seen_gaps_px, nodes, training, seed),
+            size,
+            training,
+            seed=seed,
+            device=device,
+            start=start,
+            on_progress=on_progress,
+        )
+        return LearnedPrior(
+            network,
+            level,
+            spread,
+            float(np.median(gaps_px)),
+            config,
+            seed,
+            name=self.name,
+            gap_ratio=ratio,
+            warm=start is not None,
+        )
+
+
+@dataclass(frozen=True)
+class LearnedPrior:
+    """What `SelfPrior.learn` learned: a prior that needs no more training, for any part of the same volume.
+
+    Parameters
+    ----------
+    network : GapNetwork
+        Trained.
+    level, spread : float
+        Mean and standard deviation of the grey values it was trained on, unit range.
+    usual_gap_px : float
+        Median of the gaps it was trained on.
+    config : SelfPriorConfig
+        The effort.
+    seed : int
+        Of the training.
+    name : str
+        How settings call it.
+    gap_ratio : float
+        What gaps were lengthened by in training, see `equivalent_gap_ratio`.
+    warm : bool
+        Whether training started from weights that know phantoms.
+    """
+
+    network: GapNetwork
+    level: float
+    spread: float
+    usual_gap_px: float
+    config: SelfPriorConfig
+    seed: int
+    name: str = "self"
+    gap_ratio: float = 1.0
+    warm: bool = False
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> VolumeInterpolator:
+        """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
+        return self._predicted(observation, None, on_progress)[0]
+
+    def with_and_without_correction(
+        self,
+        observation: Observation,
+        depths_nm: NDArray[np.float64],
+        on_progress: Callable[[PriorProgress], None] | None = None,
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Slices at some depths (nm), once with the whole correction of the fused slices and once without any."""
+        whole = replace(self, config=replace(self.config, correction=1.0))
+        corrected, uncorrected = (
+            [interpolator.at(float(depth)).image for depth in depths_nm]
+            for interpolator in whole._predicted(observation, depths_nm, on_progress)
+        )
+        return corrected, uncorrected
+
+    def _predicted(
+        self,
+        observation: Observation,
+        compared_nm: NDArray[np.float64] | None,
+        on_progress: Callable[[PriorProgress], None] | None,
+    ) -> list[VolumeInterpolator]:
+        """All in-between slices.
+
+        With ``compared_nm`` those that these depths need are corrected and no others, and there are two volumes: with
+        the correction and without it.
+        """
+        import torch
+
+        from napari_emgauss.priors.learned._fusion import Correction, fusion_network
+        from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
+        from napari_emgauss.priors.learned._training import log_gaps
+
+        config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
+        device = torch.device(chosen_device(config.device, "the prior 'self'"))
+        images = _square_pixels(observation.images, observation.pixel_size_nm)
+        standardised = (images - np.float32(level)) / np.float32(spread)
+        in_between = (len(images) - 1) * nodes * images[0].size
+        small = in_between <= _TURNED_VOXELS
+        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
+
+        def prediction_progress(fraction: float) -> None:
+            if on_progress is not None:
+                on_progress(PriorProgress(fraction, text="predicting the slices in between"))
+
+        gaps_px = _gaps_px(observation)
+        correction = None
+        if config.correction > 0:
+            needed = None if compared_nm is None else nodes_at(observation.z_nm, compared_nm, nodes)
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
+        fused = predict_between(
+            self.network.to(device),
+            standardised,
+            log_gaps(gaps_px, self.usual_gap_px),
+            directions,
+            device=device,
+            correction=correction,
+            keep_uncorrected=compared_nm is not None,
+            on_progress=prediction_progress,
+        )
+        floor = _noise_floor(fused.variance)
+        versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
+        for gap in range(len(fused.mean)):
+            for means in versions:
+                smooth = means[gap]
+                if config.final_blur_pixels > 0:
+                    smooth = blur_slices(smooth, config.final_blur_pixels)
+                means[gap] = smooth * np.float32(spread) + np.float32(level)
+            fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
+        report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
+        report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
+        report = _json_values(report)
+        return [
+            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
+            for means in versions
+        ]
+
+
+def _gaps_px(observation: Observation) -> NDArray[np.float64]:
+    """Gaps in pixels; below two pixels, where no row would lie between, scaled up to two."""
+    gaps_px = np.diff(observation.z_nm) / min(observation.pixel_size_nm)
+    return np.asarray(gaps_px * max(1.0, 2.0 / float(np.median(gaps_px))))
+
+
+def _part_of(
+    on_progress: Callable[[PriorProgress], None] | None, start: float, stop: float
+) -> Callable[[PriorProgress], None] | None:
+    """``on_progress`` for a part of the work, from ``start`` to ``stop`` of it."""
+    if on_progress is None:
+        return None
+
+    def part(progress: PriorProgress) -> None:
+        on_progress(PriorProgress(start + (stop - start) * progress.fraction, progress.loss, progress.text))
+
+    return part
+
+
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with tuples as lists, as JSON has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _noise_floor(variance: NDArray[np.float32]) -> float:
+    """Low end of the expected squared error: what noise alone makes, where the prior is at its surest."""
+    sample = variance.reshape(-1)[:: max(1, variance.size // 200_000)]
+    return float(np.quantile(sample, 0.1))
+
+
+def _square_pixels(images: NDArray[np.float32], pixel_size_nm: tuple[float, float]) -> NDArray[np.float32]:
+    """Slices resampled so that pixels are square (the finer of y and x); as they are where they nearly are."""
+    finest = min(pixel_size_nm)
+    if max(pixel_size_nm) / finest < 1.02:
+        return images
+    sizes = zip(images.shape[1:], pixel_size_nm, strict=True)
+    shape = tuple(max(1, round(size * pixel / finest)) for size, pixel in sizes)
+    return np.stack([resampled(image, shape) for image in images])

@@ -1,0 +1,14 @@
+from ._channel_model import channel_models as channel_models
+from ._depths import aligned_spacing as aligned_spacing
+from ._depths import isotropic_depths as isotropic_depths
+from ._drawing import Drawing as Drawing
+from ._export import export as export
+from ._lazy import LazyVolume as LazyVolume
+from ._model_view import ModelView as ModelView
+from ._model_view import Region as Region
+from ._plan import ExportPlan as ExportPlan
+from ._plan import export_formats as export_formats
+from ._plan import plan_export as plan_export
+from ._protocol import VolumeModel as VolumeModel
+from ._pyramid import pyramid as pyramid
+from ._render_cache import RenderCache as RenderCache
