@@ -192,7 +192,7 @@ def open_file(path: Path, selection: Selection) -> OpenedFile:
     module, function = opener_of(path)
     try:
         opener: Callable[[Path, Selection], OpenedFile] = getattr(
-            import_module(f"napari_emgauss.stack.{module}"), function
+            import_module(f"napari_emgauss.stack.formats.{module}"), function
         )
         return opener(path, selection)
     except ModuleNotFoundError as error:
