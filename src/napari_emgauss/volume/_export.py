@@ -24,11 +24,11 @@ from ._protocol import VolumeModel
 
 Planes = Iterator[NDArray[Any]]
 _WRITERS = {
-    "ome-tiff": ("_write_tiff", "write_ome_tiff"),
-    "imagej-tiff": ("_write_tiff", "write_imagej_tiff"),
-    "ome-zarr": ("_write_zarr", "write_ome_zarr"),
-    "ome-zarr-0.5": ("_write_zarr", "write_ome_zarr"),
-    "mrc": ("_write_mrc", "write_mrc"),
+    "ome-tiff": ("_tiff", "write_ome_tiff"),
+    "imagej-tiff": ("_tiff", "write_imagej_tiff"),
+    "ome-zarr": ("_zarr", "write_ome_zarr"),
+    "ome-zarr-0.5": ("_zarr", "write_ome_zarr"),
+    "mrc": ("_mrc", "write_mrc"),
 }
 # Slices rendered in one call: more let a graphics card work in batches, but memory stays independent of depth.
 _BATCH_BYTES = 32 << 20
@@ -98,7 +98,7 @@ def export(
     module, name = _WRITERS[plan.format]
     try:
         write: Callable[[ExportPlan, Planes, Path], None] = getattr(
-            import_module(f"napari_emgauss.volume.{module}"), name
+            import_module(f"napari_emgauss.volume.formats.{module}"), name
         )
         write(plan, _rendered(model, plan, on_progress), temporary)
         _check_target(plan, overwrite)  # minutes have passed
