@@ -78,6 +78,9 @@ from .stack import (
     read_stack as read_stack,
 )
 from .stack import (
+    register_reader as register_reader,
+)
+from .stack import (
     sample_stack as sample_stack,
 )
 from .stack import (

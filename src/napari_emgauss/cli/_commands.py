@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_emgauss.cli import _arguments as kinds
+from napari_emgauss.stack import dataset_help
 
 Commands = Any  # argparse's _SubParsersAction, which is private
 
@@ -40,7 +41,7 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         help="distance between slices in nm; SLICE=NM after it for those that differ, such as 40 12=80 57=120",
     )
     group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
-    group.add_argument("--dataset", help="which image, where the file holds several (HDF5, Zarr)")
+    group.add_argument("--dataset", help=dataset_help())
     group.add_argument(
         "--channel",
         type=kinds.channels,

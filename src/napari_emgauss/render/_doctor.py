@@ -272,20 +272,20 @@ def _renderers() -> list[Finding]:
 
 
 def _formats() -> list[Finding]:
-    found: list[str] = []
-    missing: list[str] = []
-    for package, what in (
-        ("tifffile", "TIFF"),
-        ("imagecodecs", "compressed TIFF"),
-        ("zarr", "Zarr"),
-        ("h5py", "HDF5"),
-        ("mrcfile", "MRC"),
-    ):
-        (missing if _version(package) is None else found).append(what)
+    """What stacks can be read from here, as the registry of formats says."""
+    from napari_emgauss.stack import input_formats
+
+    rows = input_formats()
+    found = [row.label for row in rows if not row.missing()]
+    if _version("imagecodecs") is not None:
+        found.append("compressed TIFF")
     findings = [Finding("formats", "ok", ", ".join(found))]
-    if missing:
-        advice = "pip install 'napari-emgauss[formats]'"
-        findings.append(Finding("formats", "note", f"without {', '.join(missing)}", advice))
+    for row in rows:
+        if row.missing():
+            text = f"without {row.label}: {' and '.join(row.missing())} is not installed"
+            findings.append(Finding("formats", "note", text, row.install_command))
+    if _version("imagecodecs") is None:
+        findings.append(Finding("formats", "note", "without compressed TIFF", "pip install imagecodecs"))
     return findings
 
 

@@ -35,11 +35,9 @@ from ._read import (
 from ._read import (
     read_voxel_size as read_voxel_size,
 )
-from ._read import (
-    readable_suffixes as readable_suffixes,
-)
 from ._skip import parse_slices as parse_slices
 from ._slices import LazySlices as LazySlices
+from ._source import OpenedFile as OpenedFile
 from ._source import Selection as Selection
 from ._stack import Normalisation as Normalisation
 from ._stack import SliceSource as SliceSource
@@ -50,6 +48,12 @@ from ._voxel_size import VoxelSize as VoxelSize
 from ._voxel_size import to_nm as to_nm
 from ._z_positions import read_z_positions as read_z_positions
 from ._z_positions import z_from_thickness as z_from_thickness
+from .formats._registry import InputFormat as InputFormat
+from .formats._registry import dataset_help as dataset_help
+from .formats._registry import dialog_filter as dialog_filter
+from .formats._registry import input_formats as input_formats
+from .formats._registry import readable_suffixes as readable_suffixes
+from .formats._registry import register_reader as register_reader
 from .phantom._phantom import PhantomConfig as PhantomConfig
 from .phantom._phantom import sample_stack as sample_stack
 from .phantom._phantom import sample_truth as sample_truth

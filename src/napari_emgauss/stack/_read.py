@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +18,7 @@ from ._check import check_shape
 from ._source import OpenedFile, Selection
 from ._stack import MAX_CHANNELS, Normalisation, Stack
 from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
-
-# Ending of a file's name -> module and function that opens it; the longest ending wins.
-_OPENERS = {
-    ".tif": ("_tiff", "open_tiff"),
-    ".tiff": ("_tiff", "open_tiff"),
-    ".btf": ("_tiff", "open_tiff"),
-    ".lsm": ("_tiff", "open_tiff"),
-    ".mrc": ("_mrc", "open_mrc"),
-    ".rec": ("_mrc", "open_mrc"),
-    ".st": ("_mrc", "open_mrc"),
-    ".map": ("_mrc", "open_mrc"),
-    ".h5": ("_hdf5", "open_hdf5"),
-    ".hdf5": ("_hdf5", "open_hdf5"),
-    ".hdf": ("_hdf5", "open_hdf5"),
-    ".zarr": ("_zarr", "open_zarr"),
-    ".n5": ("_n5", "open_n5"),
-    ".npy": ("_npy", "open_npy"),
-}
-
-
-def readable_suffixes() -> tuple[str, ...]:
-    """Endings of the file names that can be read."""
-    return tuple(sorted(_OPENERS))
+from .formats._registry import format_of, readable_suffixes
 
 
 def read_stack(
@@ -64,8 +42,7 @@ def read_stack(
     Parameters
     ----------
     path : str or Path
-        TIFF, OME-TIFF, ImageJ TIFF, LSM; a folder of images, or a pattern such as ``slices/em_*.png``; MRC; HDF5; Zarr
-        and OME-Zarr 0.4 and 0.5; N5; NumPy ``.npy``.
+        A file or folder of one of the :func:`input_formats`, or a pattern of images such as ``slices/em_*.png``.
     voxel_size_nm : sequence of float, optional
         ``(z, y, x)`` in nm; overrides what the file says.
     z_positions_nm : array-like, optional
@@ -73,7 +50,7 @@ def read_stack(
     skip : str or sequence of int
         Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. They keep their place: depths do not close up.
     dataset : str or int, optional
-        Which image, where the file holds several: path within HDF5 and Zarr, level of an OME-Zarr, number in a TIFF.
+        Which image, where the file holds several; `InputFormat.dataset` says what that means in each format.
     channel : int or sequence of int, optional
         Which channels, where the file holds several; by default all, up to 4.
     time : int, optional
@@ -153,51 +130,32 @@ def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> Vo
         The file is missing, damaged, or of no known format.
     """
     path = Path(path)
-    module, _ = opener_of(path)
-    if module == "_tiff":
-        from napari_emgauss.stack.formats._tiff import read_tiff_voxel_size
-
-        return read_tiff_voxel_size(path, Selection(dataset))
-    opened = open_file(path, Selection(dataset))
-    return opened.voxel_size
+    with _plain_errors(path):
+        return format_of(path).read_size(path, Selection(dataset))
 
 
-def opener_of(path: Path) -> tuple[str, str]:
-    """Module and function that open ``path``.
+def open_file(path: Path, selection: Selection) -> OpenedFile:
+    """Open a file as slices, without checks.
 
     Raises
     ------
     StackFileError
-        It is missing, or of no known format.
+        It is missing, damaged, or of no known format, or a package to read it is missing.
+    StackError
+        It holds no stack, or several and none is chosen.
     """
-    if not path.exists():
-        if set("*?[") & set(path.name) and path.parent.is_dir():
-            return "_folder", "open_pattern"
-        raise StackFileError(f"There is no file {path}.")
-    if path.is_dir():
-        is_zarr = any((path / file).exists() for file in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
-        if is_zarr:
-            return "_zarr", "open_zarr"
-        is_n5 = path.suffix.lower() == ".n5" or (path / "attributes.json").is_file()
-        return ("_n5", "open_n5") if is_n5 else ("_folder", "open_folder")
-    name = path.name.lower()
-    endings = [ending for ending in _OPENERS if name.endswith(ending)]
-    if endings:
-        return _OPENERS[max(endings, key=len)]
-    raise StackFileError(f"{path.name} is of no format that can be read: known are {', '.join(readable_suffixes())}.")
+    with _plain_errors(path):
+        return format_of(path).open(path, selection)
 
 
-def open_file(path: Path, selection: Selection) -> OpenedFile:
-    """Open a file as slices, without checks."""
-    module, function = opener_of(path)
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    """What any opener may meet, as our own errors."""
     try:
-        opener: Callable[[Path, Selection], OpenedFile] = getattr(
-            import_module(f"napari_emgauss.stack.formats.{module}"), function
-        )
-        return opener(path, selection)
+        yield
     except ModuleNotFoundError as error:
         raise StackFileError(
-            f"Reading {path.name} needs the package {error.name}: pip install 'napari-emgauss[formats]'."
+            f"Reading {path.name} needs the package {error.name}: pip install {error.name}."
         ) from error
     except PermissionError as error:
         raise StackFileError(f"{path} cannot be opened: permission denied.") from error

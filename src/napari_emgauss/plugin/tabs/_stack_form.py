@@ -25,8 +25,6 @@ from napari_emgauss.plugin.widgets._theme import theme_colours
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
-FILE_FILTER = "Stacks and models (*.tif *.tiff *.mrc *.h5 *.hdf5 *.npy *.safetensors);;All files (*)"
-
 
 class StackForm(QWidget):
     """Layer chooser, Open button, voxel size with where it is from.
@@ -108,7 +106,10 @@ class StackForm(QWidget):
         in_background(self, lambda: read_for_layer(path), self._add_stack, self._open_failed)
 
     def _ask_for_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a stack or a model", "", FILE_FILTER)
+        from napari_emgauss.stack import dialog_filter
+
+        kinds = dialog_filter("Stacks and models", "*.safetensors")
+        path, _ = QFileDialog.getOpenFileName(self, "Open a stack or a model", "", kinds)
         if path:
             self.open_file(path)
 

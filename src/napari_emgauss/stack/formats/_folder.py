@@ -87,6 +87,11 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
+def open_image_series(path: Path, selection: Selection) -> OpenedFile:
+    """Open the images of a folder, or those that a pattern such as ``slices/em_*.png`` matches."""
+    return open_folder(path, selection) if path.is_dir() else open_pattern(path, selection)
+
+
 def open_folder(path: Path, selection: Selection) -> OpenedFile:
     """Open the images of a folder as one stack, in the natural order of their names.
 

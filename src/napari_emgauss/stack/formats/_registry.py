@@ -1,0 +1,372 @@
+"""The formats that stacks are read from: one row each, from which everything that lists formats derives.
+
+Reading, the window's file dialog, the command line's help, ``emgauss doctor`` and the table in the documentation all
+ask this list. A new format is a module with an opener and a row here; other packages add theirs by
+:func:`register_reader`, or by an entry point of the group ``napari_emgauss.readers``.
+
+Kept light: the command line's help asks for it, so nothing here imports NumPy or a file library.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from napari_emgauss._errors import ConfigError, StackFileError
+
+if TYPE_CHECKING:
+    from napari_emgauss.stack._source import OpenedFile, Selection
+    from napari_emgauss.stack._voxel_size import VoxelSize
+
+    Opener = Callable[[Path, Selection], OpenedFile]
+    SizeReader = Callable[[Path, Selection], VoxelSize]
+
+ENTRY_POINT_GROUP = "napari_emgauss.readers"
+_LOGGER = logging.getLogger(__name__)
+_HERE = "napari_emgauss.stack.formats"
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """A format that stacks are read from: its row in the registry.
+
+    Parameters
+    ----------
+    name : str
+        Short and unique, such as ``"mrc"``.
+    label : str
+        For people: ``"MRC"``.
+    opener : str or callable
+        ``(path, selection) -> OpenedFile``, or where to import it from when needed: ``"package.module:function"``.
+    endings : tuple of str
+        Of file names, lower case with their dot; the longest that fits decides. Empty for formats told by their folder.
+    kind : {"file", "folder"}
+        Whether a stack of this format is one file or a folder.
+    marks : tuple of str
+        Names of files that tell a folder to be of this format, whatever its own name.
+    needs : tuple of str
+        Packages to import, beyond those that every installation has.
+    install : str
+        What ``pip install`` brings them.
+    otherwise : str
+        What else can be done when they are missing: the end of a sentence.
+    dataset : str
+        What ``--dataset`` chooses; empty where a file holds one stack only.
+    voxel_size : str
+        Where the voxel size is from, for the documentation.
+    reads, refuses, checked_with : str
+        What is read and what is refused, and which programs wrote the files that the tests compare with.
+    size_reader : str or callable, optional
+        ``(path, selection) -> VoxelSize`` where that can be told without opening the slices.
+    """
+
+    name: str
+    label: str
+    opener: str | Opener
+    endings: tuple[str, ...] = ()
+    kind: Literal["file", "folder"] = "file"
+    marks: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    install: str = ""
+    otherwise: str = ""
+    dataset: str = ""
+    voxel_size: str = ""
+    reads: str = ""
+    refuses: str = ""
+    checked_with: str = ""
+    size_reader: str | SizeReader | None = None
+
+    def missing(self) -> tuple[str, ...]:
+        """Packages that it needs and that are not installed; looked for, not imported."""
+        return tuple(package for package in self.needs if importlib.util.find_spec(package) is None)
+
+    def open(self, path: Path, selection: Selection) -> OpenedFile:
+        """Open a stack, without checks.
+
+        Raises
+        ------
+        StackFileError
+            A package is missing, or the file cannot be read.
+        StackError
+            It holds no stack, or several and none is chosen.
+        """
+        self.check_installed(path)
+        opener = cast("Opener", _resolve(self.opener)) if isinstance(self.opener, str) else self.opener
+        return opener(path, selection)
+
+    def read_size(self, path: Path, selection: Selection) -> VoxelSize:
+        """The voxel size as far as the file says, from its header alone where the format allows that."""
+        if self.size_reader is None:
+            return self.open(path, selection).voxel_size
+        self.check_installed(path)
+        place = self.size_reader
+        reader = cast("SizeReader", _resolve(place)) if isinstance(place, str) else place
+        return reader(path, selection)
+
+    def check_installed(self, path: Path) -> None:
+        """Refuse, with the command that helps, where a package is missing.
+
+        Raises
+        ------
+        StackFileError
+        """
+        missing = self.missing()
+        if missing:
+            raise StackFileError(
+                f"Reading {path.name} ({self.label}) needs {' and '.join(missing)}: {self.install_command}"
+                f"{f', or {self.otherwise}' if self.otherwise else ''}."
+            )
+
+    @property
+    def install_command(self) -> str:
+        """The command that installs what it needs; empty where nothing is needed."""
+        what = self.install or " ".join(self.needs)
+        quoted = f"'{what}'" if "[" in what else what
+        return f"pip install {quoted}" if what else ""
+
+
+def _resolve(place: str) -> Callable[..., object]:
+    """The function that ``"package.module:function"`` names."""
+    module, _, function = place.partition(":")
+    found: Callable[..., object] = getattr(import_module(module), function)
+    return found
+
+
+_ROWS = (
+    InputFormat(
+        name="tiff",
+        label="TIFF, OME-TIFF, ImageJ TIFF, LSM",
+        opener=f"{_HERE}._tiff:open_tiff",
+        size_reader=f"{_HERE}._tiff:read_tiff_voxel_size",
+        endings=(".tif", ".tiff", ".btf", ".lsm"),
+        dataset="number of the image, counted from 0",
+        voxel_size="OME, ImageJ or LSM metadata; a plain TIFF's resolution is meant for printers and not believed",
+        reads="grey values, one page or plane a slice; BigTIFF; LZW, Deflate, Zstandard, JPEG 2000 and others",
+        refuses="colour images, files that are cut off",
+        checked_with="tifffile",
+    ),
+    InputFormat(
+        name="mrc",
+        label="MRC",
+        opener=f"{_HERE}._mrc:open_mrc",
+        endings=(".mrc", ".rec", ".st", ".map"),
+        needs=("mrcfile",),
+        voxel_size="the header, in Å",
+        reads="modes 0, 1, 2, 6 and 12",
+        refuses="complex values, compressed files",
+        checked_with="mrcfile",
+    ),
+    InputFormat(
+        name="hdf5",
+        label="HDF5",
+        opener=f"{_HERE}._hdf5:open_hdf5",
+        endings=(".h5", ".hdf5", ".hdf"),
+        needs=("h5py",),
+        install="napari-emgauss[formats]",
+        dataset="path within the file",
+        voxel_size="an attribute `element_size_um`, `voxel_size`, `resolution` or `pixel_size`, in the order z, y, x",
+        reads="whole and floating-point numbers, plain or in chunks",
+        refuses="files that are cut off",
+        checked_with="h5py",
+    ),
+    InputFormat(
+        name="zarr",
+        label="Zarr, OME-Zarr",
+        opener=f"{_HERE}._zarr:open_zarr",
+        endings=(".zarr",),
+        kind="folder",
+        marks=("zarr.json", ".zgroup", ".zarray", ".zattrs"),
+        needs=("zarr",),
+        dataset="path of the array within, or level of an OME-Zarr",
+        voxel_size="scale and unit of an OME-Zarr's axes; of others the attributes that HDF5 has",
+        reads="Zarr 2 and 3, OME-Zarr 0.4 and 0.5",
+        refuses="folders without readable metadata",
+        checked_with="zarr",
+    ),
+    InputFormat(
+        name="n5",
+        label="N5",
+        opener=f"{_HERE}._n5:open_n5",
+        endings=(".n5",),
+        kind="folder",
+        marks=("attributes.json",),
+        needs=("tensorstore",),
+        install="napari-emgauss[n5]",
+        otherwise="convert it to Zarr or TIFF",
+        dataset="path of the array within",
+        voxel_size="`pixelResolution` or `resolution` with its unit, x first",
+        reads="raw, gzip, bzip2, xz, blosc and Zstandard blocks",
+        refuses="folders without readable metadata",
+        checked_with="tensorstore",
+    ),
+    InputFormat(
+        name="npy",
+        label="NumPy",
+        opener=f"{_HERE}._npy:open_npy",
+        endings=(".npy",),
+        voxel_size="nothing: give it",
+        reads="arrays of three to five axes, memory-mapped",
+        refuses="Python objects, which are never loaded",
+        checked_with="NumPy",
+    ),
+    # Last: any folder that is of no other format.
+    InputFormat(
+        name="images",
+        label="a folder of images, one a slice",
+        opener=f"{_HERE}._folder:open_image_series",
+        kind="folder",
+        voxel_size="the first image's metadata, if it has any",
+        reads="TIFF, PNG, JPEG, BMP and PGM, in a folder or by a pattern such as `slices/em_*.png`",
+        refuses="colour images, images of different sizes",
+        checked_with="imageio, tifffile",
+    ),
+)
+_FORMATS: dict[str, InputFormat] = {row.name: row for row in _ROWS}
+_FALLBACK = "images"
+_entry_points_loaded = False
+
+
+def input_formats(*, entry_points: bool = True) -> tuple[InputFormat, ...]:
+    """All formats that stacks are read from.
+
+    Parameters
+    ----------
+    entry_points : bool
+        Look for those of other packages, too, which takes a fifth of a second the first time.
+    """
+    if entry_points:
+        _load_entry_points()
+    return tuple(_FORMATS.values())
+
+
+def register_reader(row: InputFormat, *, replace: bool = False) -> None:
+    """Add a format that stacks are read from.
+
+    Its files are then read by `read_stack`, the command line and the window alike. Packages that want to be found
+    without being imported name a callable without parameters that calls this, as an entry point of the group
+    ``napari_emgauss.readers``.
+
+    Parameters
+    ----------
+    row : InputFormat
+        The new format.
+    replace : bool
+        Take the place of the format of this name, and the endings of others.
+
+    Raises
+    ------
+    ConfigError
+        Its name or one of its endings is taken, or an ending cannot be one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_emgauss.stack import InputFormat, OpenedFile, VoxelSize, register_reader
+    >>> def open_text(path, selection):
+    ...     values = np.loadtxt(path).reshape(-1, 64, 64)
+    ...     return OpenedFile(values, VoxelSize(40, 4, 4, source="this format"), "text")
+    >>> register_reader(InputFormat("text", "Text", open_text, endings=(".em-text",)))
+    """
+    for ending in row.endings:
+        if not ending.startswith(".") or ending != ending.lower() or len(ending) < 2:
+            raise ConfigError(f"'{ending}' is no ending of a file name: write it in lower case and with its dot.")
+    if not replace:
+        if row.name in _FORMATS:
+            raise ConfigError(f"There is a format '{row.name}' already: choose another name, or replace=True.")
+        for other in _FORMATS.values():
+            taken = sorted(set(other.endings) & set(row.endings))
+            if taken:
+                raise ConfigError(f"{', '.join(taken)} is read as {other.label} already: pass replace=True to take it.")
+    # The newest is asked first; the folder of images, which takes any folder, stays last.
+    others = {name: other for name, other in _FORMATS.items() if name != row.name}
+    _FORMATS.clear()
+    _FORMATS.update({row.name: row} | others)
+
+
+def unregister_reader(name: str) -> None:
+    """Take a format out again that `register_reader` added; one that is not there is none to take out."""
+    _FORMATS.pop(name, None)
+    for row in _ROWS:
+        if row.name == name:
+            _FORMATS[name] = row
+
+
+def _load_entry_points() -> None:
+    global _entry_points_loaded
+    if _entry_points_loaded:
+        return
+    _entry_points_loaded = True
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry.load()()
+        except Exception as error:  # somebody else's package must not keep us from reading
+            _LOGGER.warning("The reader %s (%s) could not be loaded: %s", entry.name, entry.value, error)
+
+
+def readable_suffixes() -> tuple[str, ...]:
+    """Endings of the names that can be read, in alphabetical order."""
+    return tuple(sorted({ending for row in input_formats() for ending in row.endings}))
+
+
+def format_of(path: Path) -> InputFormat:
+    """The format that a path is of, by the marks of a folder or the ending of its name.
+
+    Raises
+    ------
+    StackFileError
+        It is missing, or of no known format.
+    """
+    if not path.exists():
+        if set("*?[") & set(path.name) and path.parent.is_dir():
+            return _FORMATS[_FALLBACK]
+        raise StackFileError(f"There is no file {path}.")
+    kind: Literal["file", "folder"] = "folder" if path.is_dir() else "file"
+    for known in (_FORMATS.values(), input_formats()):
+        rows = [row for row in known if row.kind == kind]
+        for row in rows:
+            if any((path / mark).exists() for mark in row.marks):
+                return row
+        by_name = _by_ending(path.name, rows)
+        if by_name is not None:
+            return by_name
+    if kind == "folder":
+        return _FORMATS[_FALLBACK]
+    if _by_ending(path.name, list(_FORMATS.values())) is not None:
+        raise StackFileError(f"{path.name} is a file, but its format is a folder: name the folder that holds the data.")
+    raise StackFileError(f"{path.name} is of no format that can be read: known are {', '.join(readable_suffixes())}.")
+
+
+def _by_ending(name: str, rows: list[InputFormat]) -> InputFormat | None:
+    """The first of the formats with the longest ending that the name has."""
+    fitting = [(len(ending), row) for row in rows for ending in row.endings if name.lower().endswith(ending)]
+    return max(fitting, key=lambda one: one[0])[1] if fitting else None
+
+
+def dataset_help() -> str:
+    """What ``--dataset`` means in each format that knows it: one line for the command line's help."""
+    rows = [row for row in input_formats(entry_points=False) if row.dataset]
+    return "which image, where the file holds several: " + "; ".join(f"{row.label}: {row.dataset}" for row in rows)
+
+
+def dialog_filter(title: str, *more: str) -> str:
+    """Filter of a file dialog (Qt's form): all stacks together, then each format, then all files.
+
+    Parameters
+    ----------
+    title : str
+        Of the first group.
+    *more : str
+        Patterns of the first group beside those of stacks, such as ``"*.safetensors"``.
+    """
+    files = [row for row in input_formats() if row.kind == "file" and row.endings]
+    patterns = [f"*{ending}" for row in files for ending in row.endings]
+    groups = [f"{title} ({' '.join([*patterns, *more])})"]
+    groups += [f"{row.label} ({' '.join(f'*{ending}' for ending in row.endings)})" for row in files]
+    return ";;".join([*groups, "All files (*)"])
