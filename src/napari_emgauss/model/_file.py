@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from napari_emgauss._errors import ModelFileError
+from napari_emgauss import _files as files
+from napari_emgauss._errors import ExportError, ModelFileError
 
 HEADER_KEY = "emgauss"
 MODEL_FORMAT = "napari-emgauss-model"
@@ -46,23 +46,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         The folder is missing, cannot be written to, or the disk is full.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes files private; these are as shareable as any other file of the user.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise ModelFileError(f"Cannot write {path}: {reason}; choose a folder that exists and is writable.") from error
+        files.write_bytes(path, data)
+    except ExportError as error:
+        raise ModelFileError(str(error)) from error
 
 
 def read_tensors(
