@@ -110,5 +110,6 @@ from .tiles import (
 from .volume import LazyVolume as LazyVolume
 from .volume import export as export
 from .volume import isotropic_depths as isotropic_depths
+from .volume import register_writer as register_writer
 
 __version__: str

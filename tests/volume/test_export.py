@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import zarr
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss.stack import read_stack, read_voxel_size
-from napari_emgauss.volume import _plan, export, export_formats, plan_export
+from napari_emgauss.volume import export, export_format, export_formats, plan_export
+from napari_emgauss.volume.formats import _registry, _tiff
 from napari_emgauss.volume.formats import _zarr as _write_zarr
 
 from .conftest import AnalyticModel
@@ -162,7 +164,8 @@ def test_formats_by_name(model: AnalyticModel, tmp_path: Path) -> None:
 
 def test_what_imagej_cannot_hold_becomes_ome(make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan_export(make_model(dtype="int16"), tmp_path / "a.tif").format == "ome-tiff"
-    monkeypatch.setattr(_plan, "_CLASSIC_TIFF_BYTES", 1000)
+    monkeypatch.setattr(_tiff, "CLASSIC_TIFF_BYTES", 1000)
+    monkeypatch.setitem(_registry._FORMATS, "imagej-tiff", replace(export_format("imagej-tiff"), most_bytes=1000))
     model = make_model(dtype="uint8")
     path = export(model, tmp_path / "a.tif")
     with tifffile.TiffFile(path) as file:
@@ -200,7 +203,7 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(model: AnalyticModel, tmp_pa
     precious = tmp_path / "a.zarr"
     precious.mkdir()
     (precious / "thesis.txt").write_text("x")
-    with pytest.raises(ExportError, match="no Zarr"):
+    with pytest.raises(ExportError, match=r"not OME-Zarr 0\.4"):
         export(model, precious, overwrite=True)
     (tmp_path / "b.tif").mkdir()
     with pytest.raises(ExportError, match="is a folder"):

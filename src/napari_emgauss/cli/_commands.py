@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_emgauss.cli import _arguments as kinds
 from napari_emgauss.stack import dataset_help
+from napari_emgauss.volume import output_formats
 
 Commands = Any  # argparse's _SubParsersAction, which is private
 
@@ -175,6 +176,7 @@ def add_render(commands: Commands) -> None:
 
 def add_export(commands: Commands) -> None:
     """``emgauss export``."""
+    rows = output_formats(entry_points=False)
     parser = _command(commands, "export", "_render:run_export_command", "write the isotropic volume of a model")
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
@@ -182,11 +184,15 @@ def add_export(commands: Commands) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help="file to write; its suffix says the format",
+        help=f"file to write; its ending says the format: {', '.join(dict.fromkeys(row.ending for row in rows))}",
     )
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
-    parser.add_argument("--format", help="file format, where the suffix does not say it")
+    parser.add_argument(
+        "--format",
+        metavar="NAME",
+        help="where the ending does not say it: " + ", ".join(f"{row.name} ({row.label})" for row in rows),
+    )
     parser.add_argument("--channel", type=int, metavar="N", help="only this channel of several, counted from 0")
     parser.add_argument(
         "--original-intensity",

@@ -42,8 +42,10 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import export
+    from napari_emgauss.volume import export, export_format
 
+    if arguments.format is not None:
+        export_format(arguments.format)  # refuses an unknown one before the model is read
     model: Any = load(arguments.model, device=arguments.device)
     confidence_output = None
     if arguments.confidence is not None:

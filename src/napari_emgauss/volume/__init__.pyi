@@ -7,8 +7,15 @@ from ._lazy import LazyVolume as LazyVolume
 from ._model_view import ModelView as ModelView
 from ._model_view import Region as Region
 from ._plan import ExportPlan as ExportPlan
-from ._plan import export_formats as export_formats
 from ._plan import plan_export as plan_export
 from ._protocol import VolumeModel as VolumeModel
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
+from .formats._registry import ExportFormat as ExportFormat
+from .formats._registry import Writer as Writer
+from .formats._registry import export_ending_of as export_ending_of
+from .formats._registry import export_format as export_format
+from .formats._registry import export_format_of as export_format_of
+from .formats._registry import export_formats as export_formats
+from .formats._registry import output_formats as output_formats
+from .formats._registry import register_writer as register_writer

@@ -8,7 +8,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,9 @@ from ._channel_model import one_channel
 from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
+from .formats._registry import export_format
 
 Planes = Iterator[NDArray[Any]]
-_WRITERS = {
-    "ome-tiff": ("_tiff", "write_ome_tiff"),
-    "imagej-tiff": ("_tiff", "write_imagej_tiff"),
-    "ome-zarr": ("_zarr", "write_ome_zarr"),
-    "ome-zarr-0.5": ("_zarr", "write_ome_zarr"),
-    "mrc": ("_mrc", "write_mrc"),
-}
 # Slices rendered in one call: more let a graphics card work in batches, but memory stays independent of depth.
 _BATCH_BYTES = 32 << 20
 _BATCH_SLICES = 16
@@ -57,8 +50,7 @@ def export(
     model : VolumeModel
         A fitted model.
     path : path
-        ``.ome.tif`` OME-TIFF, ``.tif`` ImageJ TIFF (OME-TIFF where ImageJ has no such type or the file exceeds 4 GB),
-        ``.ome.zarr`` or ``.zarr`` OME-Zarr 0.4 with pyramid (0.5 by ``format``), ``.mrc`` MRC2014.
+        Its ending says the format: ``.ome.tif``, ``.tif``, ``.ome.zarr``, ``.mrc``, ...; see :class:`ExportFormat`.
     spacing_nm : float, optional
         Distance between slices; the pixel size (mean of y and x) by default. Where it does not divide the range, the
         nearest that does.
@@ -95,18 +87,11 @@ def export(
     plan = plan_export(model, path, spacing_nm=spacing_nm, z_range_nm=z_range_nm, format=format)
     _check_target(plan, overwrite)
     temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")
-    module, name = _WRITERS[plan.format]
+    write = export_format(plan.format).load_writer()
     try:
-        write: Callable[[ExportPlan, Planes, Path], None] = getattr(
-            import_module(f"napari_emgauss.volume.formats.{module}"), name
-        )
         write(plan, _rendered(model, plan, on_progress), temporary)
         _check_target(plan, overwrite)  # minutes have passed
         _rename(temporary, plan.path)
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"Writing {plan.format} needs the package {error.name}: pip install 'napari-emgauss[formats]'."
-        ) from error
     except ExportError:
         raise
     except OSError as error:
@@ -156,8 +141,9 @@ def _check_target(plan: ExportPlan, overwrite: bool) -> None:
             raise ExportError(f"{path} exists already: choose another name, or overwrite it on purpose (--force).")
         if path.is_dir() != plan.is_folder:
             raise ExportError(f"{path} is a {'folder' if path.is_dir() else 'file'}, so it cannot be overwritten.")
-        if path.is_dir() and not any((path / name).exists() for name in (".zgroup", ".zattrs", "zarr.json")):
-            raise ExportError(f"{path} is a folder but no Zarr: it is not overwritten.")
+        row = export_format(plan.format)
+        if path.is_dir() and not any((path / name).exists() for name in row.marks):
+            raise ExportError(f"{path} is a folder but not {row.label}: it is not overwritten.")
     free = shutil.disk_usage(folder).free
     if not plan.is_folder and plan.nbytes > free:  # a Zarr is compressed, nobody knows how well
         raise ExportError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +17,7 @@ from napari_emgauss._errors import ConfigError, ExportError
 from ._channel_model import channel_count
 from ._depths import isotropic_depths
 from ._protocol import VolumeModel
-
-ExportFormat = Literal["ome-tiff", "imagej-tiff", "ome-zarr", "ome-zarr-0.5", "mrc"]
-
-_FORMAT_OF_ENDING: dict[str, ExportFormat] = {
-    ".ome.tif": "ome-tiff",
-    ".ome.tiff": "ome-tiff",
-    ".tif": "imagej-tiff",
-    ".tiff": "imagej-tiff",
-    ".zarr": "ome-zarr",
-    ".mrc": "mrc",
-    ".rec": "mrc",
-    ".map": "mrc",
-}
-# Classic TIFF counts bytes with 32 bits; the rest is left for the pages' headers and the metadata.
-_CLASSIC_TIFF_BYTES = 2**32 - 2**25
-_IMAGEJ_TYPES = ("uint8", "uint16", "float32")
-# MRC2014 has no unsigned bytes and nothing wider than 32 bits: the next type that holds every value.
-_MRC_TYPES = {"int8": "int8", "uint8": "uint16", "int16": "int16", "uint16": "uint16", "float16": "float16"}
-
-
-def export_formats() -> tuple[str, ...]:
-    """Names of the formats that can be written."""
-    return get_args(ExportFormat)
+from .formats._registry import ExportFormat, export_format, export_format_of, output_formats
 
 
 @dataclass(frozen=True)
@@ -67,7 +45,7 @@ class ExportPlan:
     """
 
     path: Path
-    format: ExportFormat
+    format: str
     depths_nm: NDArray[np.float64]
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
@@ -89,12 +67,7 @@ class ExportPlan:
     @property
     def is_folder(self) -> bool:
         """True when a folder is written, not a file."""
-        return self.format.startswith("ome-zarr")
-
-    @property
-    def bigtiff(self) -> bool:
-        """True when a TIFF file needs 64-bit offsets."""
-        return self.nbytes > _CLASSIC_TIFF_BYTES
+        return export_format(self.format).kind == "folder"
 
     def __str__(self) -> str:
         size = " x ".join(str(n) for n in self.pages_shape)
@@ -119,41 +92,33 @@ def plan_export(
     ExportError
         The format cannot be told from the file's name.
     ConfigError
-        The format is not known, the z range is not two numbers, or the format has no room for the model's channels.
+        The format is not known or needs what is not installed, the z range is not two numbers, or the format cannot
+        hold the model's channels, its type of grey values, or so many of them.
     DepthError
         See :func:`isotropic_depths`.
     """
     path = Path(path)
-    chosen = _format_of(path) if format is None else format
-    if chosen not in export_formats():
-        raise ConfigError(f"There is no export format {format!r}: choose one of {', '.join(export_formats())}.")
+    row = _format_of(path) if format is None else export_format(format)
     if z_range_nm is not None and len(z_range_nm) != 2:
         raise ConfigError(f"A z range is two depths in nm, not {len(z_range_nm)} numbers.")
-    channels = channel_count(model)
-    if channels > 1 and chosen == "mrc":
-        raise ConfigError(
-            f"An MRC file holds one grey value per voxel, and this model has {channels} channels: choose one with "
-            "channel=, or --channel; or write .ome.tif or .ome.zarr."
-        )
     y_nm, x_nm = model.pixel_size_nm
     wanted = float(np.mean((y_nm, x_nm))) if spacing_nm is None else float(spacing_nm)
     z_range = None if z_range_nm is None else (float(z_range_nm[0]), float(z_range_nm[1]))
     depths = isotropic_depths(model.z_nm, wanted, z_range)
     _, height, width = model.shape
     shape = (len(depths), int(height), int(width))
-    dtype = np.dtype(model.dtype)
-    if chosen == "imagej-tiff" and (
-        dtype.name not in _IMAGEJ_TYPES or prod(shape) * channels * dtype.itemsize > _CLASSIC_TIFF_BYTES
-    ):
-        chosen = "ome-tiff"  # ImageJ opens that as well, and its own form has neither this type nor this size
-    if chosen == "mrc":
-        dtype = np.dtype(_MRC_TYPES.get(dtype.name, "float32"))
+    channels, dtype = channel_count(model), np.dtype(model.dtype)
+    size = prod(shape) * channels * dtype.itemsize
+    if row.instead is not None and (dtype.name not in row.dtypes or size > (row.most_bytes or size)):
+        row = export_format(row.instead)
+    _check_room(row, channels, size)
+    row.load_writer()  # refuses a format whose packages are missing, before anything is rendered
     return ExportPlan(
         path,
-        cast("ExportFormat", chosen),
+        row.name,
         depths,
         shape,
-        dtype,
+        _dtype_in_file(row, dtype),
         (float(depths[-1] - depths[0]) / (len(depths) - 1), float(y_nm), float(x_nm)),
         _about(model),
         channels,
@@ -161,13 +126,46 @@ def plan_export(
 
 
 def _format_of(path: Path) -> ExportFormat:
-    name = path.name.lower()
-    endings = [ending for ending in _FORMAT_OF_ENDING if name.endswith(ending) and len(name) > len(ending)]
-    if not endings:
+    row = export_format_of(path.name)
+    if row is None:
+        usual = list(dict.fromkeys(row.ending for row in output_formats()))
         raise ExportError(
-            f"The format cannot be told from the name {path.name}: end it in .ome.tif, .tif, .ome.zarr or .mrc."
+            f"The format cannot be told from the name {path.name}: end it in {', '.join(usual[:-1])} or {usual[-1]}."
         )
-    return _FORMAT_OF_ENDING[max(endings, key=len)]
+    return row
+
+
+def _check_room(row: ExportFormat, channels: int, size: int) -> None:
+    if channels > 1 and not row.has_channels:
+        others = dict.fromkeys(other.ending for other in output_formats() if other.has_channels)
+        raise ConfigError(
+            f"{row.label} holds one grey value per voxel, and this model has {channels} channels: choose one with "
+            f"channel=, or --channel; or write {', '.join(others)}."
+        )
+    if row.most_bytes is not None and size > row.most_bytes:
+        raise ConfigError(
+            f"{row.label} holds at most {row.most_bytes / 1e9:.3g} GB, and the volume has {size / 1e9:.3g} GB: choose "
+            "another format, or fewer depths."
+        )
+
+
+def _dtype_in_file(row: ExportFormat, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type itself, else the first that holds each of its values; float64 may become float32.
+
+    What is rendered was calculated in single precision: there is nothing in a float64 that a float32 would lose.
+    """
+    if dtype.name in row.dtypes:
+        return dtype
+    for name in row.dtypes:
+        if np.can_cast(dtype, name, "safe"):
+            return np.dtype(name)
+    if dtype.name == "float64" and "float32" in row.dtypes:
+        return np.dtype(np.float32)
+    able = [other.name for other in output_formats() if dtype.name in other.dtypes]
+    raise ConfigError(
+        f"{row.label} cannot hold grey values of type {dtype.name}, only {', '.join(row.dtypes)}: "
+        + (f"write it as {', '.join(able)} instead." if able else "no format here can.")
+    )
 
 
 def _about(model: VolumeModel) -> dict[str, Any]:

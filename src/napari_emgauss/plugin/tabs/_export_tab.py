@@ -31,18 +31,12 @@ from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_l
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
 from napari_emgauss.plugin.widgets._theme import theme_colours
+from napari_emgauss.volume import ExportFormat, export_ending_of, export_format, export_format_of, output_formats
 
 from ._depth_tab import is_continuous
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
-FORMATS = {
-    "OME-TIFF": ("ome-tiff", ".ome.tif"),
-    "ImageJ TIFF": ("imagej-tiff", ".tif"),
-    "OME-Zarr": ("ome-zarr", ".ome.zarr"),
-    "MRC": ("mrc", ".mrc"),
-}
-NEEDS = {"OME-Zarr": "zarr", "MRC": "mrcfile"}
 DTYPES = ("as the stack", "uint8", "uint16", "float32")
 
 
@@ -54,6 +48,7 @@ class _Sized:
     dtype: Any
     z_nm: NDArray[np.float64]
     pixel_size_nm: tuple[float, float]
+    channels: int = 1
     version: int = 1
 
     def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> NDArray[Any]:
@@ -68,7 +63,8 @@ class ExportTab(Page):
         self._viewer = viewer
         self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
         self.format = QComboBox()
-        self.format.addItems(available_formats())
+        for row in available_formats():
+            self.format.addItem(row.label, row.name)
         self.format.setToolTip("OME-TIFF is read nearly everywhere; OME-Zarr suits volumes of many GB.")
         self.spacing = NanometreBox()
         self.spacing.setToolTip("Distance between the slices of the file, nm; the pixel size makes it isotropic.")
@@ -158,7 +154,7 @@ class ExportTab(Page):
             target=str(self._target()),
             spacing_nm=self.spacing.value(),
             z_range_nm=(self.first.value(), self.last.value()) if self._is_part(record.model.z_nm) else None,
-            format=FORMATS[self.format.currentText()][0],
+            format=self._row().name,
             dtype=self._chosen_dtype(),
             overwrite=overwrite,
             device=preferences().device,
@@ -191,10 +187,12 @@ class ExportTab(Page):
         """Stop writing; nothing is left behind."""
         self.panel.cancel()
 
+    def _row(self) -> ExportFormat:
+        return export_format(self.format.currentData())
+
     def _target(self) -> Path:
-        ending = FORMATS[self.format.currentText()][1]
         text = self.path.text().strip()
-        return Path(text).expanduser() if "." in Path(text).name else Path(text + ending).expanduser()
+        return Path(text).expanduser() if "." in Path(text).name else Path(text + self._row().ending).expanduser()
 
     def _chosen_dtype(self) -> str | None:
         return None if self.dtype.currentIndex() <= 0 else self.dtype.currentText()
@@ -210,11 +208,17 @@ class ExportTab(Page):
         if record is None:
             raise EmgaussError("There is no EMGauss layer to export.")
         model = record.model
-        sized = _Sized(model.shape, np.dtype(self._chosen_dtype() or model.dtype), model.z_nm, model.pixel_size_nm)
+        sized = _Sized(
+            model.shape,
+            np.dtype(self._chosen_dtype() or model.dtype),
+            model.z_nm,
+            model.pixel_size_nm,
+            getattr(model, "channels", 1),
+        )
         depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
-        ending = FORMATS[self.format.currentText()]
+        row = self._row()
         return plan_export(
-            sized, f"volume{ending[1]}", spacing_nm=self.spacing.value(), z_range_nm=depths, format=ending[0]
+            sized, f"volume{row.ending}", spacing_nm=self.spacing.value(), z_range_nm=depths, format=row.name
         )
 
     def _on_layer(self, layer: Any) -> None:
@@ -238,11 +242,9 @@ class ExportTab(Page):
 
     def _on_format(self) -> None:
         text = self.path.text()
-        ending = FORMATS[self.format.currentText()][1]
-        for other in sorted((e for _, e in FORMATS.values()), key=len, reverse=True):
-            if text.endswith(other):
-                self.path.setText(text[: -len(other)] + ending)
-                break
+        ending = export_ending_of(text)
+        if ending and ending not in self._row().endings:
+            self.path.setText(text[: -len(ending)] + self._row().ending)
         self._show_size()
 
     def _show_size(self, *_: Any) -> None:
@@ -260,14 +262,25 @@ class ExportTab(Page):
 
     def _browse(self) -> None:
         layer = self.chooser.layer
-        ending = FORMATS[self.format.currentText()][1]
-        name = self.path.text() or ("volume" if layer is None else layer.name.replace("/", "-")) + ending
+        name = self.path.text() or ("volume" if layer is None else layer.name.replace("/", "-")) + self._row().ending
+        filters = {row.file_filter: row for row in available_formats()}
         # We ask about replacing ourselves, for a typed name as for a chosen one.
-        path, _ = QFileDialog.getSaveFileName(
-            self, "Export the volume", name, options=QFileDialog.Option.DontConfirmOverwrite
+        path, chosen = QFileDialog.getSaveFileName(
+            self,
+            "Export the volume",
+            name,
+            ";;".join(filters),
+            self._row().file_filter,
+            options=QFileDialog.Option.DontConfirmOverwrite,
         )
-        if path:
-            self.path.setText(path)
+        if not path:
+            return
+        row = filters.get(chosen, self._row())
+        by_name = export_format_of(Path(path).name)
+        if by_name is not None and export_ending_of(path) not in row.endings:
+            row = by_name  # what is typed says more than the filter that happens to stand below it
+        self.format.setCurrentIndex(max(self.format.findData(row.name), 0))
+        self.path.setText(path)
 
     def _may_replace(self, target: Path) -> bool:
         answer = QMessageBox.question(self, "Export", f"{target.name} exists already. Replace it?")
@@ -283,7 +296,7 @@ class ExportTab(Page):
     def _add_written(self, path: str) -> None:
         from ._stack_form import read_for_layer
 
-        if FORMATS[self.format.currentText()][0] == "ome-zarr":
+        if export_format_of(Path(path).name) == export_format("ome-zarr"):
             self._viewer.open(path, plugin=None)
             return
 
@@ -297,11 +310,9 @@ class ExportTab(Page):
         in_background(self, lambda: read_for_layer(path), show, failed)
 
 
-def available_formats() -> list[str]:
+def available_formats() -> list[ExportFormat]:
     """Formats whose packages are installed."""
-    from importlib.util import find_spec
-
-    return [name for name in FORMATS if name not in NEEDS or find_spec(NEEDS[name]) is not None]
+    return [row for row in output_formats() if not row.missing()]
 
 
 def megabytes(count: int) -> str:

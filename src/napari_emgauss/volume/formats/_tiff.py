@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from napari_emgauss.volume._plan import ExportPlan
 
+from ._registry import CLASSIC_TIFF_BYTES
+
 
 def write_ome_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Path) -> None:
     """OME-TIFF: voxel size and the depth of every plane in nm, BigTIFF where needed."""
@@ -27,7 +29,7 @@ def write_ome_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
     for axis, size in (("Z", z_nm), ("Y", y_nm), ("X", x_nm)):
         metadata[f"PhysicalSize{axis}"] = size
         metadata[f"PhysicalSize{axis}Unit"] = "nm"
-    _write(plan, planes, target, metadata, {"ome": True, "bigtiff": plan.bigtiff})
+    _write(plan, planes, target, metadata, {"ome": True, "bigtiff": plan.nbytes > CLASSIC_TIFF_BYTES})
 
 
 def write_imagej_tiff(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Path) -> None:
