@@ -29,6 +29,9 @@ from ._errors import (
     StackFileError as StackFileError,
 )
 from ._errors import (
+    UnknownVoxelSizeError as UnknownVoxelSizeError,
+)
+from ._errors import (
     VoxelSizeError as VoxelSizeError,
 )
 from .evaluation import evaluate as evaluate

@@ -1,14 +1,40 @@
 """Every error a user can meet: each is an :class:`EmgaussError` and the builtin a caller would expect.
 
-The message is one sentence that says what is wrong and what to do. The command line prints it on stderr and exits
-with code 2; the plugin shows it as a notification.
+The message is one sentence that says what is wrong and what to do. What to do depends on the door that the user came
+through: a function has arguments, a command has options, the window has fields. So an error carries *which* remedy
+helps, and each door words it (:mod:`napari_emgauss._remedies`). The command line prints the sentence on stderr and
+exits with code 2; the plugin shows it as a notification.
 """
 
 from __future__ import annotations
 
+from ._remedies import Door, Remedy
+
 
 class EmgaussError(Exception):
-    """Base of all errors raised on purpose by napari-emgauss."""
+    """Base of all errors raised on purpose by napari-emgauss.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong: a whole sentence, or with ``remedy`` its first half, without an end.
+    remedy : Remedy, optional
+        What to do. ``str(error)`` words it for callers of the library.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: Remedy | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return self.worded(Door.LIBRARY)
+
+    def worded(self, door: Door) -> str:
+        """The sentence in the words of a door: arguments, options, or fields of the window."""
+        if self.remedy is None:
+            return self.problem
+        return f"{self.problem}: {self.remedy.worded(door)}."
 
 
 class StackError(EmgaussError, ValueError):
@@ -21,6 +47,10 @@ class StackFileError(StackError, OSError):
 
 class VoxelSizeError(StackError):
     """The voxel size is unknown, not positive, or says that the stack is isotropic already."""
+
+
+class UnknownVoxelSizeError(VoxelSizeError):
+    """The voxel size, or a part of it, is not known: all else of the stack may be well."""
 
 
 class ConfigError(EmgaussError, ValueError):

@@ -34,7 +34,7 @@ def with_slice(index: int, value: float, dtype: str = "float32") -> np.ndarray:
         (GOOD.astype(str), "grey values"),
         (GOOD[:, :0], "empty"),
         (GOOD[:, :3], "too small"),
-        (with_slice(2, 0, "uint8"), r"Slice 2 is empty .*--skip 2"),
+        (with_slice(2, 0, "uint8"), r"Slice 2 is empty .*skip='2'"),
         (with_slice(4, 7, "uint8"), r"Slice 4 is constant \(all 7\)"),
         (with_slice(1, np.nan), "Slice 1 holds NaN"),
         (with_slice(3, np.inf), "Slice 3 holds NaN or infinite"),

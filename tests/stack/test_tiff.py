@@ -24,12 +24,14 @@ def write(path: Path, values: np.ndarray = VALUES, **options: Any) -> Path:
     return path
 
 
-def write_imagej(path: Path, unit: str = "nm", values: np.ndarray = VALUES, **metadata: Any) -> Path:
+def write_imagej(
+    path: Path, unit: str = "nm", values: np.ndarray = VALUES, factor: float = 1.0, **metadata: Any
+) -> Path:
     return write(
         path,
         values,
         imagej=True,
-        resolution=(1 / 4.25, 1 / 4.5),
+        resolution=(factor / 4.25, factor / 4.5),
         metadata={"axes": "ZYX", "unit": unit, **metadata},
     )
 
@@ -57,9 +59,9 @@ def test_ome_without_unit_is_micrometre(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "factor"), [("nm", 1), ("micron", 1e3), ("\\u00B5m", 1e3), ("um", 1e3), ("mm", 1e6)])
 def test_imagej(tmp_path: Path, unit: str, factor: float) -> None:
-    stack = read_stack(write_imagej(tmp_path / "a.tif", unit, spacing=50))
-    np.testing.assert_allclose(stack.z_nm[1], 50 * factor)
-    np.testing.assert_allclose(stack.pixel_size_nm, (4.5 * factor, 4.25 * factor), rtol=1e-6)
+    stack = read_stack(write_imagej(tmp_path / "a.tif", unit, factor=factor, spacing=50 / factor))
+    np.testing.assert_allclose(stack.z_nm[1], 50)
+    np.testing.assert_allclose(stack.pixel_size_nm, (4.5, 4.25), rtol=1e-6)
     assert stack.metadata["voxel_size_source"] == "ImageJ metadata"
     np.testing.assert_array_equal(np.asarray(stack.slices), VALUES)
 

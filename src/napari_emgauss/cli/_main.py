@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from napari_emgauss._errors import EmgaussError
+from napari_emgauss._remedies import Door
 from napari_emgauss.cli import _commands
 
 EXIT_BAD_INPUT = 2
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = handler(arguments) or 0
         sys.stdout.flush()
     except EmgaussError as error:
-        print(f"emgauss {arguments.command}: {error}", file=sys.stderr)
+        print(f"emgauss {arguments.command}: {error.worded(Door.COMMAND_LINE)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print(f"\nemgauss {arguments.command}: interrupted.", file=sys.stderr)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, StackError, VoxelSizeError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Stack, read_stack, stack_from_array
 
 Sampling = Literal["point", "slab"]
@@ -64,7 +65,7 @@ def check_one_channel(stack: Stack) -> None:
     """
     if stack.channels > 1:
         raise StackError(
-            f"The stack has {stack.channels} channels, and scores are of one: choose it with channel=, or --channel."
+            f"The stack has {stack.channels} channels, and scores are of one", remedy=remedy("choose one channel")
         )
 
 

@@ -35,6 +35,8 @@ from ._read import (
 from ._read import (
     read_voxel_size as read_voxel_size,
 )
+from ._size_rules import believed as believed
+from ._size_rules import without_unit as without_unit
 from ._skip import parse_slices as parse_slices
 from ._slices import LazySlices as LazySlices
 from ._source import OpenedFile as OpenedFile

@@ -12,6 +12,7 @@ from napari_emgauss._errors import VoxelSizeError
 
 from ._channels import channel_sources
 from ._check import check_and_normalise, check_shape, sampled_indices
+from ._size_rules import check_given
 from ._skip import parse_slices
 from ._stack import Normalisation, Stack
 from ._voxel_size import VoxelSize, check_anisotropic, resolve_geometry, voxel_size_from_argument
@@ -106,6 +107,8 @@ def build_stack(
     count = int(slices.shape[0])
     if len(slices.shape) == 4 and slices.shape[1] == 1:
         (slices,) = channel_sources(slices)
+    if voxel_size.source == "argument":
+        check_given(voxel_size)
     z_nm, pixel_size_nm = resolve_geometry(count, voxel_size, z_positions_nm)
     if not allow_isotropic:
         check_anisotropic(z_nm, pixel_size_nm)

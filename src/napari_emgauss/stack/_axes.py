@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_emgauss._errors import StackError
+from napari_emgauss._remedies import remedy
 
 from ._stack import MAX_CHANNELS
 
@@ -100,11 +101,14 @@ def _chosen(letter: str, size: int, depth: str, channel: int | None, time: int |
         return 0
     wanted = {"C": channel, "T": time}.get(letter)
     if size > 1 and wanted is None:
-        what, option = {"C": ("channels", "channel"), "T": ("time points", "time")}.get(letter, ("images", ""))
-        how = f"choose one with {option}=0 to {option}={size - 1}" if option else "save one of them alone"
         if letter == "C":
-            how += f", or up to {MAX_CHANNELS} together"
-        raise StackError(f"The file holds {size} {what} of a stack: {how}.")
+            helps = remedy("choose channel", last=size - 1, most=MAX_CHANNELS)
+            raise StackError(f"The file holds {size} channels of a stack", remedy=helps)
+        if letter == "T":
+            raise StackError(
+                f"The file holds {size} time points of a stack", remedy=remedy("choose time", last=size - 1)
+            )
+        raise StackError(f"The file holds {size} images of a stack: save one of them alone.")
     wanted = wanted or 0
     if not 0 <= wanted < size:
         what = "channel" if letter == "C" else "time point"

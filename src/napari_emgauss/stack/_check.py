@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError
+from napari_emgauss._remedies import remedy
 
 from ._axes import MAX_SLICES
 from ._stack import MAX_CHANNELS, Normalisation, SliceSource
@@ -84,11 +85,13 @@ def check_slice(values: NDArray[Any], index: int) -> None:
         The slice holds NaN or infinity, or one grey value throughout.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise StackError(f"Slice {index} holds NaN or infinite values: leave it out (skip) or replace them.")
+        raise StackError(
+            f"Slice {index} holds NaN or infinite values", remedy=remedy("leave out or replace slices", slices=index)
+        )
     low, high = values.min(), values.max()
     if low == high:
         what = "empty (all 0)" if low == 0 else f"constant (all {low})"
-        raise StackError(f"Slice {index} is {what}: leave it out with skip={index}, or --skip {index}.")
+        raise StackError(f"Slice {index} is {what}", remedy=remedy("leave out slices", slices=index))
 
 
 def _window(slices: SliceSource) -> tuple[slice, slice] | None:

@@ -15,6 +15,7 @@ from napari_emgauss._errors import StackError, StackFileError
 from ._array import build_stack
 from ._channels import ChannelSlices
 from ._check import check_shape
+from ._size_rules import believed
 from ._source import OpenedFile, Selection
 from ._stack import MAX_CHANNELS, Normalisation, Stack
 from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
@@ -78,8 +79,10 @@ def read_stack(
     """
     path = Path(path)
     opened = _open_channels(path, Selection(dataset, None, time), channel)
+    found = believed(opened.voxel_size)
+    notes = [*opened.notes, *([found.assumed] if found.assumed and voxel_size_nm is None else [])]
     check_shape(tuple(int(n) for n in opened.slices.shape), opened.slices.dtype)
-    voxel_size = opened.voxel_size if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
+    voxel_size = found if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
     if z_positions_nm is None and voxel_size_nm is None:
         z_positions_nm = opened.z_nm
     try:
@@ -90,7 +93,7 @@ def read_stack(
             z_positions_nm=z_positions_nm,
             name=stack_name(path),
             source=str(path),
-            metadata={"format": opened.format, "notes": list(opened.notes), **opened.metadata},
+            metadata={"format": opened.format, "notes": notes, **opened.metadata},
             normalisation=normalisation,
             skip=skip,
             allow_isotropic=allow_isotropic,
@@ -131,7 +134,7 @@ def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> Vo
     """
     path = Path(path)
     with _plain_errors(path):
-        return format_of(path).read_size(path, Selection(dataset))
+        return believed(format_of(path).read_size(path, Selection(dataset)))
 
 
 def open_file(path: Path, selection: Selection) -> OpenedFile:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, VoxelSizeError
+from napari_emgauss._remedies import remedy
 
 # A model of more would need more grey values per Gaussian than anything else of it.
 MAX_CHANNELS = 4
@@ -192,7 +193,10 @@ class Stack:
         """
         values = np.asarray(self.slices[index])
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise StackError(f"Slice {index} holds NaN or infinite values: leave it out (skip) or replace them.")
+            raise StackError(
+                f"Slice {index} holds NaN or infinite values",
+                remedy=remedy("leave out or replace slices", slices=index),
+            )
         return self.normalisation.to_unit(values)
 
     def unit_slices(self) -> NDArray[np.float32]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_emgauss._errors import VoxelSizeError
+from napari_emgauss._errors import UnknownVoxelSizeError, VoxelSizeError
+from napari_emgauss._remedies import remedy
 
 _NM_PER_UNIT = {
     "m": 1e9,
@@ -89,12 +90,18 @@ class VoxelSize:
         Distance between slices and pixel size; None where unknown.
     source : str
         Where it is from, for people: ``"OME metadata"``, ``"ImageJ metadata"``, ``"argument"``, ``"unknown"``.
+    doubt : str
+        What the file says and nobody should believe, for people; the sizes are then None.
+    assumed : str
+        What had to be assumed, for people.
     """
 
     z_nm: float | None = None
     y_nm: float | None = None
     x_nm: float | None = None
     source: str = "unknown"
+    doubt: str = ""
+    assumed: str = ""
 
     def __post_init__(self) -> None:
         for name in ("z_nm", "y_nm", "x_nm"):
@@ -144,10 +151,9 @@ def resolve_geometry(
     if found.y_nm is None or found.x_nm is None or (found.z_nm is None and z_positions_nm is None):
         missing = "z step" if None not in (found.y_nm, found.x_nm) else "voxel size"
         known = f" (known: {found})" if any((found.z_nm, found.y_nm, found.x_nm)) else ""
-        raise VoxelSizeError(
-            f"The {missing} is unknown{hint}{known}: give the voxel size in nm as voxel_size_nm=(z, y, x), "
-            "or --voxel-size Z Y X."
-        )
+        if found.doubt:
+            known = f" (its {found.source} says {found.doubt})"
+        raise UnknownVoxelSizeError(f"The {missing} is unknown{hint}{known}", remedy=remedy("give voxel size"))
     if z_positions_nm is None:
         step = float(found.z_nm or 0.0)
         z_nm = np.arange(count, dtype=np.float64) * step
@@ -172,5 +178,6 @@ def check_anisotropic(z_nm: NDArray[np.float64], pixel_size_nm: tuple[float, flo
     if step <= 1.02 * pixel:
         raise VoxelSizeError(
             f"The z step ({step:.4g} nm) is no larger than the pixel size ({pixel:.4g} nm), so this stack is isotropic "
-            "already: if the file's voxel size is wrong, give the right one, or pass allow_isotropic=True."
+            "already",
+            remedy=remedy("accept isotropic"),
         )

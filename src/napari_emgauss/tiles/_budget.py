@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import FitConfig
 
 from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes
@@ -90,8 +91,9 @@ def size_within(
         smaller = _smaller(size, shape)
         if smaller is None and (memory_bytes is None or needed(size) <= memory_bytes):
             raise ConfigError(
-                f"The graphics card has too little free memory: with the smallest tiles that work it takes "
-                f"{_gigabytes(needed_on_card(size))}; free some, or fit on the CPU (--device cpu)."
+                f"The graphics card has too little free memory: with the smallest tiles that work a fit takes "
+                f"{_gigabytes(needed_on_card(size))}",
+                remedy=remedy("fit on the CPU"),
             )
         if smaller is None:
             who = "a tile at a time" if workers is None else "1 worker" if workers == 1 else f"{workers} workers"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import Background, FitConfig
 from napari_emgauss.priors import Prior, PriorProgress
 from napari_emgauss.stack import Stack
@@ -116,13 +117,12 @@ def fit_tiles(
         raise ConfigError(f"The folder '{target}' holds other things; give the name of a new one.")
     if stack.channels > 1:
         raise ConfigError(
-            f"Tiles are fitted to one channel, and the stack has {stack.channels}: choose one with channel=, or "
-            "--channel; or fit without tiles."
+            f"Tiles are fitted to one channel, and the stack has {stack.channels}",
+            remedy=remedy("no channels in tiles"),
         )
     if config is not None and config.slice_shifts:
         raise ConfigError(
-            "Shifts of slices cannot be learned in tiles, which would disagree: move the slices first with "
-            "remove_jitter, or --straighten; or fit without tiles."
+            "Shifts of slices cannot be learned in tiles, which would disagree", remedy=remedy("straighten no tiles")
         )
     saved = read_index(target) if is_tiled(target) else None
     index = index_of(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
+from napari_emgauss._remedies import remedy
 
 from ._channel_model import one_channel
 from ._original_intensity import in_original_intensity
@@ -138,7 +139,7 @@ def _check_target(plan: ExportPlan, overwrite: bool) -> None:
         raise ExportError(f"There is no folder {folder}: make it first.")
     if path.exists() or path.is_symlink():
         if not overwrite:
-            raise ExportError(f"{path} exists already: choose another name, or overwrite it on purpose (--force).")
+            raise ExportError(f"{path} exists already", remedy=remedy("overwrite"))
         if path.is_dir() != plan.is_folder:
             raise ExportError(f"{path} is a {'folder' if path.is_dir() else 'file'}, so it cannot be overwritten.")
         row = export_format(plan.format)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ._fit_state import duration
+from ._wording import sentence
 
 TRIAL_SPREAD = 1.6
 """How far the truth may be from an estimate after the trial alone, as a factor."""
@@ -178,7 +179,7 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     try:
         plan = plan_tiles(shape, z, pixel, config, memory_bytes=budget)
     except ConfigError as error:
-        return FitPlan(Work(0, 0), needed, free, problem=str(error))
+        return FitPlan(Work(0, 0), needed, free, problem=sentence(error))
     told = estimate(plan, z, pixel, config, dtype=request.dtype)
     return FitPlan(
         Work(told.prior_seconds, told.seconds - told.prior_seconds),

@@ -22,6 +22,8 @@ from typing import Any
 
 from napari_emgauss._errors import EmgaussError
 
+from ._wording import sentence
+
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 # Never fork: Qt, CUDA and OpenMP do not survive it.
@@ -176,7 +178,7 @@ def describe_failure(error: BaseException) -> Failure:
     """One sentence that says what to do, and the traceback."""
     details = "".join(traceback.format_exception(error))
     if isinstance(error, EmgaussError):
-        return Failure(str(error), details, expected=True)
+        return Failure(sentence(error), details, expected=True)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure(
             "There is not enough memory: choose a smaller region, fewer slices or the preset 'fast'.", details, True

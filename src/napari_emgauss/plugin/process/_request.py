@@ -11,6 +11,7 @@ import numpy as np
 from napari_emgauss._errors import StackError, VoxelSizeError
 
 from ._shared_array import SharedArray
+from ._wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,7 +216,7 @@ def copy_slices(layer_values: Any, request: FitRequest, should_stop: Callable[[]
         try:
             values = np.asarray(slices[(k, *every, slice(y0, y1), slice(x0, x1))])
         except Exception as error:
-            raise StackError(f"Slice {k} of “{request.name}” cannot be read: {error}") from error
+            raise StackError(f"Slice {k} of “{request.name}” cannot be read: {sentence(error)}") from error
         if dtype.kind == "f" and not np.isfinite(values).all():
             raise StackError(
                 f"Slice {k} of “{request.name}” holds NaN or infinite values: leave it out (Slices below, or the z "

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
 
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._compare import add_confidence, add_difference, add_linear, source_candidates
 from napari_emgauss.plugin.view._continuous_layer import record_of, smallest_step_nm
 from napari_emgauss.plugin.view._depth_control import DepthControl
@@ -212,7 +213,7 @@ class DepthTab(Page):
         try:
             (add_difference if difference else add_linear)(self._viewer, layer, self.source.layer)
         except EmgaussError as error:
-            show_error(str(error))
+            show_error(sentence(error))
 
     def add_confidence(self) -> None:
         """Show where the prior trusts what it inferred."""
@@ -225,9 +226,9 @@ class DepthTab(Page):
                 if layer in self._viewer.layers:
                     add_confidence(self._viewer, layer, confidence)
             except EmgaussError as error:
-                show_error(str(error))
+                show_error(sentence(error))
 
-        in_background(self, record.model.confidence, show, lambda error: show_error(str(error)))
+        in_background(self, record.model.confidence, show, lambda error: show_error(sentence(error)))
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record

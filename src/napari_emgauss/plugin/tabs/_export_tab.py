@@ -26,6 +26,7 @@ from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._export_child import ExportRequest
 from napari_emgauss.plugin.process._export_job import export_job
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
@@ -170,7 +171,7 @@ class ExportTab(Page):
                     return
                 request = self.request(overwrite=True)
         except EmgaussError as error:
-            self.panel.fail(str(error))
+            self.panel.fail(sentence(error))
             return
         record = record_of(self.chooser.layer)
         if record is None:
@@ -254,7 +255,7 @@ class ExportTab(Page):
         try:
             plan = self._plan()
         except EmgaussError as error:
-            self.size.tell(str(error), theme_colours(self._viewer).warning)
+            self.size.tell(sentence(error), theme_colours(self._viewer).warning)
             return
         voxel = " × ".join(f"{s:.4g}" for s in plan.voxel_size_nm)
         shape = " × ".join(str(n) for n in plan.shape)

@@ -20,6 +20,7 @@ from napari_emgauss.plugin.process._fit_store import saved_fit
 from napari_emgauss.plugin.process._remote_model import RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.process._request import FitRequest, check_request
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._channel_layers import channel_layers
 from napari_emgauss.plugin.view._continuous_layer import (
     DepthShift,
@@ -129,8 +130,8 @@ class FitTab(Page):
             session.start()
         except EmgaussError as error:
             LOGGER.error("%s", error)
-            self.panel.tell_error(str(error))
-            show_error(str(error))
+            self.panel.tell_error(sentence(error))
+            show_error(sentence(error))
             return
         # What a stopped fit left is replaced by what it becomes.
         self._replaced = list(self._layers) if resume else []
@@ -224,7 +225,7 @@ class FitTab(Page):
             problem = ""
         except EmgaussError as error:
             self.method.set_wanted(None)
-            problem = str(error)
+            problem = sentence(error)
         if self.session is None:
             self.panel.tell_problem(problem)
         self._offer_to_resume()

@@ -13,6 +13,7 @@ from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._estimate import FitPlan, PlanRequest, available_bytes, read_speed
 from napari_emgauss.plugin.process._render_child import DeviceInfo
 from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.widgets._form import Note, fold, form_layout, stack_up
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
@@ -144,7 +145,7 @@ class MethodForm(QWidget):
         def refuse(error: Exception) -> None:
             if device == self.device.currentText():
                 self.device_info = None
-                self.device_note.tell(str(error), theme_colours(self._viewer).error)
+                self.device_note.tell(sentence(error), theme_colours(self._viewer).error)
                 self._show_cost()
 
         in_background(self, lambda: self._service.describe_device(device), show, refuse)
@@ -188,7 +189,7 @@ class MethodForm(QWidget):
         in_background(self, lambda: self._service.plan(request), show, self._refuse_cost)
 
     def _refuse_cost(self, error: Exception) -> None:
-        self.cost.tell(str(error), theme_colours(self._viewer).error)
+        self.cost.tell(sentence(error), theme_colours(self._viewer).error)
 
     def _tell_cost(self) -> None:
         if self.plan is None or self.device_info is None:

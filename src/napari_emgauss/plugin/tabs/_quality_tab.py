@@ -18,6 +18,7 @@ from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin.process._job import Job
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
 from napari_emgauss.plugin.process._score_child import score_in_child
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_input import layer_data
 from napari_emgauss.plugin.widgets._form import Note, Page, heading, table_of
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
@@ -77,7 +78,7 @@ class QualityTab(Page):
         try:
             request = self._fit_tab.request()
         except EmgaussError as error:
-            self.panel.fail(str(error))
+            self.panel.fail(sentence(error))
             return
         if request.shape[0] < FEWEST_SLICES:
             self.panel.fail(

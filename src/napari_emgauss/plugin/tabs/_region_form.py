@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QHBoxLayout, QLabel, QSi
 
 from napari_emgauss._errors import StackError
 from napari_emgauss.plugin.process._request import PixelRegion
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_input import is_stack_like, stack_shape
 from napari_emgauss.plugin.view._region import RegionKind, region_of
 from napari_emgauss.plugin.widgets._form import Note, form_layout
@@ -127,7 +128,7 @@ class RegionForm(QWidget):
             self.note.tell("")
         except StackError as error:
             self.size.setText("")
-            self.note.tell(str(error), theme_colours(self._viewer).warning)
+            self.note.tell(sentence(error), theme_colours(self._viewer).warning)
 
 
 def _is_shapes(layer: Any) -> bool:

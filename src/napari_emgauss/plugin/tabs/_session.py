@@ -20,6 +20,7 @@ from napari_emgauss.plugin.process._fit_state import FitState, FitStatus, LossCu
 from napari_emgauss.plugin.process._process import ChildFailedError
 from napari_emgauss.plugin.process._remote_model import PreparedState, RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.process._wording import sentence
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -247,13 +248,13 @@ class FitSession:
         details = error.details if isinstance(error, ChildFailedError) else ""
         LOGGER.error("Fit of %s failed: %s\n%s", self.name, error, details)
         if isinstance(error, EmgaussError):
-            sentence = str(error)
+            said = sentence(error)
         else:
             LOGGER.error("Traceback", exc_info=error)
-            sentence = f"The fit failed ({type(error).__name__}: {error}); the log has the details."
+            said = f"The fit failed ({type(error).__name__}: {error}); the log has the details."
         if self.model is not None:
-            sentence += " The last preview is kept."
-        self.state.error = sentence
+            said += " The last preview is kept."
+        self.state.error = said
         self.state.status = FitStatus.FAILED
         self.progressed.emit()
         self.ended.emit()

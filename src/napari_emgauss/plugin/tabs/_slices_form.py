@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from napari_emgauss._errors import StackError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin.process._request import StackView
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_input import is_stack_like, layer_data, stack_shape
 from napari_emgauss.plugin.widgets._form import Note, form_layout, stack_up, table_of
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
@@ -123,7 +124,7 @@ class SlicesForm(QWidget):
         def failed(error: Exception) -> None:
             LOGGER.error("Checking the slices failed: %s", error)
             self.check_button.setEnabled(True)
-            self.note.tell(str(error), theme_colours(self._viewer).error)
+            self.note.tell(sentence(error), theme_colours(self._viewer).error)
 
         in_background(self, look, lambda reports: self._show_reports(layer, reports), failed)
 

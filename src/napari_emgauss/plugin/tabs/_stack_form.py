@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayo
 
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin.process._request import suspicion
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_voxel_size import (
     apply_voxel_size,
     needs_voxel_size,
@@ -123,8 +124,8 @@ class StackForm(QWidget):
     def _open_failed(self, error: Exception) -> None:
         self.open_button.setEnabled(True)
         LOGGER.error("Opening failed: %s", error)
-        self.note.tell(str(error), theme_colours(self._viewer).error)
-        show_error(str(error))
+        self.note.tell(sentence(error), theme_colours(self._viewer).error)
+        show_error(sentence(error))
 
     def _on_inserted(self, event: Any) -> None:
         self._look_into_file(event.value)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._process import fit_runs
+from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.volume import ModelView, Region, VolumeModel
 
 from ._geometry import Placement
@@ -196,7 +197,7 @@ def refresh_painted(painter: Painter, error: Exception | None) -> None:
     if error is not None:
         from napari.utils.notifications import show_error
 
-        show_error(str(error))
+        show_error(sentence(error))
         return
     began = time.perf_counter()
     for viewer in viewers():

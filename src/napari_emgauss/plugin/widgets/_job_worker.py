@@ -11,6 +11,7 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone, JobProgress
 from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._wording import sentence
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 STEPS = 1000
@@ -118,7 +119,7 @@ class RunningJob:
         details = error.details if isinstance(error, ChildFailedError) else ""
         LOGGER.error("%s failed: %s\n%s", self._title, error, details)
         if isinstance(error, EmgaussError):
-            self._on_failed(str(error))
+            self._on_failed(sentence(error))
         else:
             LOGGER.error("Traceback", exc_info=error)
             self._on_failed(f"{self._title} failed ({type(error).__name__}: {error}); the log has the details.")

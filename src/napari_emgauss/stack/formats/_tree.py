@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_emgauss._errors import StackError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack._voxel_size import VoxelSize, nm_per_unit
 
 # Last parts of the paths under which people keep grey values, as opposed to labels and masks.
@@ -58,7 +59,9 @@ def choose_array(candidates: Sequence[Candidate], wanted: str | int | None, name
     first = [c for c in fitting if prod(c.shape) == largest]
     if len(first) == 1:
         return first[0].path
-    raise StackError(f"{name} holds several arrays, {_listed(fitting)}: choose one with dataset=, or --dataset.")
+    raise StackError(
+        f"{name} holds several arrays, {_listed(fitting)}", remedy=remedy("choose dataset", example=first[0].path)
+    )
 
 
 def _listed(candidates: Sequence[Candidate]) -> str:
