@@ -16,7 +16,7 @@ from napari_emgauss.cli import main
 from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.stack import read_stack
 
-FIELDS = {"slices": 7, "last": 3, "most": 4, "example": "raw", "patterns": "'a*.tif'"}
+FIELDS = {"slices": 7, "last": 3, "most": 4, "example": "raw", "patterns": "'a*.tif'", "others": ".ome.tif"}
 
 
 @pytest.mark.parametrize("name", remedy_names())

@@ -83,9 +83,9 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "choose a layer with one channel, or fit without tiles",
     ),
     "export one channel": (
-        "choose one with channel=, or write .ome.tif or .ome.zarr",
-        "choose one with --channel, or write .ome.tif or .ome.zarr",
-        "choose one of them, or write .ome.tif or .ome.zarr",
+        "choose one with channel=, or write {others}",
+        "choose one with --channel, or write {others}",
+        "choose one of them, or write {others}",
     ),
     "fit on the CPU": (
         "free some, or fit on the CPU (device='cpu')",

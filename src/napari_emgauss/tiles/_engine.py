@@ -192,7 +192,7 @@ class Cluster:
         error = future.exception()
         if isinstance(error, KilledWorker):
             return TileFailed(
-                tile, "its workers died again and again, most likely for lack of memory: allow less with --memory"
+                tile, "its workers died again and again, most likely for lack of memory: allow less memory"
             )
         if isinstance(error, EmgaussError):
             return TileFailed(tile, str(error))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ExportError
+from napari_emgauss._remedies import remedy
 
 from ._channel_model import channel_count
 from ._depths import isotropic_depths
@@ -139,8 +140,8 @@ def _check_room(row: ExportFormat, channels: int, size: int) -> None:
     if channels > 1 and not row.has_channels:
         others = dict.fromkeys(other.ending for other in output_formats() if other.has_channels)
         raise ConfigError(
-            f"{row.label} holds one grey value per voxel, and this model has {channels} channels: choose one with "
-            f"channel=, or --channel; or write {', '.join(others)}."
+            f"{row.label} holds one grey value per voxel, and this model has {channels} channels",
+            remedy=remedy("export one channel", others=", ".join(others)),
         )
     if row.most_bytes is not None and size > row.most_bytes:
         raise ConfigError(
