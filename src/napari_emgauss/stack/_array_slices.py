@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import StackFileError
 
 from ._axes import choose_axes
+from ._reordered import ReorderedArray, rows_and_columns_last
 from ._slices import LazySlices
 from ._source import Selection
 from ._stack import MAX_CHANNELS
 
 # Of a block of slices that comes with the one asked for so much is kept.
 _BLOCK_BYTES = 256 << 20
+# Slices read together where their pixels lie between each other in the file.
+_INTERLEAVED_DEPTH = 64
 
 
 class ArraySlices(LazySlices):
-    """Slices of an n-dimensional array in a file, of which the last two axes are rows and columns.
+    """Slices of an n-dimensional array in a file, whose axes may come in any order.
 
     Files are stored in blocks of several slices; the block of the last slice read is kept, or reading slice after slice
     would decompress each block as often as it has slices.
@@ -47,7 +50,13 @@ class ArraySlices(LazySlices):
     ) -> None:
         self._arguments = (opener, arguments, selection, axes, name)
         self._name = name
-        self._array = opener(*arguments)
+        array: Any = opener(*arguments)
+        order = rows_and_columns_last(axes)
+        in_order = order == tuple(range(len(axes)))
+        # Arrays in memory maps are turned by NumPy itself, which keeps their strides to be looked at.
+        turned = array.transpose(order) if isinstance(array, np.ndarray) else ReorderedArray(array, order)
+        self._array: Any = array if in_order else turned
+        axes = "".join(axes[axis] for axis in order)
         shape = tuple(int(n) for n in self._array.shape)
         choice = choose_axes(axes, shape, selection.channel, selection.time)
         self.note = choice.note
@@ -58,6 +67,8 @@ class ArraySlices(LazySlices):
         # Only along the axis that holds the slices is a block of use.
         moving = [axis for axis, index in enumerate(self._places) if len(index) > 1 and index[0] != index[1]]
         depth = int(chunks[moving[0]]) if chunks and moving else 1
+        if moving and _lie_between_each_other(self._array, moving[0]):
+            depth = _INTERLEAVED_DEPTH
         self._depth_axis = moving[0] if moving else 0
         self._chunk_depth = depth
         self._kept: tuple[Any, NDArray[Any]] | None = None
@@ -115,14 +126,27 @@ def _forward(part: slice, size: int) -> tuple[slice, int]:
     return slice(low, high + 1, abs(positions.step)), 1 if positions.step > 0 else -1
 
 
+def _lie_between_each_other(array: Any, depth_axis: int) -> bool:
+    """Whether the next slice of an array starts before this one ends, so that each would read the whole file."""
+    if not isinstance(array, np.ndarray) or 0 in array.shape:
+        return False
+    steps = [abs(step) for step, size in zip(array.strides[-2:], array.shape[-2:], strict=True) if size > 1]
+    return bool(steps) and abs(array.strides[depth_axis]) < max(steps)
+
+
 def guess_axes(shape: tuple[int, ...]) -> str:
     """Axis letters for an array that has none: the last three are slices, rows, columns; channels, then time before.
 
-    An array that ends in an axis of 3 or 4 is taken for an RGB image.
+    Axes of one element at the end say nothing and are passed over. An array that ends in an axis of 3 or 4 is taken for
+    an RGB image, one that ends in 2 for two channels; no image is that narrow.
     """
-    if len(shape) == 4 and shape[-1] in (3, 4):
-        return "ZYXS"
-    if len(shape) == 4 and shape[0] > MAX_CHANNELS and 2 <= shape[1] <= MAX_CHANNELS:
-        return "ZCYX"  # as ImageJ writes hyperstacks
+    kept = len(shape)
+    while kept > 3 and shape[kept - 1] == 1:
+        kept -= 1
+    shape, trailing = shape[:kept], "S" * (len(shape) - kept)
+    if len(shape) == 4 and 2 <= shape[-1] <= 4:
+        return ("ZYXC" if shape[-1] == 2 else "ZYXS") + trailing
+    if len(shape) == 4 and shape[0] > 1 and (shape[1] == 1 or (shape[0] > MAX_CHANNELS >= shape[1] > 1)):
+        return "ZCYX" + trailing  # as ImageJ writes hyperstacks
     known = "TCZYX"
-    return known[-len(shape) :] if len(shape) <= 5 else "Q" * (len(shape) - 5) + known
+    return (known[-len(shape) :] if len(shape) <= 5 else "Q" * (len(shape) - 5) + known) + trailing

@@ -156,10 +156,15 @@ _ROWS = (
         opener=f"{_HERE}._mrc:open_mrc",
         endings=(".mrc", ".rec", ".st", ".map"),
         needs=("mrcfile",),
+        dataset="number of the volume in a stack of volumes, counted from 0",
         voxel_size="the header, in Å",
-        reads="modes 0, 1, 2, 6 and 12",
-        refuses="complex values, compressed files",
-        checked_with="mrcfile",
+        reads=(
+            "modes 0, 1, 2, 6 and 12 in either byte order; bytes signed or not as IMOD's mark, else the header's "
+            "statistics say; axes in any order (mapc, mapr, maps); extended headers; volumes, image stacks, stacks of "
+            "volumes"
+        ),
+        refuses="complex values (modes 3, 4), colours (16), 4-bit values (101), files that end early",
+        checked_with="mrcfile, and headers written field by field after the specification",
     ),
     InputFormat(
         name="hdf5",
