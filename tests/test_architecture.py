@@ -32,7 +32,7 @@ def table() -> dict[str, list[str]]:
 
 def drawn_order() -> list[str]:
     """Packages in the order of the drawing."""
-    line = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("_errors"))
+    line = next(line for line in PAGE.read_text(encoding="utf-8").splitlines() if " ← " in line)
     return re.split(r" ← | / ", line.strip())
 
 

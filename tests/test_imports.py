@@ -32,7 +32,7 @@ GUI_LIBRARIES = ("napari", "magicgui", "superqt", "pyqtgraph", "vispy", "qtpy", 
 def architecture_order() -> list[list[str]]:
     """Levels of packages as docs/architecture.md draws them, the foundation first."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    line = next(line for line in text.splitlines() if line.startswith("_remedies"))
+    line = next(line for line in text.splitlines() if " ← " in line)
     return [level.split(" / ") for level in line.strip().split(" ← ")]
 
 

@@ -34,6 +34,8 @@ from ._errors import (
 from ._errors import (
     VoxelSizeError as VoxelSizeError,
 )
+from ._progress import Progress as Progress
+from ._progress import ProgressUpdate as ProgressUpdate
 from .evaluation import evaluate as evaluate
 from .evaluation import score as score
 from .fitting import (

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_emgauss import ConfigError, FitError
+from napari_emgauss import ConfigError, FitError, Progress
 from napari_emgauss.evaluation import evaluate, method_names, thin
 from napari_emgauss.stack import stack_from_array
 
@@ -182,7 +182,7 @@ def test_baselines_have_the_published_figures(shared_data, volume, factor, metho
 
     thinned = thin(read_volume(shared_data(volume)), factor)
     dropped = np.flatnonzero(thinned.dropped)
-    images, _ = reconstruct(method, thinned.stack, thinned.z_nm[dropped], None, lambda _fraction, _text: None)
+    images, _ = reconstruct(method, thinned.stack, thinned.z_nm[dropped], None, Progress())
     truth = thinned.truth[dropped]
     decibels = np.mean([psnr(a, b) for a, b in zip(images, truth, strict=True)])
     similarities = [ssim(a, b) for a, b in zip(images, truth, strict=True)]

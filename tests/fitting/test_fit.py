@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
 from napari_emgauss.fitting import FitConfig, fit, preset, run_fit
 from napari_emgauss.fitting import _fit as fit_module
-from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, get_prior
+from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import load
 from napari_emgauss.stack import Stack
 
@@ -104,7 +105,7 @@ class SlowPrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: Callable[[ProgressUpdate], None] | None = None,
     ) -> Any:
         if self.failure is not None:
             raise self.failure
@@ -112,7 +113,7 @@ class SlowPrior:
         try:
             while True:
                 self.reports += 1
-                on_progress(PriorProgress(0.25, loss=0.5, text="training"))
+                on_progress(ProgressUpdate(0.25, loss=0.5, text="training"))
                 time.sleep(0.01)
         finally:
             self.stopped.set()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from napari_emgauss import Progress
 from napari_emgauss._errors import FitError
 from napari_emgauss.plugin.process._fit_child import FitMessage
 from napari_emgauss.plugin.process._job import answer_job
@@ -57,12 +58,12 @@ def never_answers(channel: Channel, *args: Any) -> None:
 def job_of_ten(channel: Channel, folder: str) -> None:
     """A job of ten steps that keeps a file while it works."""
 
-    def work(on_progress: Any) -> int:
+    def work(progress: Progress) -> int:
         partial = Path(folder) / "partial"
         partial.touch()
         try:
             for k in range(10):
-                on_progress(k / 10, f"step {k}")
+                progress.tell(k / 10, f"step {k}")
                 time.sleep(0.15)
         finally:
             partial.unlink()

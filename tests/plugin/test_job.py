@@ -3,12 +3,13 @@ from pathlib import Path
 import pytest
 import stand_in_children
 
-from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone, JobProgress
+from napari_emgauss import ProgressUpdate
+from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone
 
 
 def test_progress_then_the_answer(tmp_path: Path) -> None:
     said = [m for m in Job(stand_in_children.job_of_ten, (str(tmp_path),), name="job").messages() if m is not None]
-    assert said[0] == JobProgress(0.0, "step 0")
+    assert said[0] == ProgressUpdate(0.0, "step 0")
     assert said[-1] == JobDone(10)
 
 

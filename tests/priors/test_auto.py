@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors import Observation, PriorProgress, PseudoLabel, _auto, get_prior
+from napari_emgauss.priors import Observation, PseudoLabel, _auto, get_prior
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
@@ -44,7 +45,7 @@ def test_isotropic_tissue_gets_the_self_supervised_prior() -> None:
 
 def test_fibres_along_z_fall_back_to_a_classical_prior() -> None:
     observation = textured(60.0, step=8)
-    told: list[PriorProgress] = []
+    told: list[ProgressUpdate] = []
     interpolator = get_prior("auto", iterations=90, channels=(12, 16), device="cpu").prepare(
         observation, on_progress=told.append
     )

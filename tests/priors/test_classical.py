@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, DepthError
 from napari_emgauss.priors import (
     Observation,
     Prior,
-    PriorProgress,
     blur_slices,
     get_prior,
     interpolate_cubic,
@@ -44,7 +44,7 @@ def test_prior_gives_what_its_function_gives(observation: Observation, name: str
     prior = get_prior(name)
     assert isinstance(prior, Prior)
     assert prior.name == name
-    told: list[PriorProgress] = []
+    told: list[ProgressUpdate] = []
     interpolator = prior.prepare(observation, on_progress=told.append)
     assert told[-1].fraction == 1
     for depth in (5.0, 30.0, 70.0, 95.0):
@@ -70,7 +70,7 @@ def test_depth_outside_is_refused(observation: Observation) -> None:
 
 
 def test_progress_may_stop_the_preparation(observation: Observation) -> None:
-    def stop(progress: PriorProgress) -> None:
+    def stop(progress: ProgressUpdate) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, DepthError, PriorError
-from napari_emgauss.priors import Observation, PriorProgress, get_prior
+from napari_emgauss.priors import Observation, get_prior
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator
 from napari_emgauss.priors.learned._self import _square_pixels
 
@@ -31,7 +32,7 @@ def error(interpolator, volume: np.ndarray, depths: list[int]) -> float:
 def test_learns_more_than_linear_from_the_stack_alone() -> None:
     volume = blobs()
     observation = kept(volume, np.arange(0, 33, 4))
-    told: list[PriorProgress] = []
+    told: list[ProgressUpdate] = []
     trained = get_prior("self", **SMALL).prepare(observation, on_progress=told.append)
     between = [z for z in range(33) if z % 4]
     assert error(trained, volume, between) < 0.8 * error(get_prior("linear").prepare(observation), volume, between)
@@ -72,7 +73,7 @@ def test_same_seed_same_result() -> None:
 
 
 def test_can_be_stopped_while_predicting() -> None:
-    def stop(progress: PriorProgress) -> None:
+    def stop(progress: ProgressUpdate) -> None:
         if "predicting" in progress.text:
             raise KeyboardInterrupt
 

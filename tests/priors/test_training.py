@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import PriorError
-from napari_emgauss.priors import PriorProgress
 from napari_emgauss.priors.learned._network import NetworkConfig
 from napari_emgauss.priors.learned._training import (
     RowDropSampler,
@@ -68,14 +68,14 @@ def test_training_is_reproducible_reports_and_can_be_stopped() -> None:
         )
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).numpy()
 
-    told: list[PriorProgress] = []
+    told: list[ProgressUpdate] = []
     first = run(3, told.append)
     np.testing.assert_array_equal(first, run(3))
     assert not np.array_equal(first, run(4))
     assert [progress.fraction for progress in told] == [0.5, 1.0]
     assert told[-1].loss is not None
 
-    def stop(progress: PriorProgress) -> None:
+    def stop(progress: ProgressUpdate) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,6 @@ from ._metrics import compare as compare
 from ._metrics import mean_scores as mean_scores
 from ._metrics import psnr as psnr
 from ._metrics import ssim as ssim
-from ._progress import EvaluationProgress as EvaluationProgress
 from ._result import EvaluationResult as EvaluationResult
 from ._result import MethodResult as MethodResult
 from ._score import ScoreResult as ScoreResult

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
 from ._fsim import Features, image_features
 from ._memory import PeakMemory
 from ._methods import check_methods, expected_work, reconstruct
 from ._metrics import Scores, compare, mean_scores
-from ._progress import ProgressCallback, Shares
 from ._result import DistanceScores, EvaluationResult, MethodResult
 from ._thin import Sampling, Thinned, read_volume, thin
 
@@ -38,7 +38,7 @@ def evaluate(
     sampling: Sampling = "point",
     config: FitConfig | str | None = None,
     reconstructions: Mapping[str, NDArray[Any]] | None = None,
-    on_progress: ProgressCallback | None = None,
+    on_progress: OnProgress | None = None,
     on_result: Callable[[MethodResult], None] | None = None,
 ) -> EvaluationResult:
     """Keep every ``factor``-th slice of an isotropic volume, reconstruct the others and compare with the truth.
@@ -67,7 +67,7 @@ def evaluate(
         Volumes reconstructed elsewhere, by name: ``(D, H, W)`` in the source's grey values, one slice for each of the
         truth's from the first to the last kept one.
     on_progress : callable, optional
-        Gets :class:`EvaluationProgress`; may raise to stop.
+        Gets :class:`~napari_emgauss.ProgressUpdate`; may raise to stop.
     on_result : callable, optional
         Gets the result of each method as soon as there is one.
 
@@ -87,19 +87,20 @@ def evaluate(
         volume = read_volume(volume)
     thinned = thin(volume, factor, sampling=sampling, axis=axis, crop=crop)
     settings = _settings(config)
-    shares = Shares({**{name: expected_work(name) + 10 for name in names}, **dict.fromkeys(given, 10.0)}, on_progress)
+    progress = Progress(on_progress)
+    shares = progress.shares({**{name: expected_work(name) + 10 for name in names}, **dict.fromkeys(given, 10.0)})
     scorer = _Scorer(thinned)
     results: dict[str, MethodResult] = {}
     for name in names:
         share = expected_work(name) / (expected_work(name) + 10)
         with PeakMemory() as memory:
             started = time.perf_counter()
-            images, about = reconstruct(name, thinned.stack, thinned.z_nm, settings, _within(shares, name, 0.0, share))
+            images, about = reconstruct(name, thinned.stack, thinned.z_nm, settings, shares[name].part(0.0, share))
             seconds = time.perf_counter() - started
         results[name] = scorer.score(
             name,
             images,
-            _within(shares, name, share, 1.0),
+            shares[name].part(share, 1.0),
             seconds=seconds,
             peak_memory_mb=memory.peak_mb,
             peak_gpu_memory_mb=memory.gpu_peak_mb,
@@ -114,10 +115,10 @@ def evaluate(
                 f"the last kept slice has {thinned.truth.shape}."
             )
         images = thinned.stack.normalisation.to_unit(np.asarray(values))
-        results[name] = scorer.score(name, images, _within(shares, name, 0.0, 1.0))
+        results[name] = scorer.score(name, images, shares[name])
         if on_result is not None:
             on_result(results[name])
-    shares.finish()
+    progress.tell(1.0, "done")
     return EvaluationResult(
         volume=volume.name,
         factor=factor,
@@ -139,15 +140,6 @@ def _settings(config: FitConfig | str | None) -> FitConfig | None:
     return preset(config)
 
 
-def _within(shares: Shares, name: str, start: float, stop: float) -> Callable[[float, str], None]:
-    """Maps the progress of one part of a method into its share."""
-
-    def tell(fraction: float, text: str) -> None:
-        shares.tell(name, start + (stop - start) * fraction, f"{name}: {text}" if text else name)
-
-    return tell
-
-
 class _Scorer:
     """Compares reconstructions with one truth, view by view."""
 
@@ -166,9 +158,7 @@ class _Scorer:
         """The planes that figures show."""
         return {view: _plane(volume, view, index).copy() for view, index in self.positions.items()}
 
-    def score(
-        self, name: str, images: NDArray[np.float32], tell: Callable[[float, str], None], **more: Any
-    ) -> MethodResult:
+    def score(self, name: str, images: NDArray[np.float32], progress: Progress, **more: Any) -> MethodResult:
         """All scores of one reconstruction."""
         _, height, width = self._thinned.truth.shape
         dropped = [int(i) for i in np.flatnonzero(self._thinned.dropped)]
@@ -182,7 +172,7 @@ class _Scorer:
                 features = self._truth_features(view, index, truth)
                 scores[view].append(compare(_plane(images, view, index), truth, truth_features=features))
                 done += 1
-                tell(done / total, "scoring")
+                progress.tell(done / total, "scoring")
         return MethodResult(
             method=name,
             xy=mean_scores(scores["xy"]),

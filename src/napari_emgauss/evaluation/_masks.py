@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
 from ._methods import check_methods, expected_work, reconstruct
-from ._progress import ProgressCallback, Shares
 from ._result import number_cell, text_table, write_json
 from ._segmenter import ForestSegmenter
 from ._thin import Sampling, Thinned, thin
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BOUNDARY_PIXELS = 5.0  # half width of the band around a structure's outline
 MARGIN_PIXELS = 16  # between training and test region: twice the largest scale of the features
 TRAINING_SLICES = 24
+_SEGMENTER = "segmenter"
 SCORED_SLICES = 48  # spread evenly over the dropped ones: neighbours say nearly the same, and features take seconds
 TRUTH = "truth"
 
@@ -142,7 +143,7 @@ def evaluate_masks(
     sampling: Sampling = "point",
     config: FitConfig | None = None,
     sam2_weights: str | Path | None = None,
-    on_progress: ProgressCallback | None = None,
+    on_progress: OnProgress | None = None,
 ) -> MaskResult:
     """Reconstruct dropped slices and compare the structures that a fixed segmenter finds in them with the masks.
 
@@ -180,29 +181,26 @@ def evaluate_masks(
 
     if len(scored) > SCORED_SLICES:
         scored = [scored[int(i)] for i in np.linspace(0, len(scored) - 1, SCORED_SLICES).round()]
-    shares = Shares({"segmenter": 10.0, TRUTH: 10.0, **{name: expected_work(name) + 10 for name in names}}, on_progress)
-    shares.tell("segmenter", 0.0, "training the segmenter")
+    progress = Progress(on_progress)
+    shares = progress.shares({_SEGMENTER: 10.0, TRUTH: 10.0, **{name: expected_work(name) + 10 for name in names}})
+    shares[_SEGMENTER].tell(0.0, "training")
     segment, described = _segmenter(thinned, structure, start, sam2_weights)
     test_structure = structure[:, :, start:]
 
-    def maps_of(name: str, images: NDArray[np.float32], from_share: float) -> list[NDArray[np.float32]]:
+    def maps_of(images: NDArray[np.float32], progress: Progress) -> list[NDArray[np.float32]]:
         found = []
         for done, index in enumerate(scored):
-            shares.tell(name, from_share + (1 - from_share) * done / len(scored), f"{name}: segmenting")
+            progress.tell(done / len(scored), "segmenting")
             found.append(segment(images[index], index))
         return found
 
-    reference = maps_of(TRUTH, thinned.truth, 0.0)
+    reference = maps_of(thinned.truth, shares[TRUTH])
     results = {TRUTH: _score(reference, reference, test_structure, scored)}
     for name in names:
         share = expected_work(name) / (expected_work(name) + 10)
-
-        def tell(fraction: float, text: str, name: str = name, share: float = share) -> None:
-            shares.tell(name, share * fraction, f"{name}: {text}" if text else name)
-
-        images, _ = reconstruct(name, thinned.stack, thinned.z_nm, config, tell)
-        results[name] = _score(maps_of(name, images, share), reference, test_structure, scored)
-    shares.finish()
+        images, _ = reconstruct(name, thinned.stack, thinned.z_nm, config, shares[name].part(0.0, share))
+        results[name] = _score(maps_of(images, shares[name].part(share, 1.0)), reference, test_structure, scored)
+    progress.tell(1.0, "done")
     return MaskResult(volume.name, factor, described, len(scored), (start, width - 1), results)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import Progress
 from napari_emgauss.priors import Observation, get_prior, prior_names, prior_of_fit
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
-    from napari_emgauss.priors import PriorProgress
     from napari_emgauss.stack import Stack
 
 CLASSICAL_METHODS = ("nearest", "linear", "cubic", "linear+blur", "flow", "flow+blur", "ensemble")
@@ -72,7 +72,7 @@ def reconstruct(
     stack: Stack,
     z_nm: NDArray[np.float64],
     config: FitConfig | None,
-    on_progress: Callable[[float, str], None],
+    progress: Progress,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Slices at depths ``z_nm`` by ``method`` from the slices of ``stack``.
 
@@ -86,8 +86,8 @@ def reconstruct(
         ``(D,)`` depths within the stack, nm.
     config : FitConfig or None
         Settings of ``emgauss``; its seed is also that of priors that learn.
-    on_progress : callable
-        Gets ``(fraction, text)``.
+    progress : Progress
+        Told how far it is.
 
     Returns
     -------
@@ -98,24 +98,20 @@ def reconstruct(
     """
     name, _, preset_name = method.partition(":")
     if name == EMGAUSS:
-        return _fitted(stack, z_nm, _with_preset(config, preset_name), on_progress)
+        return _fitted(stack, z_nm, _with_preset(config, preset_name), progress)
     observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
-
-    def tell(progress: PriorProgress) -> None:
-        on_progress(0.9 * progress.fraction, progress.text)
-
     named = get_prior(method) if config is None else prior_of_fit(method, str(config.device))
-    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=tell)
+    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=progress.part(0.0, 0.9))
     images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
     for i, z in enumerate(z_nm):
         images[i] = prior.at(float(z)).image
-        on_progress(0.9 + 0.1 * (i + 1) / len(z_nm), "")
+        progress.tell(0.9 + 0.1 * (i + 1) / len(z_nm))
     report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
     return images, {"prior": report} if report else {}
 
 
 def _fitted(
-    stack: Stack, z_nm: NDArray[np.float64], settings: FitConfig, on_progress: Callable[[float, str], None]
+    stack: Stack, z_nm: NDArray[np.float64], settings: FitConfig, progress: Progress
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     from napari_emgauss.fitting import fit
 
@@ -124,7 +120,7 @@ def _fitted(
         last = update
         share = update.iteration / max(update.total_iterations, 1)
         loss = "" if update.loss is None else f", loss {update.loss:.4f}"
-        on_progress(0.95 * share, update.text if update.stage == "prior" else f"{update.stage}{loss}")
+        progress.tell(0.95 * share, update.text if update.stage == "prior" else f"{update.stage}{loss}")
     if last is None or last.model is None:
         raise ConfigError("The fit has no iterations: give it some with iterations_scale.")
     model = last.model
@@ -132,7 +128,7 @@ def _fitted(
     images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
     for i, z in enumerate(z_nm):
         images[i] = stack.normalisation.to_unit(model.render(float(z)))
-        on_progress(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
+        progress.tell(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
     about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
     if chosen := getattr(model, "provenance", {}).get("prior"):
         about["prior"] = chosen

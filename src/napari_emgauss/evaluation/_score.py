@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
 from ._methods import EMGAUSS, check_methods, expected_work, reconstruct
 from ._metrics import Scores, compare, mean_scores
-from ._progress import ProgressCallback, Shares
 from ._result import number_cell, score_cells, text_table, write_json
 from ._thin import check_one_channel
 
@@ -163,7 +163,7 @@ def score(
     *,
     methods: Sequence[str] | None = None,
     config: FitConfig | str | None = None,
-    on_progress: ProgressCallback | None = None,
+    on_progress: OnProgress | None = None,
     on_result: Callable[[HiddenScores], None] | None = None,
 ) -> ScoreResult:
     """Hide every second slice of a stack, reconstruct it from the others, and score each method.
@@ -180,7 +180,7 @@ def score(
     config : FitConfig or str, optional
         Settings or preset of ``emgauss``; preset ``fast`` by default.
     on_progress : callable, optional
-        Gets :class:`EvaluationProgress`; may raise to stop.
+        Gets :class:`~napari_emgauss.ProgressUpdate`; may raise to stop.
     on_result : callable, optional
         Gets the scores of each method as soon as there are any.
 
@@ -212,21 +212,18 @@ def score(
     truth = [kept.normalisation.to_unit(np.asarray(stack.slices[k])) for k in hidden]
     hidden_z_nm = stack.z_nm[hidden]
 
-    shares = Shares({name: expected_work(name) for name in names}, on_progress)
+    progress = Progress(on_progress)
+    shares = progress.shares({name: expected_work(name) for name in names})
     scores: dict[str, HiddenScores] = {}
     for name in names:
-
-        def tell(fraction: float, text: str, name: str = name) -> None:
-            shares.tell(name, fraction, f"{name}: {text}" if text else name)
-
         started = time.perf_counter()
-        images, about = reconstruct(name, kept, hidden_z_nm, settings, tell)
+        images, about = reconstruct(name, kept, hidden_z_nm, settings, shares[name])
         seconds = time.perf_counter() - started
         each = tuple(compare(image, there) for image, there in zip(images, truth, strict=True))
         scores[name] = HiddenScores(name, mean_scores(each), each, seconds, about)
         if on_result is not None:
             on_result(scores[name])
-    shares.finish()
+    progress.tell(1.0, "done")
     return ScoreResult(
         stack=stack.name,
         hidden=tuple(hidden),

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, FitError, PriorError
+from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss.fitting._background import Background
 from napari_emgauss.fitting._checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
 from napari_emgauss.fitting._config import FitConfig
@@ -24,7 +25,7 @@ from napari_emgauss.fitting._supervision import shift_report
 from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.fitting._update import FitUpdate
 from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
-from napari_emgauss.priors import Prior, PriorProgress, prepare_channels
+from napari_emgauss.priors import Prior, prepare_channels
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
@@ -165,8 +166,8 @@ class _Fit:
     ) -> Generator[FitUpdate, None, Labels]:
         """Prepare the prior on ``images`` and collect its labels, telling about it."""
         began = time.monotonic()
-        work = Background[PriorProgress, tuple[Labels, dict[str, Any]]](self._label_work(images))
-        latest: PriorProgress | None = None
+        work = Background[ProgressUpdate, tuple[Labels, dict[str, Any]]](self._label_work(images))
+        latest: ProgressUpdate | None = None
         with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
             for message in messages:
                 latest = message or latest  # a silent moment shows what was said last
@@ -307,22 +308,20 @@ class _Fit:
         kept = None if self.saved is None else self.saved.labels()
         return None if kept is None else Labels(self._depths(), None, *kept)
 
-    def _label_work(
-        self, images: NDArray[np.float32]
-    ) -> Callable[[Callable[[PriorProgress], None]], tuple[Labels, dict[str, Any]]]:
+    def _label_work(self, images: NDArray[np.float32]) -> Callable[[OnProgress], tuple[Labels, dict[str, Any]]]:
         prior, config = self.prior, self.config
         if prior is None:
             raise FitError("Pseudo-labels were asked for without a prior.")
         depths = self._depths()
         z_nm, pixel_size_nm = self.stack.z_nm, self.stack.pixel_size_nm
 
-        def work(report: Callable[[PriorProgress], None]) -> tuple[Labels, dict[str, Any]]:
+        def work(report: OnProgress) -> tuple[Labels, dict[str, Any]]:
             interpolator = prepare_channels(prior, images, z_nm, pixel_size_nm, seed=config.seed, on_progress=report)
             labels = Labels.collect(
                 depths,
                 interpolator,
                 config.label_memory_mb,
-                lambda share: report(PriorProgress(1.0, text=f"Pseudo-labels {share:.0%}")),
+                lambda share: report(ProgressUpdate(1.0, f"Pseudo-labels {share:.0%}")),
             )
             if labels.images is not None and not np.isfinite(labels.images).all():
                 raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")
@@ -340,7 +339,7 @@ class _Fit:
             return None
         return (time.monotonic() - began) / done * (trainer.schedule.total - trainer.iteration)
 
-    def _prior_update(self, message: PriorProgress | None, shown: EmgaussModel, iteration: int) -> FitUpdate:
+    def _prior_update(self, message: ProgressUpdate | None, shown: EmgaussModel, iteration: int) -> FitUpdate:
         return FitUpdate(
             stage="prior",
             iteration=iteration,

@@ -21,9 +21,6 @@ from ._protocol import (
     Prior as Prior,
 )
 from ._protocol import (
-    PriorProgress as PriorProgress,
-)
-from ._protocol import (
     PseudoLabel as PseudoLabel,
 )
 from ._registry import (

@@ -7,7 +7,6 @@ are twice as long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,10 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
-from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PriorProgress, PseudoLabel
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
 from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors.classical._priors import FlowPrior, PixelwisePrior
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+
+# Of the whole preparation; the rest is the chosen priors' own.
+_TRIAL_SHARE = 0.2
 
 CLASSICAL_CANDIDATES = ("linear", "linear+blur", "flow", "flow+blur", "flow+linear", "ensemble")
 
@@ -108,34 +111,21 @@ class AutoPrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> WeightedInterpolator:
         """Choose, then prepare what was chosen; see `Prior.prepare`.
 
         ``report`` of the result holds the scores and the choice as JSON-compatible values.
         """
-        trial_share = 0.2
-
-        def trial_progress(progress: PriorProgress) -> None:
-            if on_progress is not None:
-                text = f"choosing a prior on hidden slices: {progress.text}"
-                on_progress(PriorProgress(trial_share * progress.fraction, progress.loss, text))
-
-        choice = choose_prior(observation, self.config, seed=seed, on_progress=trial_progress)
+        progress = Progress(on_progress)
+        trial = progress.part(0.0, _TRIAL_SHARE, "choosing a prior on hidden slices")
+        choice = choose_prior(observation, self.config, seed=seed, on_progress=trial)
         parts: list[tuple[str, float, Interpolator]] = []
-        done = trial_share
-        for name, weight in choice.weights.items():
-            part_share = (1 - trial_share) / len(choice.weights)
-            start = done
-
-            def part_progress(progress: PriorProgress, start: float = start, part_share: float = part_share) -> None:
-                if on_progress is not None:
-                    fraction = start + part_share * progress.fraction
-                    on_progress(PriorProgress(fraction, progress.loss, progress.text))
-
+        preparing, count = progress.part(_TRIAL_SHARE, 1.0), len(choice.weights)
+        for done, (name, weight) in enumerate(choice.weights.items()):
+            part = preparing.part(done / count, (done + 1) / count)
             prior = SelfPrior(choice.learned) if name == "self" else _classical(name, self.config.learned.device)
-            parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part_progress)))
-            done += part_share
+            parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part)))
         report = {
             "prior": self.name,
             "weights": choice.weights,
@@ -144,8 +134,7 @@ class AutoPrior:
             "note": choice.note,
             "parts": {name: getattr(interpolator, "report", {"prior": name}) for name, _, interpolator in parts},
         }
-        if on_progress is not None:
-            on_progress(PriorProgress(1.0, text=choice.note))
+        progress.tell(1.0, choice.note)
         return WeightedInterpolator([(weight, interpolator) for _, weight, interpolator in parts], report)
 
 
@@ -174,7 +163,7 @@ def choose_prior(
     config: AutoPriorConfig,
     *,
     seed: int = 0,
-    on_progress: Callable[[PriorProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Choice:
     """Hide every second slice of a central piece and see which prior restores it.
 
@@ -188,26 +177,17 @@ def choose_prior(
     truth = piece.images[hidden]
     depths = piece.z_nm[hidden]
 
+    progress = Progress(on_progress)
     guesses: dict[str, NDArray[np.float32]] = {}
     for name in ("linear", "linear+blur"):
         guesses[name] = _restored(_classical(name), thinned, depths, seed)
-        if on_progress is not None:
-            on_progress(PriorProgress(0.05 * len(guesses), text=name))
-
-    def flow_progress(fraction: float) -> None:
-        if on_progress is not None:
-            on_progress(PriorProgress(0.1 + 0.1 * fraction, text="flow"))
-
-    guesses |= _along_one_flow(thinned, depths, config.learned.device, flow_progress)
+        progress.tell(0.05 * len(guesses), name)
+    guesses |= _along_one_flow(thinned, depths, config.learned.device, progress.part(0.1, 0.2, "flow"))
     # Blur takes noise off electron micrographs, and structure off stacks that have none.
     guesses["flow+linear"] = np.float32(0.5) * (guesses["linear"] + guesses["flow"])
     guesses["ensemble"] = np.float32(0.5) * (guesses["linear+blur"] + guesses["flow+blur"])
     scores = {name: _score(guess, truth) for name, guess in guesses.items()}
     classical = max(scores, key=lambda name: merit(scores[name]))
-
-    def self_progress(progress: PriorProgress) -> None:
-        if on_progress is not None:
-            on_progress(PriorProgress(0.2 + 0.8 * progress.fraction, progress.loss, f"self, {progress.text}"))
 
     learned = config.learned
     trial = SelfPriorConfig(
@@ -222,7 +202,7 @@ def choose_prior(
         device=learned.device,
     )
     try:
-        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, self_progress)
+        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, progress.part(0.2, 1.0, "self"))
     except PriorError as error:
         note = f"{classical} is best on {len(hidden)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(hidden), note)
@@ -243,7 +223,7 @@ def choose_prior(
 
 
 def _along_one_flow(
-    thinned: Observation, depths: NDArray[np.float64], device: str, on_progress: Callable[[float], None]
+    thinned: Observation, depths: NDArray[np.float64], device: str, progress: Progress
 ) -> dict[str, NDArray[np.float32]]:
     """What the priors ``flow`` and ``flow+blur`` restore; both follow the same flow, which is estimated once."""
     priors = FlowPrior("flow", 0.0, device=device), FlowPrior("flow+blur", device=device)
@@ -254,7 +234,7 @@ def _along_one_flow(
     for done, depth in enumerate(depths, 1):
         for images, interpolator in zip(restored.values(), interpolators, strict=True):
             images.append(interpolator.at(float(depth)).image)
-        on_progress(done / len(depths))
+        progress.tell(done / len(depths))
     return {name: np.stack(images) for name, images in restored.items()}
 
 
@@ -284,7 +264,7 @@ def _restored(
     thinned: Observation,
     depths: NDArray[np.float64],
     seed: int,
-    on_progress: Callable[[PriorProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> NDArray[np.float32]:
     interpolator = prior.prepare(thinned, seed=seed, on_progress=on_progress)
     return np.stack([interpolator.at(float(depth)).image for depth in depths])
@@ -295,17 +275,13 @@ def _restored_by_learning(
     thinned: Observation,
     depths: NDArray[np.float64],
     seed: int,
-    on_progress: Callable[[PriorProgress], None],
+    progress: Progress,
 ) -> dict[float, NDArray[np.float32]]:
     """What the self-supervised prior restores with all the correction asked for, with half of it and with none."""
     if trial.correction == 0:
-        return {0.0: _restored(SelfPrior(trial), thinned, depths, seed, on_progress)}
-
-    def part(start: float, stop: float) -> Callable[[PriorProgress], None]:
-        return lambda told: on_progress(replace(told, fraction=start + (stop - start) * told.fraction))
-
-    learned = SelfPrior(trial).learn(thinned, seed=seed, on_progress=part(0.0, 0.85))
-    versions = learned.with_and_without_correction(thinned, depths, on_progress=part(0.85, 1.0))
+        return {0.0: _restored(SelfPrior(trial), thinned, depths, seed, progress)}
+    learned = SelfPrior(trial).learn(thinned, seed=seed, on_progress=progress.part(0.0, 0.85))
+    versions = learned.with_and_without_correction(thinned, depths, on_progress=progress.part(0.85, 1.0))
     whole, none = (np.stack(images) for images in versions)
     shares = (trial.correction, trial.correction / 2, 0.0)
     return {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PriorProgress, PseudoLabel
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
 
 
 def prepare_channels(
@@ -18,7 +18,7 @@ def prepare_channels(
     pixel_size_nm: tuple[float, float],
     *,
     seed: int = 0,
-    on_progress: Callable[[PriorProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Interpolator:
     """Prepare a prior on ``(K, H, W)`` slices, or on each channel of ``(K, C, H, W)`` ones.
 
@@ -38,16 +38,12 @@ def prepare_channels(
     if images.ndim == 3:
         return prior.prepare(Observation(images, z_nm, pixel_size_nm), seed=seed, on_progress=on_progress)
     count = images.shape[1]
+    progress = Progress(on_progress)
     parts: list[Interpolator] = []
     for channel in range(count):
-
-        def tell(progress: PriorProgress, channel: int = channel) -> None:
-            if on_progress is not None:
-                text = f"channel {channel + 1} of {count}: {progress.text}"
-                on_progress(PriorProgress((channel + progress.fraction) / count, progress.loss, text))
-
+        part = progress.part(channel / count, (channel + 1) / count, f"channel {channel + 1} of {count}")
         alone = Observation(np.ascontiguousarray(images[:, channel]), z_nm, pixel_size_nm)
-        parts.append(prior.prepare(alone, seed=seed, on_progress=tell))
+        parts.append(prior.prepare(alone, seed=seed, on_progress=part))
     return ChannelInterpolator(parts)
 
 

@@ -6,12 +6,13 @@ A prior makes the pseudo-labels of the teacher-student stage. It is also an inte
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_emgauss._progress import OnProgress
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,6 @@ class PseudoLabel:
     confidence: NDArray[np.float32] | None = None
 
 
-@dataclass(frozen=True)
-class PriorProgress:
-    """Told while a prior prepares itself: ``fraction`` in [0, 1], ``loss`` where it trains, and a line of text."""
-
-    fraction: float
-    loss: float | None = None
-    text: str = ""
-
-
 class Interpolator(Protocol):
     """A prior made ready for one stack."""
 
@@ -80,7 +72,7 @@ class Prior(Protocol):
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Interpolator:
         """Learn or compute what is needed, once per stack.
 

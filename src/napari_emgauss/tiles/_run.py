@@ -6,15 +6,16 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import Background, FitConfig
-from napari_emgauss.priors import Prior, PriorProgress
+from napari_emgauss.priors import Prior
 from napari_emgauss.stack import Stack
 
 from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
@@ -224,11 +225,11 @@ class _Run:
             self.prior = kept
             return
 
-        def learn(report: Callable[[PriorProgress], None]) -> SharedPrior:
+        def learn(report: OnProgress) -> SharedPrior:
             with pinned_threads(threads):
                 return learn_shared_prior(self.stack, self.index.plan, config, report)
 
-        work = Background[PriorProgress, SharedPrior](learn)
+        work = Background[ProgressUpdate, SharedPrior](learn)
         told = ""
         for message in work.messages(0.5):
             text = "" if message is None else f"Prior for all tiles: {message.text}"

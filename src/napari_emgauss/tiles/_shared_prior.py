@@ -7,7 +7,6 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ModelFileError
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.fitting import FitConfig
-from napari_emgauss.priors import Observation, Prior, PriorProgress, device_of_prior, prior_of_fit
+from napari_emgauss.priors import Observation, Prior, device_of_prior, prior_of_fit
 from napari_emgauss.stack import Stack
 
 from ._plan import TilePlan
@@ -29,10 +29,11 @@ PRIOR_NAME = "prior.safetensors"
 _FORMAT = "napari-emgauss-prior"
 _FORMAT_VERSION = 1
 
+# Of choosing and training together.
+_TRIAL_SHARE = 0.2
+
 _PIECES = 2
 _PIECE_PIXELS = 256
-
-Report = Callable[[PriorProgress], None]
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,17 @@ class SharedPrior:
     name: str
     parts: tuple[tuple[str, float, Prior], ...]
 
-    def prepare(self, observation: Observation, *, seed: int = 0, on_progress: Report | None = None) -> Interpolator:
+    def prepare(
+        self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Interpolator:
         """Make ready for one tile; see `Prior.prepare`."""
         from napari_emgauss.priors import WeightedInterpolator
 
-        ready = [
-            (weight, prior.prepare(observation, seed=seed, on_progress=on_progress)) for _, weight, prior in self.parts
-        ]
+        progress, count = Progress(on_progress), len(self.parts)
+        ready = []
+        for done, (_, weight, prior) in enumerate(self.parts):
+            part = progress.part(done / count, (done + 1) / count)
+            ready.append((weight, prior.prepare(observation, seed=seed, on_progress=part)))
         return WeightedInterpolator(ready, {"prior": self.name, "weights": {name: w for name, w, _ in self.parts}})
 
 
@@ -66,7 +71,7 @@ def learns(config: FitConfig) -> bool:
 
 
 def learn_shared_prior(
-    stack: Stack, plan: TilePlan, config: FitConfig, on_progress: Report | None = None
+    stack: Stack, plan: TilePlan, config: FitConfig, on_progress: OnProgress | None = None
 ) -> SharedPrior:
     """Choose and train on a sample of the volume.
 
@@ -95,11 +100,13 @@ def learn_shared_prior(
         return SharedPrior(config.prior, (("self", 1.0, learned),))
     if not isinstance(named, AutoPrior):
         return SharedPrior(config.prior, ((config.prior, 1.0, named),))
-    choice = choose_prior(observation, named.config, seed=config.seed, on_progress=on_progress)
+    progress = Progress(on_progress)
+    choice = choose_prior(observation, named.config, seed=config.seed, on_progress=progress.part(0.0, _TRIAL_SHARE))
     parts: list[tuple[str, float, Prior]] = []
     for name, weight in choice.weights.items():
         if name == "self":
-            learned = SelfPrior(choice.learned).learn(observation, seed=config.seed, on_progress=on_progress)
+            training = progress.part(_TRIAL_SHARE, 1.0)
+            learned = SelfPrior(choice.learned).learn(observation, seed=config.seed, on_progress=training)
             parts.append((name, weight, learned))
         else:
             parts.append((name, weight, prior_of_fit(name, str(config.device))))

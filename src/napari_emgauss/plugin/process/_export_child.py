@@ -15,8 +15,7 @@ from ._job import answer_job
 from ._process import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from napari_emgauss._progress import Progress
     from napari_emgauss.stack import Normalisation
 
 
@@ -64,7 +63,7 @@ def confidence_target(target: str) -> str:
 def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -> None:
     """Target of the export's process; answers with the path that was written and removes the file ``model_path``."""
 
-    def work(on_progress: Callable[[float | None, str], None]) -> str:
+    def work(progress: Progress) -> str:
         from napari_emgauss.tiles import load
         from napari_emgauss.volume import export
 
@@ -89,7 +88,7 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
                     "version): untick it."
                 )
             export(confidence, confidence_target(request.target), **grid)
-        written = export(model, request.target, on_progress=on_progress, **grid)
+        written = export(model, request.target, on_progress=progress.tell, **grid)
         return str(written)
 
     answer_job(channel, work)

@@ -7,15 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from napari_emgauss._progress import Progress, ProgressUpdate
+
 from ._process import Channel, ChildFailedError, ChildProcess
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """How far a job is: ``fraction`` in [0, 1], None while unknown, and a line of text."""
-
-    fraction: float | None
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,16 +35,16 @@ class _CancelledMessage:
     pass
 
 
-def answer_job(channel: Channel, work: Callable[[Callable[[float | None, str], None]], Any]) -> None:
-    """In the child: run ``work(on_progress)`` and send its answer, or that it was cancelled."""
+def answer_job(channel: Channel, work: Callable[[Progress], Any]) -> None:
+    """In the child: run ``work(progress)`` and send its answer, or that it was cancelled."""
 
-    def on_progress(fraction: float | None, text: str = "") -> None:
+    def on_progress(update: ProgressUpdate) -> None:
         if channel.stop_wanted:
             raise Cancelled
-        channel.tell_progress(JobProgress(fraction, text))
+        channel.tell_progress(update)
 
     try:
-        result = work(on_progress)
+        result = work(Progress(on_progress))
     except Cancelled:
         channel.tell(_CancelledMessage())
     else:
@@ -99,7 +93,7 @@ class Job:
         """End the child at once; returns immediately."""
         self._child.close_soon()
 
-    def messages(self) -> Iterator[JobProgress | JobDone | None]:
+    def messages(self) -> Iterator[ProgressUpdate | JobDone | None]:
         """Start and pass messages on, in a worker thread; the last one is :class:`JobDone`.
 
         Raises

@@ -9,8 +9,7 @@ from ._job import answer_job
 from ._process import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from napari_emgauss._progress import Progress
     from napari_emgauss.plugin.process._request import FitData, FitRequest
 
 
@@ -29,14 +28,14 @@ def score_in_child(channel: Channel, request: FitRequest, data: FitData, methods
         Names of methods to score.
     """
 
-    def work(on_progress: Callable[[float | None, str], None]) -> dict[str, Any]:
+    def work(progress: Progress) -> dict[str, Any]:
         from napari_emgauss.evaluation import score
 
         result = score(
             request_stack(request, data),
             methods=methods,
             config=request_config(request),
-            on_progress=lambda progress: on_progress(progress.fraction, progress.text),
+            on_progress=progress,
         )
         return result.as_dict()
 

@@ -10,8 +10,7 @@ from ._job import answer_job
 from ._process import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from napari_emgauss._progress import Progress, ProgressUpdate
     from napari_emgauss.stack import Stack
 
 TRIAL_S = 4.0
@@ -21,9 +20,9 @@ TRIAL_S = 4.0
 def measure_speed_in_child(channel: Channel, device: str) -> None:
     """Target of the trial's process; answers with a :class:`~napari_emgauss.plugin.process._estimate.Speed`."""
 
-    def work(on_progress: Callable[[float | None, str], None]) -> Speed:
+    def work(progress: Progress) -> Speed:
         stack = _trial_stack()
-        return Speed(_iteration(stack, device, on_progress), _prior(stack, on_progress))
+        return Speed(_iteration(stack, device, progress), _prior(stack, progress))
 
     answer_job(channel, work)
 
@@ -38,7 +37,7 @@ def _trial_stack() -> Stack:
     return stack_from_array(grey, (64.0, 8.0, 8.0))
 
 
-def _iteration(stack: Stack, device: str, on_progress: Callable[[float | None, str], None]) -> float:
+def _iteration(stack: Stack, device: str, progress: Progress) -> float:
     """Time of an iteration of the longest stage, over what the estimate counts for it."""
     import contextlib
 
@@ -51,7 +50,7 @@ def _iteration(stack: Stack, device: str, on_progress: Callable[[float | None, s
     updates = fit(stack, config)
     with contextlib.closing(updates):  # type: ignore[type-var]
         for update in updates:
-            on_progress(None, "measuring the fit")
+            progress.tell(None, "measuring the fit")
             last = (time.perf_counter(), update.iteration)
             if first is None and update.iteration >= 5:  # the first ones compile
                 first = last
@@ -66,19 +65,19 @@ class _EnoughError(Exception):
     """The trial of the prior has lasted long enough."""
 
 
-def _prior(stack: Stack, on_progress: Callable[[float | None, str], None]) -> float:
+def _prior(stack: Stack, progress: Progress) -> float:
     """Time of a learned prior's training step, over what the estimate counts for it."""
     import contextlib
 
-    from napari_emgauss.priors import Observation, PriorProgress, SelfPrior
+    from napari_emgauss.priors import Observation, SelfPrior
     from napari_emgauss.tiles import SECONDS_PER_TRAINING_STEP
 
     prior = SelfPrior()
     seen: list[tuple[float, float]] = []
 
-    def watch(progress: PriorProgress) -> None:
-        on_progress(None, "measuring the prior")
-        seen.append((time.perf_counter(), progress.fraction))
+    def watch(update: ProgressUpdate) -> None:
+        progress.tell(None, "measuring the prior")
+        seen.append((time.perf_counter(), update.fraction or 0.0))
         if len(seen) > 2 and seen[-1][0] - seen[0][0] > TRIAL_S:
             raise _EnoughError
 

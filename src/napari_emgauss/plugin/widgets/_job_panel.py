@@ -8,7 +8,8 @@ from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
-from napari_emgauss.plugin.process._job import Job, JobProgress
+from napari_emgauss._progress import ProgressUpdate
+from napari_emgauss.plugin.process._job import Job
 
 from ._form import Note, slim_bar, stack_up
 from ._job_worker import RunningJob
@@ -100,7 +101,7 @@ class JobPanel(QWidget):
         LOGGER.error("%s", sentence)
         self.status.tell(sentence, theme_colours(self._viewer).error)
 
-    def _show_progress(self, progress: JobProgress) -> None:
+    def _show_progress(self, progress: ProgressUpdate) -> None:
         if progress.fraction is not None:
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * progress.fraction))

@@ -9,7 +9,8 @@ from typing import Any
 from napari.qt.threading import GeneratorWorker, create_worker
 
 from napari_emgauss._errors import EmgaussError
-from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone, JobProgress
+from napari_emgauss._progress import ProgressUpdate
+from napari_emgauss.plugin.process._job import Job, JobCancelledError, JobDone
 from napari_emgauss.plugin.process._process import ChildFailedError
 from napari_emgauss.plugin.process._wording import sentence
 
@@ -37,7 +38,7 @@ class RunningJob:
         make_job: Callable[[], Job],
         title: str,
         *,
-        on_progress: Callable[[JobProgress], Any],
+        on_progress: Callable[[ProgressUpdate], Any],
         on_done: Callable[[Any], Any],
         on_cancelled: Callable[[], Any],
         on_failed: Callable[[str], Any],
@@ -96,7 +97,7 @@ class RunningJob:
             self._job.cancel()
         yield from self._job.messages()
 
-    def _show(self, message: JobProgress | JobDone | None) -> None:
+    def _show(self, message: ProgressUpdate | JobDone | None) -> None:
         if self._abandoned:
             return
         if isinstance(message, JobDone):

@@ -5,7 +5,6 @@ Flow is estimated and followed on a CUDA device where there is one, see `_device
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import BackendError, ConfigError
-from napari_emgauss.priors._protocol import Interpolator, Observation, PriorProgress, PseudoLabel
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Interpolator, Observation, PseudoLabel
 from napari_emgauss.priors.classical._flow import (
     AGREEMENT_SCALE,
     AGREEMENT_SIGMA_PIXELS,
@@ -65,13 +65,13 @@ class PixelwisePrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Interpolator:
         """Blur the slices where asked; see `Prior.prepare`."""
         images = observation.images
         if self.blur_sigma_pixels > 0:
             images = blur_slices(images, self.blur_sigma_pixels)
-        _tell_ready(on_progress, self.name)
+        Progress(on_progress).tell(1.0, f"prior {self.name} ready")
         return _PixelwiseInterpolator(self.kind, images, observation.z_nm)
 
 
@@ -123,7 +123,7 @@ class FlowPrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Interpolator:
         """Blur the slices where asked; the flow of a gap is computed when first needed. See `Prior.prepare`.
 
@@ -133,7 +133,7 @@ class FlowPrior:
             If ``cuda`` is asked for and there is none.
         """
         interpolator = self.along(observation, self.flows(observation))
-        _tell_ready(on_progress, self.name)
+        Progress(on_progress).tell(1.0, f"prior {self.name} ready")
         return interpolator
 
     def flows(self, observation: Observation) -> Flows | DeviceFlows:
@@ -206,8 +206,3 @@ def agreement_confidence(difference: NDArray[np.float32]) -> NDArray[np.float32]
 def _check_sigma(sigma_pixels: float) -> None:
     if not sigma_pixels >= 0:
         raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {sigma_pixels}.")
-
-
-def _tell_ready(on_progress: Callable[[PriorProgress], None] | None, name: str) -> None:
-    if on_progress is not None:
-        on_progress(PriorProgress(1.0, text=f"prior {name} ready"))

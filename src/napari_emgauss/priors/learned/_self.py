@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
-from napari_emgauss.priors._protocol import Observation, PriorProgress
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Observation
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at, resampled
 from napari_emgauss.priors.classical._pixelwise import blur_slices
 from napari_emgauss.priors.classical._priors import chosen_device
@@ -108,7 +108,7 @@ class SelfPrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> VolumeInterpolator:
         """Train on the stack and predict all in-between slices; see `Prior.prepare`.
 
@@ -119,15 +119,16 @@ class SelfPrior:
         BackendError
             If ``cuda`` is asked for and there is none.
         """
-        learned = self.learn(observation, seed=seed, on_progress=_part_of(on_progress, 0.0, _TRAINING_SHARE))
-        return learned.prepare(observation, seed=seed, on_progress=_part_of(on_progress, _TRAINING_SHARE, 1.0))
+        progress = Progress(on_progress)
+        learned = self.learn(observation, seed=seed, on_progress=progress.part(0.0, _TRAINING_SHARE))
+        return learned.prepare(observation, seed=seed, on_progress=progress.part(_TRAINING_SHARE, 1.0))
 
     def learn(
         self,
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> LearnedPrior:
         """Train on the stack only: what was learned can be prepared for other parts of the same volume.
 
@@ -220,7 +221,7 @@ class LearnedPrior:
         observation: Observation,
         *,
         seed: int = 0,
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> VolumeInterpolator:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
         return self._predicted(observation, None, on_progress)[0]
@@ -229,7 +230,7 @@ class LearnedPrior:
         self,
         observation: Observation,
         depths_nm: NDArray[np.float64],
-        on_progress: Callable[[PriorProgress], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Slices at some depths (nm), once with the whole correction of the fused slices and once without any."""
         whole = replace(self, config=replace(self.config, correction=1.0))
@@ -243,7 +244,7 @@ class LearnedPrior:
         self,
         observation: Observation,
         compared_nm: NDArray[np.float64] | None,
-        on_progress: Callable[[PriorProgress], None] | None,
+        on_progress: OnProgress | None,
     ) -> list[VolumeInterpolator]:
         """All in-between slices.
 
@@ -263,11 +264,7 @@ class LearnedPrior:
         in_between = (len(images) - 1) * nodes * images[0].size
         small = in_between <= _TURNED_VOXELS
         directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
-
-        def prediction_progress(fraction: float) -> None:
-            if on_progress is not None:
-                on_progress(PriorProgress(fraction, text="predicting the slices in between"))
-
+        predicting = Progress(on_progress, prefix="predicting the slices in between")
         gaps_px = _gaps_px(observation)
         correction = None
         if config.correction > 0:
@@ -281,7 +278,7 @@ class LearnedPrior:
             device=device,
             correction=correction,
             keep_uncorrected=compared_nm is not None,
-            on_progress=prediction_progress,
+            on_progress=predicting.tell,
         )
         floor = _noise_floor(fused.variance)
         versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
@@ -305,19 +302,6 @@ def _gaps_px(observation: Observation) -> NDArray[np.float64]:
     """Gaps in pixels; below two pixels, where no row would lie between, scaled up to two."""
     gaps_px = np.diff(observation.z_nm) / min(observation.pixel_size_nm)
     return np.asarray(gaps_px * max(1.0, 2.0 / float(np.median(gaps_px))))
-
-
-def _part_of(
-    on_progress: Callable[[PriorProgress], None] | None, start: float, stop: float
-) -> Callable[[PriorProgress], None] | None:
-    """``on_progress`` for a part of the work, from ``start`` to ``stop`` of it."""
-    if on_progress is None:
-        return None
-
-    def part(progress: PriorProgress) -> None:
-        on_progress(PriorProgress(start + (stop - start) * progress.fraction, progress.loss, progress.text))
-
-    return part
 
 
 def _json_values(values: dict[str, Any]) -> dict[str, Any]:

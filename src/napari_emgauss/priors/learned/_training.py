@@ -8,7 +8,6 @@ the assumption is that tissue looks alike along z and within the slices.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import PriorError
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss._torch import PendingLosses, fast_convolutions
-from napari_emgauss.priors._protocol import PriorProgress
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 
 
@@ -180,7 +179,7 @@ def train_network(
     seed: int,
     device: torch.device,
     start: GapNetwork | None = None,
-    on_progress: Callable[[PriorProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> GapNetwork:
     """Train a network, from nothing or from ``start``, and return its averaged weights, in evaluation mode.
 
@@ -206,6 +205,7 @@ def train_network(
     # An error is looked at every tenth step; a GPU sends several of them together.
     pending = PendingLosses[int](device, 1 if device.type == "cpu" else _ERRORS_AT_ONCE)
     smoothed: float | None = None
+    progress = Progress(on_progress)
     with fast_convolutions(device):
         for iteration in range(config.iterations):
             share = schedule(iteration, config.iterations)
@@ -217,9 +217,8 @@ def train_network(
                 if not math.isfinite(value):
                     raise PriorError("Training of the prior diverged; choose another seed or the prior 'ensemble'.")
                 smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
-                if on_progress is not None:
-                    text = f"training the prior, {at + 1} of {config.iterations}"
-                    on_progress(PriorProgress((at + 1) / config.iterations, smoothed, text))
+                text = f"training the prior, {at + 1} of {config.iterations}"
+                progress.tell((at + 1) / config.iterations, text, smoothed)
     return step.finish()
 
 
