@@ -346,7 +346,9 @@ def _fit_floor(bench: Bench, model: EmgaussModel) -> float:
 
 def _train_prior(bench: Bench, block: Block, device: str, iterations: int, on_progress: Any = None) -> Any:
     from napari_emgauss.priors.learned._network import NetworkConfig
-    from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, train_network
+    from napari_emgauss.priors.learned._sampler import RowDropSampler
+    from napari_emgauss.priors.learned._training import train_network
+    from napari_emgauss.priors.learned._training_config import TrainingConfig
 
     images = block.stack.unit_slices()
     images = (images - images.mean()) / images.std()
@@ -354,7 +356,7 @@ def _train_prior(bench: Bench, block: Block, device: str, iterations: int, on_pr
     training = TrainingConfig(iterations, **({"batch": 2, "rows": 3, "columns": 16} if bench.toy else {}))
     nodes = block.factor - 1
     network = NetworkConfig(nodes, (8, 8), (1, 1)) if bench.toy else NetworkConfig(nodes)
-    sampler = RowDropSampler(images, gaps, nodes, training, 0)
+    sampler = RowDropSampler(images, gaps, nodes, training, 0, torch.device(device))
     return training, train_network(
         sampler, network, training, seed=0, device=torch.device(device), on_progress=on_progress
     )

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from napari_emgauss.fitting import preset
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors.learned._self import SelfPriorConfig
-from napari_emgauss.priors.learned._training import TrainingConfig
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 
 # NVIDIA's data sheet of the H200 (SXM): bytes and operations a second, dense.

@@ -16,6 +16,7 @@ Scored on one half of every slice, every third gap:
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,10 @@ from scipy.ndimage import gaussian_filter
 from napari_emgauss.evaluation import psnr, ssim
 from napari_emgauss.priors import Interpolator, Observation, get_prior
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._sampler import PatchPlan, RowDropSampler
 from napari_emgauss.priors.learned._self import LearnedPrior, SelfPrior, SelfPriorConfig
-from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, train_network
+from napari_emgauss.priors.learned._training import train_network
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 
 EVERY = 3
 """Gaps scored: every so many."""
@@ -42,18 +45,23 @@ class TruePlanes(RowDropSampler):
 
     def __init__(self, truth: NDArray[np.float32], gaps_px: NDArray[np.float64], nodes: int, config: TrainingConfig):
         half = truth[:, :, : truth.shape[2] // 2]
-        super().__init__(half.transpose(1, 0, 2), gaps_px, nodes, config, seed=0)
-        self._across = half.transpose(2, 0, 1)
+        width = half.shape[2]
+        # Planes of the other family are longer: they are cut into pieces of this width.
+        along, across = half.transpose(1, 0, 2), half.transpose(2, 0, 1)
+        pieces = [across[:, :, start : start + width] for start in range(0, half.shape[1] - width + 1, width)]
+        super().__init__(np.concatenate([along, *pieces]), gaps_px, nodes, config, seed=0)
 
-    def _patch(self, height: int) -> NDArray[np.float32]:
-        planes = self.images if self.random.random() < 0.5 else self._across
-        plane = planes[int(self.random.integers(len(planes)))]
-        top = int(self.random.integers(0, plane.shape[0] - height + 1))
-        left = int(self.random.integers(0, plane.shape[1] - self.columns + 1))
-        patch = plane[top : top + height, left : left + self.columns]
-        if self.random.random() < 0.5:
-            patch = patch[::-1]
-        return patch[:, ::-1] if self.random.random() < 0.5 else patch
+    def plan(self, steps: int) -> PatchPlan:
+        """As for any sampler, without turning planes on their side: depth is the row."""
+        plan = super().plan(steps)
+        _, height, width = self.shape
+        count = len(plan.image)
+        return replace(
+            plan,
+            transposed=np.zeros(count, dtype=np.bool_),
+            top=self._random.integers(0, height - plan.offsets[:, -1]),
+            left=self._random.integers(0, width - self.columns + 1, count),
+        )
 
 
 def learned_from_truth(truth: NDArray[np.float32], observation: Observation, config: SelfPriorConfig) -> LearnedPrior:

@@ -28,8 +28,9 @@ from napari_emgauss._torch._precision import low_precision
 from napari_emgauss.priors import Observation
 from napari_emgauss.priors.learned import _planes as planes
 from napari_emgauss.priors.learned._fusion import WEIGHTS, FusionNetwork, fusion_features
+from napari_emgauss.priors.learned._sampler import log_gaps
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, _gaps_px
-from napari_emgauss.priors.learned._training import log_gaps, schedule
+from napari_emgauss.priors.learned._training import schedule
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack.phantom._ultrastructure import paint
 

@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter, zoom
 
 from napari_emgauss.priors.learned._generic import GAPS_PX, WEIGHTS, GenericNetwork
-from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, schedule
+from napari_emgauss.priors.learned._sampler import RowDropSampler
+from napari_emgauss.priors.learned._training import schedule
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack.phantom._ultrastructure import paint

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections.abc import Container, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -121,6 +122,105 @@ from napari_emgauss.render import _backends
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_packages_talk_through_public_names(path: Path) -> None:
     assert private_imports_across_packages(ast.parse(path.read_text(encoding="utf-8")), path) == set()
+
+
+def dotted_name(path: Path) -> str:
+    parts = ("napari_emgauss", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def absolute(node: ast.ImportFrom, path: Path) -> str:
+    """The module that a ``from ... import`` names, spelled out."""
+    own = ("napari_emgauss", *path.relative_to(PACKAGE).parts[:-1])
+    base = own[: len(own) - node.level + 1] if node.level else ()
+    return ".".join([*base, *filter(None, [node.module])])
+
+
+def names_in_stubs() -> dict[tuple[str, str], str]:
+    """Package and name to the module that a stub says the name is from."""
+    found: dict[tuple[str, str], str] = {}
+    for stub in PACKAGE.rglob("*.pyi"):
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                package = dotted_name(stub)
+                found |= {(package, alias.asname or alias.name): absolute(node, stub) for alias in node.names}
+    return found
+
+
+def run_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node of a file, inside functions too, but for what only type checkers read."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield other
+                yield from run_time_nodes(other)
+            continue
+        yield child
+        yield from run_time_nodes(child)
+
+
+def imported_modules(tree: ast.AST, path: Path, modules: Container[str], stubs: dict[tuple[str, str], str]) -> set[str]:
+    """Modules of the project that a file imports, lazy public names followed to where they are made."""
+    found: set[str] = set()
+    for node in run_time_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in modules}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                module = absolute(node, path)
+                while (module, alias.name) in stubs:
+                    module = stubs[module, alias.name]
+                found |= {name for name in (f"{module}.{alias.name}", module) if name in modules}
+    return found - {dotted_name(path)}
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, directly or by way of others: each a sorted list."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for name in imports.get(waiting.pop(), set()) - seen:
+                seen.add(name)
+                waiting.append(name)
+        return seen
+
+    reach = {name: reached(name) for name in imports}
+    groups = {frozenset(other for other in reach[name] if name in reach.get(other, set())) for name in imports}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": set()}) == [["a", "b", "c"]]
+    code = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from napari_emgauss.fitting._fit import fit
+def later():
+    from . import _flow
+    from napari_emgauss.priors import get_prior
+"""
+    path = PACKAGE / "priors" / "_auto.py"
+    modules = {"napari_emgauss.priors._flow", "napari_emgauss.priors._registry", "napari_emgauss.fitting._fit"}
+    stubs = {("napari_emgauss.priors", "get_prior"): "napari_emgauss.priors._registry"}
+    assert imported_modules(ast.parse(code), path, modules, stubs) == {
+        "napari_emgauss.priors._flow",
+        "napari_emgauss.priors._registry",
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even inside functions: a circle there is a circle all the same, only found later."""
+    files = {dotted_name(path): path for path in PACKAGE.rglob("*.py")}
+    stubs = names_in_stubs()
+    imports = {
+        name: imported_modules(ast.parse(path.read_text(encoding="utf-8")), path, files, stubs)
+        for name, path in files.items()
+    }
+    # Packages themselves only look up lazy names.
+    packages = {dotted_name(path) for path in PACKAGE.rglob("__init__.py")}
+    assert circles({name: found - packages for name, found in imports.items() if name not in packages}) == []
 
 
 def run_python(code: str) -> str:

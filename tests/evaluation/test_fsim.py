@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_emgauss.evaluation._fsim import compare_features, fsim, image_features
+from napari_emgauss._fsim import compare_features, fsim, image_features
 
 
 def pattern(height, width, phase):

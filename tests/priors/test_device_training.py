@@ -10,23 +10,25 @@ import torch
 
 from napari_emgauss._torch import _precision
 from napari_emgauss._torch._graphs import GraphedSteps
-from napari_emgauss.priors.learned._device_sampler import DeviceSampler, PatchPlan
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors.learned._training import RowDropSampler, TrainingConfig, _rows_between, log_gaps
+from napari_emgauss.priors.learned._sampler import PatchPlan, RowDropSampler, log_gaps
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 
 SMALL = TrainingConfig(10, batch=5, rows=4, columns=14)
 GAPS = {"whole": np.array([6.0, 6, 6, 6]), "broken": np.array([6.0, 5.5, 6.25, 9.0])}
 
 
-def make_sampler(gaps: np.ndarray) -> RowDropSampler:
-    images = np.random.default_rng(0).standard_normal((5, 33, 41)).astype(np.float32)
-    return RowDropSampler(images, gaps, 5, SMALL, seed=1)
+IMAGES = np.random.default_rng(0).standard_normal((5, 33, 41)).astype(np.float32)
+
+
+def make_sampler(gaps: np.ndarray, device: str = "cpu") -> RowDropSampler:
+    return RowDropSampler(IMAGES, gaps, 5, SMALL, 1, torch.device(device))
 
 
 def patch_of(sampler: RowDropSampler, plan: PatchPlan, item: int) -> np.ndarray:
-    """The patch of a plan, cut out as `RowDropSampler` cuts."""
-    image = sampler.images[plan.image[item]]
+    """The patch of a plan, cut out with slices."""
+    image = IMAGES[plan.image[item]]
     image = image.T if plan.transposed[item] else image
     top, left, height = plan.top[item], plan.left[item], plan.offsets[item, -1] + 1
     assert top >= 0 and left >= 0
@@ -36,20 +38,33 @@ def patch_of(sampler: RowDropSampler, plan: PatchPlan, item: int) -> np.ndarray:
     return patch[:, ::-1] if plan.columns_flipped[item] else patch
 
 
+def rows_between(patch: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Rows ``(5, R-1, X)`` at five even positions in each gap, by Catmull-Rom's cubic, one after the other."""
+    out = np.empty((5, len(offsets) - 1, patch.shape[1]))
+    for node, gap in np.ndindex(out.shape[:2]):
+        at = offsets[gap] + (node + 1) / 6 * (offsets[gap + 1] - offsets[gap])
+        low = int(np.floor(at + 1e-9))
+        s = at - low
+        before, here, after, beyond = (patch[np.clip(low + k, 0, len(patch) - 1)] for k in (-1, 0, 1, 2))
+        slope, next_slope = (after - before) / 2, (beyond - here) / 2
+        bend = 3 * (after - here) - 2 * slope - next_slope
+        out[node, gap] = here + s * (slope + s * (bend + s * (slope + next_slope - 2 * (after - here))))
+    return out
+
+
 @pytest.mark.parametrize("kind", list(GAPS))
 def test_batches_are_those_of_the_plan(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sampler = make_sampler(GAPS[kind])
-    there = DeviceSampler(sampler, torch.device("cpu"))
-    plan = there.plan(64)
-    monkeypatch.setattr(there, "plan", lambda steps: plan)
+    plan = sampler.plan(64)
+    monkeypatch.setattr(sampler, "plan", lambda steps: plan)
     for step in range(3):
-        rows, log_gap, between = there.draw()
+        rows, log_gap, between = sampler.draw()
         assert rows.shape == (5, 4, 14) and log_gap.shape == (5, 3) and between.shape == (5, 5, 3, 14)
         for k in range(5):
             item = step * 5 + k
             patch, offsets = patch_of(sampler, plan, item), plan.offsets[item]
             np.testing.assert_array_equal(rows[k].numpy(), patch[offsets])
-            np.testing.assert_allclose(between[k].numpy(), _rows_between(patch, offsets, 5), atol=1e-5)
+            np.testing.assert_allclose(between[k].numpy(), rows_between(patch, offsets), atol=1e-5)
             np.testing.assert_allclose(log_gap[k].numpy(), log_gaps(np.diff(offsets), sampler.usual_gap))
     for turned in (plan.transposed, plan.rows_flipped, plan.columns_flipped):
         assert 0.3 < turned.mean() < 0.7
@@ -59,7 +74,7 @@ def test_batches_are_those_of_the_plan(kind: str, monkeypatch: pytest.MonkeyPatc
 
 def test_kept_rows_are_as_far_apart_as_slices() -> None:
     sampler = make_sampler(GAPS["broken"])
-    offsets = DeviceSampler(sampler, torch.device("cpu")).plan(20).offsets
+    offsets = sampler.plan(20).offsets
     steps = np.diff(offsets, axis=1)
     assert set(np.unique(steps)) <= {5, 6, 7, 9} and {5, 6, 7, 9} <= set(np.unique(steps))
     assert (offsets[:, 0] == 0).all() and offsets[:, -1].max() <= 32
@@ -69,14 +84,13 @@ def test_kept_rows_are_as_far_apart_as_slices() -> None:
 
 def test_runs_of_gaps_too_long_for_the_slices_are_replaced() -> None:
     sampler = make_sampler(np.array([6.0, 6, 30, 30, 6]))
-    offsets = DeviceSampler(sampler, torch.device("cpu")).plan(4).offsets
+    offsets = sampler.plan(4).offsets
     assert (offsets == np.arange(sampler.rows) * 6).all()
 
 
 def test_no_step_waits_for_the_device(launches: ModuleType) -> None:
-    sampler = make_sampler(GAPS["broken"])
     device = torch.device("meta")
-    draw = DeviceSampler(sampler, device).draw
+    draw = make_sampler(GAPS["broken"], "meta").draw
     step = TrainingStep(GapNetwork(NetworkConfig(5, (4, 6), (1, 1))).to(device), device)
     step(draw(), 0.02, 2e-3, 0.9)
     waits = launches.Waits("meta")

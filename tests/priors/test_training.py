@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,9 @@ import torch
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import PriorError
 from napari_emgauss.priors.learned._network import NetworkConfig
-from napari_emgauss.priors.learned._training import (
-    RowDropSampler,
-    TrainingConfig,
-    _rows_between,
-    log_gaps,
-    train_network,
-)
+from napari_emgauss.priors.learned._sampler import RowDropSampler, log_gaps
+from napari_emgauss.priors.learned._training import train_network
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 
 
 def ramp(slices: int = 4, height: int = 40, width: int = 33) -> np.ndarray:
@@ -46,9 +44,29 @@ def test_sampler_tells_uneven_gaps_and_ignores_rounding() -> None:
 
 
 def test_rows_between_are_cubic_at_fractions() -> None:
-    patch = (np.arange(12.0)[:, None] ** 2 * np.ones(3)).astype(np.float32)
-    out = _rows_between(patch, np.array([3, 6]), 1)  # mid-gap at row 4.5
-    np.testing.assert_allclose(out, 4.5**2, rtol=1e-5)
+    parabola = np.broadcast_to(np.arange(12.0)[:, None] ** 2, (1, 12, 12)).astype(np.float32)
+    sampler = RowDropSampler(parabola, np.full(3, 3.0), 1, TrainingConfig(1, batch=64, rows=4, columns=3), 0)
+    rows, _, between = sampler.draw()
+    upright = torch.nonzero(rows.std(dim=2).amax(dim=1) == 0).ravel()  # slices turned on their side vary along a row
+    assert len(upright) > 10
+    for k in upright:
+        at = rows[k, :, 0].sqrt()  # mid-gap lies at half rows, where a cubic through a parabola is the parabola
+        expected = ((at[1] + at[2]) / 2) ** 2
+        torch.testing.assert_close(between[k, 0, 1], expected.expand(3), rtol=1e-5, atol=1e-4)
+
+
+def test_a_sampler_goes_on_where_another_was() -> None:
+    def fresh() -> RowDropSampler:
+        config = TrainingConfig(1, batch=2, rows=3, columns=8)
+        return RowDropSampler(ramp(), np.array([4.4, 4.0, 5.1]), 3, config, seed=1)
+
+    for steps in (0, 1, 64, 70):
+        one, other = fresh(), fresh()
+        for _ in range(steps):
+            one.draw()
+        other.restore(json.loads(json.dumps(one.state())))
+        for _ in range(66):
+            assert all(torch.equal(mine, theirs) for mine, theirs in zip(one.draw(), other.draw(), strict=True))
 
 
 def test_slices_smaller_than_the_gap_are_refused() -> None:

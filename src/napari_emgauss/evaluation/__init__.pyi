@@ -1,13 +1,13 @@
 from ._check_figure import write_check_figure as write_check_figure
 from ._evaluate import evaluate as evaluate
 from ._figure import write_figure as write_figure
-from ._fsim import fsim as fsim
 from ._masks import MaskResult as MaskResult
 from ._masks import evaluate_masks as evaluate_masks
 from ._methods import CLASSICAL_METHODS as CLASSICAL_METHODS
 from ._methods import method_names as method_names
 from ._metrics import Scores as Scores
 from ._metrics import compare as compare
+from ._metrics import fsim as fsim
 from ._metrics import mean_scores as mean_scores
 from ._metrics import psnr as psnr
 from ._metrics import ssim as ssim

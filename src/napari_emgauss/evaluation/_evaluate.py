@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._fsim import Features, image_features
+from napari_emgauss._metrics import Scores, compare, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
-from ._fsim import Features, image_features
 from ._memory import PeakMemory
 from ._methods import check_methods, expected_work, reconstruct
-from ._metrics import Scores, compare, mean_scores
 from ._result import DistanceScores, EvaluationResult, MethodResult
 from ._thin import Sampling, Thinned, read_volume, thin
 

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
-
-from ._metrics import Scores
+from napari_emgauss._metrics import Scores
 
 VIEWS = ("xy", "xz", "yz")
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._metrics import Scores, compare, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
 from ._methods import EMGAUSS, check_methods, expected_work, reconstruct
-from ._metrics import Scores, compare, mean_scores
 from ._result import number_cell, score_cells, text_table, write_json
 from ._thin import check_one_channel
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss.fitting._stages import Stages
 from napari_emgauss.model import FieldName, ModelConfig
 
 SamplingName = Literal["point", "slab"]
@@ -245,7 +246,7 @@ displacement_pixels, softness_pixels
     def model_config(self, channels: int = 1) -> ModelConfig:
         """The part of the settings that decides what the model is, of settings that are settled (`for_gaps`)."""
         if self.knots_per_gap is None:
-            raise ConfigError("knots_per_gap hangs on the stack here: settle the settings with for_gaps first.")
+            raise ConfigError("knots_per_gap is not settled: it depends on the stack, so call for_gaps first.")
         return ModelConfig(
             field=self.field,
             channels=channels,
@@ -272,11 +273,24 @@ displacement_pixels, softness_pixels
             return self
         return replace(self, knots_per_gap=min(max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)), _MOST_KNOTS))
 
+    def scaled(self, iterations: float) -> int:
+        """A count of iterations with ``iterations_scale`` applied."""
+        return math.ceil(iterations * self.iterations_scale)
+
+    def stages(self, slices: int) -> Stages:
+        """Where the stages end for a stack of so many slices."""
+        warm_up_end = self.scaled(self.warm_up_iterations) if self.warm_up else 0
+        joint = self.scaled(self.joint_iterations) if self.joint else 0
+        if self.joint and self.slice_shifts:
+            joint = max(joint, self.scaled(self.slice_shift_iterations * slices))
+        fixed = self.teacher_student_iterations
+        teacher_student = self.scaled(self.iterations_per_slice * slices if fixed is None else fixed)
+        joint_end = warm_up_end + joint
+        return Stages(warm_up_end, joint_end, max(1, joint_end + teacher_student))
+
     def total_iterations(self, slices: int) -> int:
         """Iterations of all stages for a stack of so many slices, ``iterations_scale`` included."""
-        from napari_emgauss.fitting._schedule import Schedule
-
-        return Schedule(self, slices).total
+        return self.stages(slices).total
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as a JSON-compatible dictionary."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from napari_emgauss.fitting._config import FitConfig
+from napari_emgauss.fitting._stages import Stages
 from napari_emgauss.fitting._update import StageName
 
 # With prune_error so many rounds of pruning are spread over this part of the fit; in the rest the others settle.
@@ -23,38 +25,34 @@ class Schedule:
     config: FitConfig
     slices: int
 
+    @cached_property
+    def _stages(self) -> Stages:
+        return self.config.stages(self.slices)
+
     @property
     def warm_up_end(self) -> int:
         """First iteration after the warm-up (2000 in the paper)."""
-        return self._scaled(self.config.warm_up_iterations) if self.config.warm_up else 0
+        return self._stages.warm_up_end
 
     @property
     def joint_end(self) -> int:
         """First iteration of the teacher-student stage (3000 in the paper)."""
-        if not self.config.joint:
-            return self.warm_up_end
-        count = self._scaled(self.config.joint_iterations)
-        if self.config.slice_shifts:
-            count = max(count, self._scaled(self.config.slice_shift_iterations * self.slices))
-        return self.warm_up_end + count
+        return self._stages.joint_end
 
     @property
     def total(self) -> int:
         """Iterations of all stages (18000 in the paper)."""
-        count = self.config.teacher_student_iterations
-        return max(
-            1, self.joint_end + self._scaled(self.config.iterations_per_slice * self.slices if count is None else count)
-        )
+        return self._stages.total
 
     @property
     def ramp_end(self) -> int:
         """Iteration at which the pseudo-loss has its full weight (10000 in the paper)."""
-        return self.joint_end + self._scaled(self.config.pseudo_ramp_iterations)
+        return self.joint_end + self.config.scaled(self.config.pseudo_ramp_iterations)
 
     @property
     def density_end(self) -> int:
         """No growing or pruning from here on."""
-        end = self._scaled(self.config.density_iterations)
+        end = self.config.scaled(self.config.density_iterations)
         if self.config.prune_error > 0:
             end = max(end, math.ceil(_PRUNED_SHARE * self.total))
         return end
@@ -71,10 +69,7 @@ class Schedule:
     @property
     def density_interval(self) -> int:
         """Iterations between two rounds of growing and pruning."""
-        return max(1, self._scaled(self.config.density_interval))
-
-    def _scaled(self, iterations: float) -> int:
-        return math.ceil(iterations * self.config.iterations_scale)
+        return max(1, self.config.scaled(self.config.density_interval))
 
     def stage(self, iteration: int) -> StageName:
         """Stage of ``iteration`` (counted from 0)."""
@@ -107,7 +102,7 @@ class Schedule:
 
     def depth_noise(self, iteration: int) -> float:
         """Standard deviation of the noise on real depths, in gaps."""
-        end = self._scaled(self.config.depth_noise_iterations)
+        end = self.config.scaled(self.config.depth_noise_iterations)
         since = iteration - self.warm_up_end
         if since < 0 or since >= end:
             return 0.0

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from napari_emgauss._errors import VoxelSizeError
 
-from ._channels import channel_sources
+from ._channel_slices import channel_sources
 from ._check import check_and_normalise, check_shape, sampled_indices
 from ._size_rules import check_given
 from ._skip import parse_slices

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from napari_emgauss._errors import StackError, StackFileError
 
 from ._array import build_stack
-from ._channels import ChannelSlices
+from ._channel_slices import ChannelSlices
 from ._check import check_shape
 from ._size_rules import believed
 from ._source import OpenedFile, Selection

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import StackError, VoxelSizeError
 from napari_emgauss._remedies import remedy
 
+from ._channel_slices import view
+
 # A model of more would need more grey values per Gaussian than anything else of it.
 MAX_CHANNELS = 4
 
@@ -217,8 +219,6 @@ class Stack:
         indices : sequence of int
             Increasing, non-negative. ``metadata["selected_slices"]`` remembers them, counted in the file.
         """
-        from ._channels import view
-
         chosen = [int(k) for k in indices]
         count = self.shape[0]
         if not chosen or any(k < 0 or k >= count for k in chosen) or any(np.diff(chosen) <= 0):
@@ -251,8 +251,6 @@ class Stack:
 
         ``metadata["region"]`` remembers it, counted in the file.
         """
-        from ._channels import view
-
         depth, height, width = self.shape
         y0, y1, x0, x1 = (int(v) for v in region)
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):

@@ -142,7 +142,9 @@ class SelfPrior:
         from napari_emgauss.priors._equivalent_gap import equivalent_gap_ratio
         from napari_emgauss.priors.learned._generic import warm_network
         from napari_emgauss.priors.learned._network import NetworkConfig
-        from napari_emgauss.priors.learned._training import WARM_RATES, RowDropSampler, TrainingConfig, train_network
+        from napari_emgauss.priors.learned._sampler import RowDropSampler
+        from napari_emgauss.priors.learned._training import train_network
+        from napari_emgauss.priors.learned._training_config import WARM_RATES, TrainingConfig
 
         if len(observation.images) < 2:
             raise PriorError("The prior 'self' needs at least two slices.")
@@ -161,7 +163,7 @@ class SelfPrior:
         start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
         training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
         network = train_network(
-            RowDropSampler(standardised, seen_gaps_px, nodes, training, seed),
+            RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device),
             size,
             training,
             seed=seed,
@@ -255,7 +257,7 @@ class LearnedPrior:
 
         from napari_emgauss.priors.learned._fusion import Correction, fusion_network
         from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
-        from napari_emgauss.priors.learned._training import log_gaps
+        from napari_emgauss.priors.learned._sampler import log_gaps
 
         config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
         device = torch.device(chosen_device(config.device, "the prior 'self'"))
