@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import DepthError
+from napari_emgauss.stack import Frame, Region
 
 COARSEST = 4
 """Pixels of a slice that share one confidence, along each axis: it is a smooth quantity."""
 PLANES_PER_GAP = 3
-
-Region = tuple[float, float, float, float]
 
 
 class Confidence:
@@ -40,6 +38,8 @@ class Confidence:
     """
 
     version = 1
+    channels = 1
+    confidence = None
 
     def __init__(
         self,
@@ -58,6 +58,11 @@ class Confidence:
         knots = np.concatenate([self.z_nm, self.depths_nm])
         self._order = np.argsort(knots, kind="stable")
         self._knots = knots[self._order]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """It has none of its own: it belongs to a model."""
+        return {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,14 +89,11 @@ class Confidence:
             A depth lies outside the observed slices.
         """
         single = np.ndim(z_nm) == 0
-        depths = np.atleast_1d(np.asarray(z_nm, dtype=np.float64))
-        first, last = float(self.z_nm[0]), float(self.z_nm[-1])
-        slack = 1e-6 * (last - first)
-        if (depths < first - slack).any() or (depths > last + slack).any():
-            raise DepthError(f"A depth is outside the fitted volume; choose from {first:g} to {last:g} nm.")
-        rows, columns = self._weights(region, shape)
+        frame = Frame.of(self)
+        depths = frame.checked_depths(z_nm)
+        rows, columns = self._weights(frame.checked_region(region), shape)
         out = np.empty((len(depths), len(rows), len(columns)), dtype=np.uint8)
-        for position, depth in enumerate(np.clip(depths, first, last)):
+        for position, depth in enumerate(depths):
             upper = int(np.clip(np.searchsorted(self._knots, depth), 1, len(self._knots) - 1))
             low, high = self._knots[upper - 1], self._knots[upper]
             share = (depth - low) / (high - low)
@@ -110,18 +112,13 @@ class Confidence:
         return self.values[index].astype(np.float32)
 
     def _weights(
-        self, region: Region | None, shape: tuple[int, int] | None
+        self, region: Region, shape: tuple[int, int] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Bilinear weights of the coarse rows and columns for every sample."""
-        height, width = self.size
-        y0, y1, x0, x1 = (0.0, float(height), 0.0, float(width)) if region is None else region
-        counts = (max(1, round(y1 - y0)), max(1, round(x1 - x0))) if shape is None else shape
         matrices = []
-        for start, stop, n, whole, coarse in (
-            (y0, y1, counts[0], height, self.values.shape[1]),
-            (x0, x1, counts[1], width, self.values.shape[2]),
-        ):
-            centres = start + (np.arange(n) + 0.5) * (stop - start) / n
+        sampled = Frame.of(self).centres(region, shape)
+        for centres, whole, coarse in zip(sampled, self.size, self.values.shape[1:], strict=True):
+            n = len(centres)
             place = np.clip(centres * coarse / whole - 0.5, 0, coarse - 1)
             below = np.minimum(np.floor(place).astype(np.intp), max(0, coarse - 2))
             matrix = np.zeros((n, coarse), dtype=np.float32)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_emgauss._errors import ConfigError, DepthError, ModelFileError
+from napari_emgauss._errors import ConfigError, ModelFileError
 from napari_emgauss.model import (
     MODEL_FORMAT,
     MODEL_FORMAT_VERSION,
@@ -28,12 +28,10 @@ from napari_emgauss.model import (
 from napari_emgauss.render._backends import choose_backend
 from napari_emgauss.render._grey_values import Delivery
 from napari_emgauss.render._splat import splat
-from napari_emgauss.stack import Normalisation
+from napari_emgauss.stack import Frame, Normalisation, Region
 
 if TYPE_CHECKING:
     from napari_emgauss.render._splat import Backend
-
-Region = tuple[float, float, float, float]
 
 _CONFIDENCE = "confidence"
 _MOST_DEPTHS_ON_A_GPU = 16
@@ -125,12 +123,7 @@ class EmgaussModel(GaussianModel):
             ``z_nm`` lies outside the observed slices.
         """
         first, last = float(self.z_nm[0]), float(self.z_nm[-1])
-        slack = 1e-6 * (last - first)
-        if not first - slack <= z_nm <= last + slack:
-            raise DepthError(
-                f"Depth {z_nm:g} nm is outside the fitted volume; choose one from {first:g} to {last:g} nm."
-            )
-        return min(max((float(z_nm) - first) / (last - first), 0.0), 1.0)
+        return (Frame.of(self).checked_depth(z_nm) - first) / (last - first)
 
     def render_unit(
         self,
@@ -163,7 +156,7 @@ class EmgaussModel(GaussianModel):
             ``(B, C, h, w)``.
         """
         depths = [float(t)] if isinstance(t, int | float) else [float(v) for v in t]
-        box, sampled = self._sampling(region, shape)
+        box, sampled = Frame.of(self).sampling(region, shape)
         clouds = self.cloud_list
         if len(clouds) == 1:
             return self._draw(clouds[0].splats(depths, deform=deform), box, sampled, shift)
@@ -213,8 +206,9 @@ class EmgaussModel(GaussianModel):
         """
         single = np.ndim(z_nm) == 0
         depths = [self.t_of(float(z)) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64))]
-        self._check_region(region)
-        _, (height, width) = self._sampling(region, shape)
+        frame = Frame.of(self)
+        frame.checked_region(region)
+        _, (height, width) = frame.sampling(region, shape)
         channels = self.config.channels
         out = np.empty((len(depths), channels, height, width), dtype=self.dtype)
         step = self._depths_at_once(height * width)
@@ -307,37 +301,12 @@ class EmgaussModel(GaussianModel):
         floats = pixels * (self.config.channels + 4) + (64 + features) * largest
         return int(min(_MOST_DEPTHS_ON_A_GPU, max(1, 2**27 // floats)))
 
-    def _check_region(self, region: Region | None) -> None:
-        height, width = self.size
-        y0, y1, x0, x1 = (0.0, 1.0, 0.0, 1.0) if region is None else (float(v) for v in region)
-        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-            raise DepthError(
-                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
-                f"{height} x {width} pixels, or empty."
-            )
-
-    def _sampling(self, region: Region | None, shape: tuple[int, int] | None) -> tuple[Region | None, tuple[int, int]]:
-        height, width = self.size
-        if region is None:
-            if shape is None or tuple(shape) == self.size:
-                return None, self.size
-            region = (0.0, float(height), 0.0, float(width))
-        y0, y1, x0, x1 = (float(v) for v in region)
-        if shape is None:
-            shape = (max(1, round(y1 - y0)), max(1, round(x1 - x0)))
-        rows, columns = (int(n) for n in shape)
-        if rows < 1 or columns < 1:
-            raise DepthError(f"A region needs at least one row and one column, not {rows} x {columns}.")
-        return (y0, y1, x0, x1), (rows, columns)
-
-    def _draw(
-        self, splats: Splats, region: Region | None, shape: tuple[int, int], shift: Tensor | None = None
-    ) -> Tensor:
+    def _draw(self, splats: Splats, region: Region, shape: tuple[int, int], shift: Tensor | None = None) -> Tensor:
         means, conics = splats.means, splats.conics
         if shift is not None:
             means = means + shift[:, None]
-        if region is not None:
-            y0, y1, x0, x1 = region
+        y0, y1, x0, x1 = region
+        if region != (0.0, float(self.size[0]), 0.0, float(self.size[1])) or shape != tuple(self.size):
             scale_y, scale_x = shape[0] / (y1 - y0), shape[1] / (x1 - x0)
             means = (means - means.new_tensor([x0, y0])) * means.new_tensor([scale_x, scale_y])
             # Σ' = S Σ S for S = diag(scale_x, scale_y), so its inverse is divided by the scales.

@@ -15,6 +15,8 @@ from ._damage import SliceReport as SliceReport
 from ._damage import find_damage as find_damage
 from ._damage import suggested_skip as suggested_skip
 from ._denoise import denoise as denoise
+from ._frame import Frame as Frame
+from ._frame import Region as Region
 from ._intensity import correct_intensity as correct_intensity
 from ._intensity import original_intensity as original_intensity
 from ._mask import (

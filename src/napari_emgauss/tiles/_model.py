@@ -14,16 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss._cache import ByteBoundCache
-from napari_emgauss._errors import DepthError, ModelFileError
+from napari_emgauss._errors import ModelFileError
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import load as load_file
-from napari_emgauss.stack import Normalisation
+from napari_emgauss.stack import Frame, Normalisation, Region
 
 from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, tile_path, write_index
 from ._plan import Tile
 from ._spans import Span
-
-Region = tuple[float, float, float, float]
 
 DEFAULT_CACHE_BYTES = 1 << 30
 _SCRATCH_BYTES = 256 << 20
@@ -81,7 +79,6 @@ class TiledModel:
         self.folder = Path(folder)
         self.device = device
         self.version = 0
-        self.channels = 1
         self._allow_incomplete = allow_incomplete
         self._index = read_index(self.folder)
         self.normalisation: Normalisation = self._index.normalisation
@@ -121,6 +118,16 @@ class TiledModel:
     def dtype(self) -> np.dtype[Any]:
         """Grey values' type, as in the source."""
         return np.dtype(self.normalisation.dtype)
+
+    @property
+    def channels(self) -> int:
+        """One: stacks of several channels are not fitted in tiles."""
+        return 1
+
+    @property
+    def confidence(self) -> None:
+        """None: what the prior said of its guesses is not kept with tiles."""
+        return None
 
     @property
     def gaussian_count(self) -> int:
@@ -189,8 +196,9 @@ class TiledModel:
             A tile's file is missing or damaged.
         """
         single = np.ndim(z_nm) == 0
-        depths = [self._checked_depth(float(z)) for z in np.atleast_1d(np.asarray(z_nm, dtype=np.float64))]
-        box, (height, width) = self._sampling(region, shape)
+        frame = Frame.of(self)
+        depths = frame.checked_depths(z_nm).tolist()
+        box, (height, width) = frame.sampling(frame.checked_region(region), shape)
         out = np.empty((len(depths), height, width), dtype=self.dtype)
         # Every tile is visited once for a whole batch of depths: it may have to be read from disk.
         at_once = max(1, _SCRATCH_BYTES // (4 * height * width))
@@ -297,28 +305,6 @@ class TiledModel:
             with torch.inference_mode():
                 out[start : start + len(t)] = model.render_unit(t, region=region, shape=shape)[:, 0].cpu().numpy()
         return out
-
-    def _checked_depth(self, z_nm: float) -> float:
-        first, last = float(self.z_nm[0]), float(self.z_nm[-1])
-        slack = 1e-6 * (last - first)
-        if not first - slack <= z_nm <= last + slack:
-            raise DepthError(
-                f"Depth {z_nm:g} nm is outside the fitted volume; choose one from {first:g} to {last:g} nm."
-            )
-        return min(max(z_nm, first), last)
-
-    def _sampling(self, region: Region | None, shape: tuple[int, int] | None) -> tuple[Region, tuple[int, int]]:
-        _, height, width = self.shape
-        y0, y1, x0, x1 = (0.0, float(height), 0.0, float(width)) if region is None else (float(v) for v in region)
-        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-            raise DepthError(
-                f"Region (y0, y1, x0, x1) = ({y0:g}, {y1:g}, {x0:g}, {x1:g}) is outside the fitted slices of "
-                f"{height} x {width} pixels, or empty."
-            )
-        rows, columns = (max(1, round(y1 - y0)), max(1, round(x1 - x0))) if shape is None else map(int, shape)
-        if rows < 1 or columns < 1:
-            raise DepthError(f"A region needs at least one row and one column, not {rows} x {columns}.")
-        return (y0, y1, x0, x1), (rows, columns)
 
 
 class _Samples:
