@@ -27,6 +27,8 @@ from hypothesis import strategies as st
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.stack import read_damage_mask, read_stack, read_voxel_size, read_z_positions, stack_from_array
 
+from .lab_formats import write_amira, write_dm, write_imaris, write_nifti
+
 VALUES = np.random.default_rng(16).integers(1, 255, (5, 16, 18), dtype=np.uint8)
 SIZE = (50.0, 5.0, 4.0)
 CASES = 60  # of each kind; the whole file runs in seconds
@@ -61,6 +63,15 @@ SEEDS: dict[str, Any] = {
     "a.mrc": _mrc,
     "a.h5": _hdf5,
     "a.npy": lambda path: np.save(path, VALUES),
+    "a.dm3": lambda path: write_dm(path, VALUES, version=3),
+    "a.dm4": lambda path: write_dm(path, VALUES),
+    "a.nii": lambda path: write_nifti(path, VALUES),
+    "a.nii.gz": lambda path: write_nifti(path, VALUES),
+    "a.am": lambda path: write_amira(path, VALUES),
+    "text.am": lambda path: write_amira(path, VALUES, form="3D ASCII"),
+    "zip.am": lambda path: write_amira(path, VALUES, coding="HxZip"),
+    "rle.am": lambda path: write_amira(path, VALUES, coding="HxByteRLE"),
+    "a.ims": lambda path: write_imaris(path, VALUES[None]),
 }
 
 
