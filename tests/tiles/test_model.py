@@ -77,11 +77,12 @@ def test_memory_for_tiles_is_bounded(folder: Path) -> None:
     assert len(model.cache) == 1
 
 
-def test_many_depths_come_out_as_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pixels", [3 * 130 * 70, 1000])  # three depths at once, and fourteen rows
+def test_many_depths_come_out_as_one_by_one(folder: Path, monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
     model = TiledModel(folder)
     depths = np.linspace(0, 280, 11)
     together = model.render(depths)
-    monkeypatch.setattr("napari_emgauss.tiles._model._SCRATCH_BYTES", 3 * 4 * 130 * 70)
+    monkeypatch.setattr("napari_emgauss.tiles._model._SCRATCH_PIXELS", pixels)
     in_batches = model.render(depths)
     assert np.array_equal(together, np.stack([model.render(float(z)) for z in depths]))
     assert np.array_equal(together, in_batches)

@@ -24,7 +24,7 @@ from napari_emgauss.fitting._presets import preset
 from napari_emgauss.fitting._supervision import shift_report
 from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.fitting._update import FitUpdate
-from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
+from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence, fewest_gaussians
 from napari_emgauss.priors import Prior, prepare_channels
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
@@ -268,7 +268,8 @@ class _Fit:
 
     def _new_model(self, images: NDArray[np.float32], counts: list[int] | None) -> EmgaussModel:
         *_, height, width = images.shape
-        number = max(16, min(self.config.max_gaussians, round(height * width / self.config.pixels_per_gaussian)))
+        wanted = min(self.config.max_gaussians, round(height * width / self.config.pixels_per_gaussian))
+        number = max(16, fewest_gaussians((height, width)), wanted)
         from napari_emgauss.render import choose_backend
 
         # The field's random start must not depend on, nor disturb, what the caller does with torch.

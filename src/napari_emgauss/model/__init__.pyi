@@ -1,4 +1,24 @@
-from ._agreement import check_header as check_header
+from ._agreement import (
+    ROOMY_PIXELS as ROOMY_PIXELS,
+)
+from ._agreement import (
+    check_confidence as check_confidence,
+)
+from ._agreement import (
+    check_geometry as check_geometry,
+)
+from ._agreement import (
+    check_grey_values as check_grey_values,
+)
+from ._agreement import (
+    check_header as check_header,
+)
+from ._agreement import (
+    check_parameters as check_parameters,
+)
+from ._agreement import (
+    fewest_gaussians as fewest_gaussians,
+)
 from ._confidence import (
     PLANES_PER_GAP as PLANES_PER_GAP,
 )
@@ -18,6 +38,9 @@ from ._file import (
 )
 from ._file import (
     MODEL_FORMAT_VERSION as MODEL_FORMAT_VERSION,
+)
+from ._file import (
+    parse_json as parse_json,
 )
 from ._file import (
     read_tensors as read_tensors,

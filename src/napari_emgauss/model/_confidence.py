@@ -142,6 +142,12 @@ def chosen_depths(z_nm: NDArray[np.float64], depths_nm: NDArray[np.float64], per
     return chosen
 
 
+def coarse_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the planes of confidence for slices ``(H, W)``."""
+    height, width = size
+    return max(1, -(-height // COARSEST)), max(1, -(-width // COARSEST))
+
+
 def coarse_confidence(
     planes: Iterable[NDArray[Any]],
     depths_nm: NDArray[np.float64],
@@ -150,8 +156,7 @@ def coarse_confidence(
     size: tuple[int, int],
 ) -> Confidence:
     """Confidence from planes in [0, 1] at some depths, of several channels the least."""
-    height, width = size
-    coarse = (max(1, -(-height // COARSEST)), max(1, -(-width // COARSEST)))
+    coarse = coarse_size(size)
     values = np.stack([_block_means(np.asarray(plane, dtype=np.float32), coarse) for plane in planes])
     return Confidence(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8), depths_nm, z_nm, pixel_size_nm, size)
 

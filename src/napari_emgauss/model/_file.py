@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from napari_emgauss import _files as files
@@ -16,6 +18,11 @@ from napari_emgauss._errors import ExportError, ModelFileError
 HEADER_KEY = "emgauss"
 MODEL_FORMAT = "napari-emgauss-model"
 MODEL_FORMAT_VERSION = 1
+
+LONGEST_TABLE = 64 << 20
+"""Bytes of a file's table of arrays: some hundred thousand of them."""
+LONGEST_HEADER = 16 << 20
+"""Characters of our own header: depths of some hundred thousand slices. JSON takes 20 times as much once it is read."""
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Path:
@@ -26,14 +33,18 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
     ModelFileError
         The folder is missing or cannot be written to.
     """
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     target = Path(path)
-    data = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        metadata={HEADER_KEY: json.dumps(header)},
-    )
-    write_bytes(target, data)
+    try:
+        with files.whole(target) as part:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                part,
+                metadata={HEADER_KEY: json.dumps(header)},
+            )
+    except ExportError as error:
+        raise ModelFileError(str(error)) from error
     return target
 
 
@@ -66,33 +77,75 @@ def read_tensors(
     Raises
     ------
     ModelFileError
-        The file is missing, truncated, foreign, or of a newer version.
+        The file is missing, truncated, foreign, of a newer version, or holds numbers that are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
     source = Path(path)
-    if not source.is_file():
-        raise ModelFileError(f"There is no {kind} file {source}.")
     try:
+        if not source.is_file():
+            raise ModelFileError(f"There is no {kind} file {source}.")
+        _check_table(source, kind)
         with safe_open(str(source), framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             if HEADER_KEY not in metadata:
                 raise ModelFileError(f"{source} is a safetensors file, but not an EMGauss {kind}.")
-            header = json.loads(metadata[HEADER_KEY])
+            header = parse_json(metadata[HEADER_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ModelFileError(
             f"{source} is not an EMGauss {kind}, or was cut short while copying; make or copy it again."
         ) from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelFileError(f"{source} cannot be read as an EMGauss {kind}: {error}.") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{source} cannot be read as an EMGauss {kind}: {_reason(error)}.") from error
     if not isinstance(header, dict) or header.get("format") != expected_format:
         found = header.get("format") if isinstance(header, dict) else None
-        raise ModelFileError(f"{source} is not an EMGauss {kind} but {found or 'something else'}.")
+        raise ModelFileError(f"{source} is not an EMGauss {kind} but {str(found or 'something else')[:60]!r}.")
     version = header.get("format_version")
     if not isinstance(version, int) or version > newest_version:
         raise ModelFileError(
-            f"{source} was written by a newer napari-emgauss ({kind} format {version}, this one reads up to "
+            f"{source} was written by a newer napari-emgauss ({kind} format {str(version)[:20]}, this one reads up to "
             f"{newest_version}); update napari-emgauss."
         )
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"{source} is a damaged EMGauss {kind}: its {name[:80]} holds NaN or infinity.")
     return tensors, header
+
+
+def parse_json(text: str, longest: int = LONGEST_HEADER) -> Any:
+    """What a text of JSON from a file says.
+
+    Parameters
+    ----------
+    text : str
+    longest : int
+        Characters that it may have.
+
+    Raises
+    ------
+    ValueError
+        It is no JSON, is longer than any of ours, nested too deeply, or has numbers of thousands of digits.
+    """
+    # Text grows most in memory where it consists of little but brackets.
+    if len(text) > longest or text.count("[") + text.count("{") > 10_000 + len(text) // 8:
+        raise ValueError("its header is longer than any that was ever written")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its header is nested too deeply") from None
+
+
+def _check_table(path: Path, kind: str) -> None:
+    """Refuse a table of arrays that is longer than any of ours before anybody reads it."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    if len(start) == 8 and struct.unpack("<Q", start)[0] > LONGEST_TABLE:
+        raise ModelFileError(f"{path} is not an EMGauss {kind}, or was damaged; make or copy it again.")
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason.splitlines()[0][:200].rstrip(".") if reason else type(error).__name__

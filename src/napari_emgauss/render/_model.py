@@ -17,10 +17,12 @@ from napari_emgauss._errors import ConfigError, ModelFileError
 from napari_emgauss.model import (
     MODEL_FORMAT,
     MODEL_FORMAT_VERSION,
+    ROOMY_PIXELS,
     Confidence,
     GaussianModel,
     ModelConfig,
     Splats,
+    check_confidence,
     check_header,
     read_tensors,
     write_tensors,
@@ -211,7 +213,28 @@ class EmgaussModel(GaussianModel):
         _, (height, width) = frame.sampling(region, shape)
         channels = self.config.channels
         out = np.empty((len(depths), channels, height, width), dtype=self.dtype)
-        step = self._depths_at_once(height * width)
+        if height * width > ROOMY_PIXELS:
+            self._render_bands(depths, region, out)
+        else:
+            self._render_into(depths, region, shape, out)
+        result = out[:, 0] if channels == 1 else out
+        return result[0] if single else result
+
+    def _render_bands(self, depths: list[float], region: Region | None, out: NDArray[Any]) -> None:
+        """Render wide slices some rows at a time: beside the result, memory is needed for these alone."""
+        _, _, rows, columns = out.shape
+        y0, y1, x0, x1 = (0.0, float(self.size[0]), 0.0, float(self.size[1])) if region is None else region
+        band = max(1, ROOMY_PIXELS // (2 * columns))
+        for top in range(0, rows, band):
+            bottom = min(rows, top + band)
+            edges = (y0 + (y1 - y0) * top / rows, y0 + (y1 - y0) * bottom / rows, x0, x1)
+            self._render_into(depths, edges, (bottom - top, columns), out[:, :, top:bottom])
+
+    def _render_into(
+        self, depths: list[float], region: Region | None, shape: tuple[int, int] | None, out: NDArray[Any]
+    ) -> None:
+        """Write the images at ``depths`` in grey values to ``out`` ``(n, C, h, w)``."""
+        step = self._depths_at_once(out.shape[-2] * out.shape[-1])
         # On a GPU pictures are brought back while the next ones are rendered.
         ahead = 1 if self.device.type == "cuda" else 0
         under_way: deque[tuple[NDArray[Any], Delivery]] = deque()
@@ -224,8 +247,6 @@ class EmgaussModel(GaussianModel):
                 _deliver(under_way)
         while under_way:
             _deliver(under_way)
-        result = out[:, 0] if channels == 1 else out
-        return result[0] if single else result
 
     def snapshot(self) -> EmgaussModel:
         """An independent copy of the present state."""
@@ -275,6 +296,17 @@ class EmgaussModel(GaussianModel):
                 header[_CONFIDENCE] = self.confidence.to_dict()
             write_tensors(path, tensors, header)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to other processes, and is copied, with its parameters; where there is no such device, to the CPU.
+
+        dask's ``processes`` and ``distributed`` schedulers and ``copy.deepcopy`` need it.
+        """
+        with self._lock:
+            arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+            trained = any(parameter.requires_grad for parameter in self.parameters())
+            more = (self.device.type, self.backend, self.version, self.confidence, trained)
+            return _rebuilt, (self._header(), arrays, *more)
+
     def _header(self) -> dict[str, Any]:
         return {
             "format": MODEL_FORMAT,
@@ -319,6 +351,38 @@ def _deliver(under_way: deque[tuple[NDArray[Any], Delivery]]) -> None:
     delivery.into(out)
 
 
+def _from_header(header: dict[str, Any]) -> EmgaussModel:
+    """A model as a file's header describes it, its parameters yet to come."""
+    _, height, width = header["shape"]
+    return EmgaussModel(
+        ModelConfig.from_dict(header["config"]),
+        np.asarray(header["z_nm"], dtype=np.float64),
+        tuple(header["pixel_size_nm"]),
+        (height, width),
+        Normalisation(**header["normalisation"]),
+        header["counts"],
+        provenance=header.get("provenance", {}),
+    )
+
+
+def _rebuilt(
+    header: dict[str, Any],
+    arrays: dict[str, NDArray[np.float32]],
+    device: str,
+    backend: Backend,
+    version: int,
+    confidence: Confidence | None,
+    trained: bool,
+) -> EmgaussModel:
+    """The model that :meth:`EmgaussModel.__reduce__` took apart, in whatever process that is."""
+    model = _from_header(header)
+    model.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
+    here = "cpu" if device == "cpu" else choose_backend("auto").device
+    model.backend = backend if here.partition(":")[0] == device else "auto"
+    model.version, model.confidence = version, confidence
+    return model.requires_grad_(trained).to(here)
+
+
 def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
     """Read a model that :meth:`EmgaussModel.save` wrote.
 
@@ -332,30 +396,21 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
     Raises
     ------
     ModelFileError
-        The file is missing, truncated, not a model of ours, or written by a newer version.
+        The file is missing, truncated, damaged, not a model of ours, or written by a newer version.
     """
     tensors, header = read_tensors(
         path, expected_format=MODEL_FORMAT, newest_version=MODEL_FORMAT_VERSION, kind="model"
     )
     try:
         check_header(header, {name: value for name, value in tensors.items() if name != _CONFIDENCE})
-        _, height, width = header["shape"]
-        model = EmgaussModel(
-            ModelConfig.from_dict(header["config"]),
-            np.asarray(header["z_nm"], dtype=np.float64),
-            tuple(header["pixel_size_nm"]),
-            (height, width),
-            Normalisation(**header["normalisation"]),
-            header["counts"],
-            provenance=header.get("provenance", {}),
-        )
+        model = _from_header(header)
         confidence = tensors.pop(_CONFIDENCE, None)
         model.load_state_dict(tensors)
         if confidence is not None:
             depths_nm = header[_CONFIDENCE]["depths_nm"]
-            model.confidence = Confidence(
-                confidence.numpy(), depths_nm, model.z_nm, model.pixel_size_nm, (height, width)
-            )
+            values = confidence.numpy()
+            check_confidence(values, depths_nm, model.z_nm, model.size)
+            model.confidence = Confidence(values, depths_nm, model.z_nm, model.pixel_size_nm, model.size)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path} is a damaged EMGauss model: its header and its content disagree.") from error
     return model.to(choose_backend(device).device)

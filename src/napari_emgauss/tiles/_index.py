@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ModelFileError
-from napari_emgauss.model import write_bytes
+from napari_emgauss.model import check_geometry, check_grey_values, parse_json, write_bytes
 from napari_emgauss.stack import Normalisation
 
-from ._plan import Tile, TilePlan
+from ._plan import Tile, TilePlan, check_plan
 
 INDEX_NAME = "index.json"
 TILES_NAME = "tiles"
 FORMAT = "napari-emgauss-tiles"
 FORMAT_VERSION = 1
+LONGEST_INDEX = 40 << 20
+"""Bytes of an index: that of the most tiles there may be."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class TileIndex:
     tiles: dict[str, TileRecord] = field(default_factory=dict)
 
     @property
+    def missing_count(self) -> int:
+        """How many tiles are not finished."""
+        return len(self.plan) - len(self.tiles)
+
+    @property
     def missing(self) -> list[Tile]:
         """Tiles that are not finished."""
         return [tile for tile in self.plan if tile.name not in self.tiles]
@@ -92,28 +100,51 @@ class TileIndex:
     def from_json(cls, text: str, where: Path) -> TileIndex:
         """From :meth:`to_json`; ``where`` is for messages."""
         try:
-            values = json.loads(text)
+            values = parse_json(text, LONGEST_INDEX)
             if values["format"] != FORMAT:
-                raise ModelFileError(f"'{where}' is no tiled EMGauss model but {values['format']!r}.")
+                raise ModelFileError(f"'{where}' is no tiled EMGauss model but {str(values['format'])[:60]!r}.")
             version = values["format_version"]
             if not isinstance(version, int) or version > FORMAT_VERSION:
                 raise ModelFileError(
-                    f"'{where}' was written by a newer napari-emgauss (format {version}, this one reads up to "
-                    f"{FORMAT_VERSION}); update napari-emgauss."
+                    f"'{where}' was written by a newer napari-emgauss (format {str(version)[:20]}, this one reads up "
+                    f"to {FORMAT_VERSION}); update napari-emgauss."
                 )
+            z_nm, _ = check_geometry({**values, "shape": values["plan"]["shape"]})
+            check_grey_values(values["normalisation"], 1)
             y_nm, x_nm = values["pixel_size_nm"]
+            plan = TilePlan.from_dict(values["plan"])
+            check_plan(plan, z_nm)
             return cls(
-                TilePlan.from_dict(values["plan"]),
-                np.asarray(values["z_nm"], dtype=np.float64),
+                plan,
+                z_nm,
                 (float(y_nm), float(x_nm)),
                 Normalisation(**values["normalisation"]),
                 values["provenance"],
-                {name: TileRecord(**record) for name, record in values["tiles"].items()},
+                {_name_in(plan, name): _record(record) for name, record in values["tiles"].items()},
             )
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             if isinstance(error, ModelFileError):
                 raise
             raise ModelFileError(f"'{where}' is damaged: it is no index of a tiled EMGauss model.") from error
+
+
+def _name_in(plan: TilePlan, name: str) -> str:
+    """A tile's name, if the plan has such a tile."""
+    found = re.fullmatch(r"z([0-9]{4,})_y([0-9]{4,})_x([0-9]{4,})", name)
+    place = [] if found is None else [int(number) for number in found.groups()]
+    if len(place) != 3 or any(k >= count for k, count in zip(place, plan.grid, strict=True)):
+        raise ValueError("There is a tile that is not in the plan.")
+    if plan.tile(place).name != name:
+        raise ValueError("A tile is not called by its name.")
+    return name
+
+
+def _record(values: dict[str, Any]) -> TileRecord:
+    if re.fullmatch("[0-9a-f]{64}", values["sha256"]) is None:
+        raise ValueError("A checksum is none.")
+    if any(type(values[name]) is not int or values[name] < 1 for name in ("nbytes", "gaussians")):
+        raise ValueError("A length or number of Gaussians is none.")
+    return TileRecord(**values)
 
 
 def is_tiled(path: str | os.PathLike[str]) -> bool:
@@ -136,6 +167,8 @@ def read_index(folder: str | os.PathLike[str]) -> TileIndex:
     """
     path = Path(folder) / INDEX_NAME
     try:
+        if path.is_file() and path.stat().st_size > LONGEST_INDEX:
+            raise ModelFileError(f"'{path}' is damaged: it is longer than any index of a tiled EMGauss model.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ModelFileError(f"'{Path(folder)}' is no tiled EMGauss model: it has no {INDEX_NAME}.") from None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import ModelFileError
+from napari_emgauss.model import ROOMY_PIXELS
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
@@ -24,7 +25,8 @@ from ._plan import Tile
 from ._spans import Span
 
 DEFAULT_CACHE_BYTES = 1 << 30
-_SCRATCH_BYTES = 256 << 20
+_SCRATCH_PIXELS = 8 << 20
+"""Pixels that are blended at once: of each some 30 bytes are held for a moment."""
 _DEPTHS_AT_ONCE = 4
 """Depths of a tile that are drawn together: enough to keep a device busy, few enough to stay small."""
 _NOTHING = 1e-6
@@ -82,7 +84,7 @@ class TiledModel:
         self._allow_incomplete = allow_incomplete
         self._index = read_index(self.folder)
         self.normalisation: Normalisation = self._index.normalisation
-        missing = len(self._index.missing)
+        missing = self._index.missing_count
         if missing and not allow_incomplete:
             raise ModelFileError(
                 f"'{self.folder}' is unfinished: {missing} of {len(self._index.plan)} tiles are missing; run the fit "
@@ -199,13 +201,29 @@ class TiledModel:
         frame = Frame.of(self)
         depths = frame.checked_depths(z_nm).tolist()
         box, (height, width) = frame.sampling(frame.checked_region(region), shape)
+        if height * width > ROOMY_PIXELS:
+            self._look_at_one(depths[0], box)
         out = np.empty((len(depths), height, width), dtype=self.dtype)
-        # Every tile is visited once for a whole batch of depths: it may have to be read from disk.
-        at_once = max(1, _SCRATCH_BYTES // (4 * height * width))
+        # Every tile is visited once for a whole batch of depths: it may have to be read from disk. Wide slices are
+        # blended some rows at a time.
+        at_once = max(1, _SCRATCH_PIXELS // (height * width))
+        band = max(1, min(height, _SCRATCH_PIXELS // width))
+        y0, y1, x0, x1 = box
         for start in range(0, len(depths), at_once):
             batch = depths[start : start + at_once]
-            out[start : start + at_once] = self.normalisation.from_unit(self._blend(batch, box, (height, width)))
+            for top in range(0, height, band):
+                bottom = min(height, top + band)
+                edges = (y0 + (y1 - y0) * top / height, y0 + (y1 - y0) * bottom / height, x0, x1)
+                image = self._blend(batch, edges, (bottom - top, width))
+                out[start : start + at_once, top:bottom] = self.normalisation.from_unit(image)
         return out[0] if single else out
+
+    def _look_at_one(self, z_nm: float, region: Region) -> None:
+        """Read a tile in view before memory is taken for a large picture: the index may claim any size."""
+        finished = (tile for tile in self.tiles_at(z_nm, region) if tile.name in self._index.tiles)
+        tile = next(finished, None)
+        if tile is not None:
+            self._cache.get_or_load(tile.index, self._load_tile)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Copy the model to another folder.
@@ -264,7 +282,7 @@ class TiledModel:
         columns = _Samples.along(x0, x1, shape[1])
         plan = self._index.plan
         total = np.zeros((len(depths), *shape), dtype=np.float32)
-        covered = np.zeros_like(total) if self._index.missing else None
+        covered = np.zeros_like(total) if self._index.missing_count else None
         parts_y, parts_x = _parts(plan.rows, rows), _parts(plan.columns, columns)
         for z, window in enumerate(plan.slices):
             weights = window.weight(depths)

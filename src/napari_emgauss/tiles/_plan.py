@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from ._spans import Span, cut_pixels, cut_slices, smallest_window
 
 SMALLEST_TILE = 64
 """Pixels: below, most of a tile is halo."""
+MOST_TILES = 200_000
+"""Two terabytes in tiles of the usual size. The index of a run is written anew after every tile."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,13 @@ class TilePlan:
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
 
+    def __post_init__(self) -> None:
+        if len(self) > MOST_TILES:
+            raise ConfigError(
+                f"There would be {len(self):,} tiles, and at most {MOST_TILES:,} are possible: make them larger "
+                "(tile, window), or fit parts of the volume."
+            )
+
     @property
     def grid(self) -> tuple[int, int, int]:
         """Number of tiles along z, y, x."""
@@ -185,3 +195,34 @@ def cut(shape: tuple[int, int, int], z_nm: NDArray[np.float64] | Sequence[float]
         cut_pixels(height, size.pixels, size.halo_pixels),
         cut_pixels(width, size.pixels, size.halo_pixels),
     )
+
+
+def check_plan(plan: TilePlan, z_nm: NDArray[np.float64]) -> None:
+    """Raise ValueError unless the spans of a plan from a file cover the volume as spans that were cut do.
+
+    Parameters
+    ----------
+    plan : TilePlan
+    z_nm : ndarray
+        ``(K,)`` depths of the slices.
+    """
+    depth, height, width = plan.shape
+    across = plan.size.pixels + 2 * plan.size.halo_pixels
+    _check_spans(plan.slices, depth, plan.size.window_slices, (float(z_nm[0]), float(z_nm[-1])))
+    _check_spans(plan.rows, height, across, (0.0, float(height)))
+    _check_spans(plan.columns, width, across, (0.0, float(width)))
+
+
+def _check_spans(spans: tuple[Span, ...], length: int, largest: int, ends: tuple[float, float]) -> None:
+    if not spans or spans[0].start != 0 or spans[-1].stop != length:
+        raise ValueError("The spans do not cover the axis.")
+    if any(not 0 < len(span) <= largest for span in spans):
+        raise ValueError("A span is larger than the tiles.")
+    if spans[0].fade_in is not None or spans[-1].fade_out is not None:
+        raise ValueError("The volume fades at its ends.")
+    for one, other in pairwise(spans):
+        fade = one.fade_out
+        if not (one.start < other.start <= one.stop < other.stop) or fade is None or fade != other.fade_in:
+            raise ValueError("Neighbouring spans do not meet.")
+        if not ends[0] <= fade[0] <= fade[1] <= ends[1]:
+            raise ValueError("A fade lies outside the volume.")

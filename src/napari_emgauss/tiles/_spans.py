@@ -57,8 +57,14 @@ class Span:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Span:
         """From :meth:`to_dict`."""
-        fades = [None if values[key] is None else tuple(values[key]) for key in ("fade_in", "fade_out")]
-        return cls(int(values["start"]), int(values["stop"]), *fades)
+
+        def fade(pair: list[float] | None) -> tuple[float, float] | None:
+            if pair is None:
+                return None
+            begin, end = pair
+            return float(begin), float(end)
+
+        return cls(int(values["start"]), int(values["stop"]), fade(values["fade_in"]), fade(values["fade_out"]))
 
 
 def _smooth_step(at: NDArray[np.float64], start: float, end: float) -> NDArray[np.float64]:

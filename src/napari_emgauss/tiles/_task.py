@@ -16,6 +16,7 @@ import numpy as np
 
 from napari_emgauss._errors import FitError
 from napari_emgauss.fitting import FitConfig, fit
+from napari_emgauss.model import fewest_gaussians
 from napari_emgauss.priors import Prior
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
@@ -158,7 +159,7 @@ def blank_model(stack: Stack, config: FitConfig) -> EmgaussModel:
             stack.pixel_size_nm,
             (height, width),
             stack.normalisation,
-            4,
+            max(4, fewest_gaussians((height, width))),
             device="cpu",
         )
     with torch.no_grad():

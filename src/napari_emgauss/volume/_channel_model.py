@@ -54,6 +54,10 @@ class _Answers:
         self._kept: OrderedDict[Any, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[_Answers], tuple[VolumeModel]]:
+        """In another process nothing was rendered yet."""
+        return _Answers, (self.model,)
+
     def render(self, z_nm: NDArray[np.float64], region: Any, shape: Any) -> NDArray[Any]:
         """``(n, C, h, w)``."""
         key = (self.model.version, z_nm.tobytes(), region, shape)

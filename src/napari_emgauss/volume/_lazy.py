@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -59,15 +59,14 @@ class _Axis:
         return min(self.first, last), max(self.first, last) + 1
 
 
-_tokens: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+_tokens: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 _token_lock = threading.Lock()
-_next_token = count()
 
 
-def _token(model: VolumeModel) -> int:
-    """A number for a model that, unlike ``id``, is not used again after the model has gone."""
+def _token(model: VolumeModel) -> str:
+    """A name for a model that, unlike ``id``, no other has, in this or another process, now or later."""
     with _token_lock:
-        return _tokens.setdefault(model, next(_next_token))
+        return _tokens.setdefault(model, uuid.uuid4().hex)
 
 
 def _number(key: Any, length: int) -> int:
@@ -262,6 +261,11 @@ class LazyVolume:
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyVolume:
         """Duplicating a layer deep-copies its data; locks and device tensors cannot be copied, and need not be."""
         return self
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        """Names this view in dask's graphs; it would otherwise pickle the whole model to find a name."""
+        where = (self._depths.tobytes(), self._single_depth, str(self._rows), str(self._columns))
+        return ("LazyVolume", _token(self._model), self._model.version, *where)
 
     def __repr__(self) -> str:
         return f"LazyVolume(shape={self.shape}, dtype={self.dtype})"

@@ -21,3 +21,7 @@ class RenderCache(ByteBoundCache[Hashable, NDArray[Any]]):
 
     def __init__(self, max_bytes: int = 512 << 20) -> None:
         super().__init__(lambda plane: plane.nbytes, max_bytes)
+
+    def __reduce__(self) -> tuple[type[RenderCache], tuple[int]]:
+        """In another process it begins empty: planes are rendered anew sooner than they are sent."""
+        return RenderCache, (self.max_bytes,)
