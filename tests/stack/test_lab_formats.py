@@ -98,13 +98,18 @@ def test_nifti_units(tmp_path: Path, unit: int, size: float) -> None:
     same(path, values_of("uint8"))
 
 
-def test_nifti_without_unit_is_asked_for_and_said(tmp_path: Path) -> None:
-    path = write_nifti(tmp_path / "a.nii", values_of("uint8"), (50, 5, 4), 0)
-    assert not read_voxel_size(path).complete
-    assert (
-        "the header's voxel size, 4, 5, 50 (x, y, z), has no unit"
-        in read_stack(path, voxel_size_nm=(50, 5, 4)).metadata["notes"][0]
-    )
+def test_a_size_without_unit_is_asked_for_or_can_only_be_micrometres(tmp_path: Path) -> None:
+    for number, write in enumerate((lambda p, s: write_nifti(p, values_of("uint8"), s, 0), _amira_without_unit)):
+        path = tmp_path / f"a{number}{('.nii', '.am')[number]}"
+        with pytest.raises(VoxelSizeError, match="voxel size is"):
+            read_stack(write(path, (50, 5, 4)))
+        stack = read_stack(write(path, (0.05, 0.005, 0.004)))
+        assert "has no unit and is taken as µm" in stack.metadata["notes"][0]
+        np.testing.assert_allclose(np.diff(stack.z_nm), 50)
+
+
+def _amira_without_unit(path: Path, size: tuple[float, float, float]) -> Path:
+    return write_amira(path, values_of("uint8"), size, "")
 
 
 def test_nifti_is_scaled_as_its_header_says(tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_amira_of_several_fields(tmp_path: Path) -> None:
 
 def test_amira_sizes(tmp_path: Path) -> None:
     same(write_amira(tmp_path / "a.am", values_of("uint8"), (0.05, 0.005, 0.004), "µm"), values_of("uint8"))
-    for name, options in {"b": {"unit": ""}, "c": {"unit": "furlong"}, "d": {"coordinates": "stacked"}}.items():
+    for name, options in {"c": {"unit": "furlong"}, "d": {"coordinates": "stacked"}}.items():
         path = write_amira(tmp_path / f"{name}.am", values_of("uint8"), **options)
         with pytest.raises(VoxelSizeError, match="voxel size is unknown"):
             read_stack(path)

@@ -53,6 +53,13 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--region", nargs=4, type=int, metavar=("Y0", "Y1", "X0", "X1"), help="this rectangle of every slice, in pixels"
     )
+    group.add_argument(
+        "--z-range",
+        nargs=2,
+        type=kinds.number,
+        metavar=("Z0", "Z1"),
+        help="only slices from Z0 to Z1, in nm; they keep their depths and numbers",
+    )
     group = parser.add_argument_group("corrections before anything else")
     group.add_argument(
         "--damage-mask",

@@ -43,7 +43,9 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
         options["voxel_size_nm"] = tuple(arguments.voxel_size)
     if arguments.z_positions is not None:
         options["z_positions_nm"] = stacks.read_z_positions(arguments.z_positions)
-    for name in ("skip", "dataset", "channel", "time"):
+    if arguments.z_range is not None:
+        options["z_range_nm"] = tuple(arguments.z_range)
+    for name in ("skip", "dataset", "channel", "time", "region"):
         if getattr(arguments, name) is not None:
             options[name] = getattr(arguments, name)
     if arguments.slice_distance is not None:
@@ -53,11 +55,9 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
     stack = stacks.read_stack(path, **options)
     if arguments.damage_mask is not None:
         count = stack.shape[0] + len(stack.metadata.get("left_out_slices", ()))
-        mask = stacks.read_damage_mask(arguments.damage_mask, (count, *stack.shape[1:]))
+        shape = stack.metadata.get("shape_in_file", (count, *stack.shape[1:]))
+        mask = stacks.read_damage_mask(arguments.damage_mask, tuple(shape))
         stack = stacks.mask_damage(stack, mask)
-    if arguments.region is not None:
-        y0, y1, x0, x1 = arguments.region
-        stack = stack.crop((y0, y1, x0, x1))
     if arguments.straighten:
         stack = stacks.remove_jitter(stack, stacks.check_alignment(stack))
     if arguments.even_out is not None:

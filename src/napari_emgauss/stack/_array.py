@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from napari_emgauss._errors import VoxelSizeError
+from napari_emgauss._errors import StackError, VoxelSizeError
 
-from ._channel_slices import channel_sources
-from ._check import check_and_normalise, check_shape, sampled_indices
+from ._channel_slices import channel_sources, view
+from ._check import MIN_SLICES, check_and_normalise, check_shape, sampled_indices
 from ._size_rules import check_given
 from ._skip import parse_slices
-from ._stack import Normalisation, Stack
+from ._stack import Normalisation, Stack, checked_box
 from ._voxel_size import VoxelSize, check_anisotropic, resolve_geometry, voxel_size_from_argument
 
 
@@ -102,8 +102,13 @@ def build_stack(
     skip: str | Sequence[int],
     allow_isotropic: bool,
     allow_damaged: bool,
+    region: Sequence[int] | None = None,
+    z_range_nm: Sequence[float] | None = None,
 ) -> Stack:
-    """The last step that arrays and files share: depths, left-out slices, checks and grey-value limits."""
+    """The last step that arrays and files share: depths, left-out slices, checks and grey-value limits.
+
+    Of a ``region`` of the slices, or a range of depths, nothing else is looked at.
+    """
     count = int(slices.shape[0])
     if len(slices.shape) == 4 and slices.shape[1] == 1:
         (slices,) = channel_sources(slices)
@@ -112,11 +117,13 @@ def build_stack(
     z_nm, pixel_size_nm = resolve_geometry(count, voxel_size, z_positions_nm)
     if not allow_isotropic:
         check_anisotropic(z_nm, pixel_size_nm)
-    left_out = parse_slices(skip, count)
-    kept = [k for k in range(count) if k not in set(left_out)]
-    check_shape((len(kept), *(int(n) for n in slices.shape[1:])), slices.dtype)
+    inside = range(count) if z_range_nm is None else slices_within(z_nm, z_range_nm)
+    left_out = [k for k in parse_slices(skip, count) if k in inside]
+    kept = [k for k in inside if k not in set(left_out)]
+    looked_at = slices if region is None else view(slices, range(count), checked_box(region, *slices.shape[-2:]))
+    check_shape((len(kept), *(int(n) for n in looked_at.shape[1:])), slices.dtype)
     if normalisation is None or not allow_damaged:
-        measured = _measured(slices, kept, check=not allow_damaged)
+        measured = _measured(looked_at, kept, check=not allow_damaged)
         normalisation = measured if normalisation is None else normalisation
     about = {"voxel_size_source": voxel_size.source, **(metadata or {})}
     if z_positions_nm is not None:
@@ -124,8 +131,31 @@ def build_stack(
     if left_out:
         about["left_out_slices"] = list(left_out)
         about["left_out_z_nm"] = [float(z_nm[k]) for k in left_out]
+    if region is not None or len(inside) < count:
+        about["shape_in_file"] = [count, int(slices.shape[-2]), int(slices.shape[-1])]
     stack = Stack(slices, z_nm, pixel_size_nm, normalisation, name, source, about)
-    return stack.select(kept) if left_out else stack
+    stack = stack.select(kept) if len(kept) < count else stack
+    return stack if region is None else stack.crop(checked_box(region, *slices.shape[-2:]))
+
+
+def slices_within(z_nm: NDArray[np.float64], z_range_nm: Sequence[float]) -> range:
+    """Slices whose depths lie within a range.
+
+    Raises
+    ------
+    StackError
+        Not two depths in order, or fewer than three slices between them.
+    """
+    if len(z_range_nm) != 2 or not (np.isfinite(z_range_nm).all() and z_range_nm[0] < z_range_nm[1]):
+        raise StackError(f"A z range is two depths in nm, the lower first, not {list(z_range_nm)}.")
+    slack = 1e-6 * float(z_nm[-1] - z_nm[0])
+    first, last = np.searchsorted(z_nm, (z_range_nm[0] - slack, z_range_nm[1] + slack))
+    if last - first < MIN_SLICES:
+        raise StackError(
+            f"From {z_range_nm[0]:g} to {z_range_nm[1]:g} nm there are {last - first} slices, and a stack needs "
+            f"{MIN_SLICES}: those of this file lie from {z_nm[0]:g} to {z_nm[-1]:g} nm."
+        )
+    return range(int(first), int(last))
 
 
 def _measured(slices: Any, kept: list[int], *, check: bool) -> Normalisation:

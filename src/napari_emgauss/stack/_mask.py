@@ -40,8 +40,8 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     ----------
     stack : Stack
     damage : array-like or sequence of DamagedRectangle
-        ``(K, H, W)``, not zero where damaged (a Labels layer's data will do), or rectangles. Of a stack without some
-        slices of its file, an array may have all slices of the file.
+        ``(K, H, W)``, not zero where damaged (a Labels layer's data will do), or rectangles. Of a stack of some
+        slices of its file, or of a region of them, an array may have all slices of the file and whole ones.
 
     Returns
     -------
@@ -60,6 +60,9 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     in_file = stack.metadata.get("selected_slices")
     if in_file is not None and len(mask.shape) == 3 and mask.shape[0] > max(*in_file, count - 1) >= count:
         mask = SliceView(mask, in_file)
+    region = stack.metadata.get("region")
+    if region is not None and tuple(mask.shape[1:]) == tuple(stack.metadata.get("shape_in_file", ())[1:]):
+        mask = SliceView(mask, range(int(mask.shape[0])), tuple(region))
     if tuple(int(n) for n in mask.shape) != (count, height, width):
         raise StackError(
             f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."

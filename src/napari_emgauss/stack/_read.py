@@ -17,7 +17,7 @@ from ._channel_slices import ChannelSlices
 from ._check import check_shape
 from ._size_rules import believed
 from ._source import OpenedFile, Selection
-from ._stack import MAX_CHANNELS, Normalisation, Stack
+from ._stack import MAX_CHANNELS, Normalisation, Stack, checked_box
 from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
 from .formats._registry import format_of, readable_suffixes
 
@@ -31,6 +31,8 @@ def read_stack(
     dataset: str | int | None = None,
     channel: int | Sequence[int] | None = None,
     time: int | None = None,
+    region: Sequence[int] | None = None,
+    z_range_nm: Sequence[float] | None = None,
     normalisation: Normalisation | None = None,
     allow_isotropic: bool = False,
     allow_damaged: bool = False,
@@ -56,8 +58,13 @@ def read_stack(
         Which channels, where the file holds several; by default all, up to 4.
     time : int, optional
         Which time point, where the file holds several.
+    region : sequence of int, optional
+        ``(y0, y1, x0, x1)`` in pixels: read this rectangle of every slice and nothing else.
+    z_range_nm : sequence of float, optional
+        First and last depth in nm: read the slices between them and nothing else. They keep their depths, and their
+        numbers in the file.
     normalisation : Normalisation, optional
-        Grey-value limits; found from the data by default.
+        Grey-value limits; found by default from the data, those of the region alone.
     allow_isotropic : bool
         Accept a z step no larger than the pixels.
     allow_damaged : bool
@@ -81,7 +88,11 @@ def read_stack(
     opened = _open_channels(path, Selection(dataset, None, time), channel)
     found = believed(opened.voxel_size)
     notes = [*opened.notes, *([found.assumed] if found.assumed and voxel_size_nm is None else [])]
-    check_shape(tuple(int(n) for n in opened.slices.shape), opened.slices.dtype)
+    shape = tuple(int(n) for n in opened.slices.shape)
+    if region is not None:
+        y0, y1, x0, x1 = checked_box(region, *shape[-2:])
+        shape = (*shape[:-2], y1 - y0, x1 - x0)
+    check_shape(shape, opened.slices.dtype)
     voxel_size = found if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
     if z_positions_nm is None and voxel_size_nm is None:
         z_positions_nm = opened.z_nm
@@ -98,6 +109,8 @@ def read_stack(
             skip=skip,
             allow_isotropic=allow_isotropic,
             allow_damaged=allow_damaged,
+            region=region,
+            z_range_nm=z_range_nm,
         )
     except BaseException:
         close = getattr(opened.slices, "close", None)

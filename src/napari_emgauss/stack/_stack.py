@@ -252,9 +252,7 @@ class Stack:
         ``metadata["region"]`` remembers it, counted in the file.
         """
         depth, height, width = self.shape
-        y0, y1, x0, x1 = (int(v) for v in region)
-        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-            raise StackError(f"The region {region} (y0, y1, x0, x1) does not lie within {height} x {width} pixels.")
+        y0, y1, x0, x1 = checked_box(region, height, width)
         top, _, left, _ = self.metadata.get("region", (0, height, 0, width))
         metadata = {**self.metadata, "region": [top + y0, top + y1, left + x0, left + x1]}
         box = (y0, y1, x0, x1)
@@ -269,3 +267,17 @@ class Stack:
         """The same stack with its grey values read into memory."""
         values = np.stack([np.asarray(self.slices[k]) for k in range(self.shape[0])])
         return replace(self, slices=values)
+
+
+def checked_box(region: Sequence[int], height: int, width: int) -> tuple[int, int, int, int]:
+    """``(y0, y1, x0, x1)`` of whole pixels within slices of ``height`` by ``width``.
+
+    Raises
+    ------
+    StackError
+        It reaches beyond them, or is empty.
+    """
+    box = tuple(int(v) for v in region)
+    if len(box) != 4 or not (0 <= box[0] < box[1] <= height and 0 <= box[2] < box[3] <= width):
+        raise StackError(f"The region {tuple(region)} (y0, y1, x0, x1) does not lie within {height} x {width} pixels.")
+    return box

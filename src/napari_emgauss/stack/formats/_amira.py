@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
 from napari_emgauss.stack._array_slices import ArraySlices
+from napari_emgauss.stack._size_rules import without_unit
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize, nm_per_unit
 
 from ._amira_header import AmiraField, AmiraHeader, read_amira_header
 from ._tree import Candidate, choose_array
 
+_SOURCE = "AmiraMesh bounding box"
 # How many bytes one may stand for: Deflate's limit, and a run's.
 _MOST_PACKED = {"HxZip": 1032, "HxByteRLE": 64}
 # What is unpacked goes to a temporary file when it is larger.
@@ -175,10 +177,10 @@ def _voxel_size(header: AmiraHeader, shape: tuple[int, ...]) -> tuple[VoxelSize,
     ends = ((box[4], box[5]), (box[2], box[3]), (box[0], box[1]))
     steps = [abs(last - first) / (n - 1) if n > 1 else None for (first, last), n in zip(ends, shape, strict=True)]
     unit = header.quoted("Coordinates")
+    if not unit:
+        return without_unit(steps, _SOURCE), ""
     factor = nm_per_unit(unit)
     if factor is None:
-        shown = " x ".join("?" if step is None else f"{step:g}" for step in steps)
-        said = f"a unit that is not known, {unit!r}," if unit else "no unit"
-        return VoxelSize(), f"the file's voxel size, {shown} (z, y, x), has {said} and is not used"
+        return VoxelSize(), f"the file's unit of length, {unit!r}, is not known: its voxel size is not used"
     z, y, x = (None if step is None else step * factor for step in steps)
-    return VoxelSize(z, y, x, source="AmiraMesh bounding box"), ""
+    return VoxelSize(z, y, x, source=_SOURCE), ""

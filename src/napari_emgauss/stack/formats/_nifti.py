@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
 from napari_emgauss.stack._array_slices import ArraySlices
+from napari_emgauss.stack._size_rules import without_unit
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize, nm_per_unit
 
@@ -42,9 +43,10 @@ def open_nifti(path: Path, selection: Selection) -> OpenedFile:
     header = array.header
     axes = _AXES[: len(array.shape)][::-1]
     slices = ArraySlices(NiftiArray, (path,), selection, axes, path.name)
-    size, unit_note = _voxel_size(header)
-    notes = [slices.note, unit_note, array.note, _orientation(header)]
-    return OpenedFile(slices, size, "NIfTI", tuple(note for note in notes if note), channels=slices.channels)
+    notes = [slices.note, array.note, _orientation(header)]
+    return OpenedFile(
+        slices, _voxel_size(header), "NIfTI", tuple(note for note in notes if note), channels=slices.channels
+    )
 
 
 class NiftiArray:
@@ -102,15 +104,13 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "colours" if dtype.fields else "complex values" if dtype.kind == "c" else f"values of the type {dtype}"
 
 
-def _voxel_size(header: Any) -> tuple[VoxelSize, str]:
-    sizes = [abs(float(size)) for size in header.get_zooms()[:3]]
+def _voxel_size(header: Any) -> VoxelSize:
+    x, y, z = (abs(float(size)) for size in header.get_zooms()[:3])
     unit = header.get_xyzt_units()[0]
     factor = nm_per_unit({"micron": "um", "meter": "m"}.get(unit, unit))
     if factor is None:
-        shown = ", ".join(f"{size:g}" for size in sizes)
-        return VoxelSize(), f"the header's voxel size, {shown} (x, y, z), has no unit and is not used"
-    x, y, z = (size * factor for size in sizes)
-    return VoxelSize(z, y, x, source="NIfTI header"), ""
+        return without_unit((z, y, x), "NIfTI header")
+    return VoxelSize(z * factor, y * factor, x * factor, source="NIfTI header")
 
 
 def _orientation(header: Any) -> str:
