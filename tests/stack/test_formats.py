@@ -282,7 +282,7 @@ def test_grey_images_saved_as_rgb(tmp_path: Path) -> None:
 def test_images_of_different_size(tmp_path: Path) -> None:
     write_images(tmp_path / "a")
     iio.imwrite(tmp_path / "a" / "em_12.png", VALUES[0, :10])
-    with pytest.raises(StackError, match=r"Slice 4, em_12\.png, is 10 x 18 uint16, but the first, em_8\.png, is 16 x"):
+    with pytest.raises(StackError, match=r"Slice 4, em_12\.png, is 10 x 18 pixels, but the first, em_8\.png, is 16 x"):
         read_stack(tmp_path / "a", voxel_size_nm=SIZE)
 
 

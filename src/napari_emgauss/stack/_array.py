@@ -127,7 +127,7 @@ def build_stack(
         normalisation = measured if normalisation is None else normalisation
     about = {"voxel_size_source": voxel_size.source, **(metadata or {})}
     if z_positions_nm is not None:
-        about["z_positions_source"] = "argument"
+        about.setdefault("z_positions_source", "argument")
     if left_out:
         about["left_out_slices"] = list(left_out)
         about["left_out_z_nm"] = [float(z_nm[k]) for k in left_out]

@@ -94,8 +94,13 @@ def read_stack(
         shape = (*shape[:-2], y1 - y0, x1 - x0)
     check_shape(shape, opened.slices.dtype)
     voxel_size = found if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
-    if z_positions_nm is None and voxel_size_nm is None:
-        z_positions_nm = opened.z_nm
+    about = dict(opened.metadata)
+    if z_positions_nm is None:
+        z_positions_nm = opened.z_nm if voxel_size_nm is None else None
+        if z_positions_nm is None and opened.slice_numbers is not None and voxel_size.z_nm is not None:
+            z_positions_nm = [k * voxel_size.z_nm for k in opened.slice_numbers]
+        if z_positions_nm is not None:
+            about["z_positions_source"] = "the file"
     try:
         resolve_geometry(int(opened.slices.shape[0]), voxel_size, z_positions_nm, hint=f" from {path.name}")
         return build_stack(
@@ -104,7 +109,7 @@ def read_stack(
             z_positions_nm=z_positions_nm,
             name=stack_name(path),
             source=str(path),
-            metadata={"format": opened.format, "notes": notes, **opened.metadata},
+            metadata={"format": opened.format, "notes": notes, **about},
             normalisation=normalisation,
             skip=skip,
             allow_isotropic=allow_isotropic,

@@ -41,6 +41,8 @@ class OpenedFile:
         What had to be assumed.
     z_nm : list of float, optional
         Depth of each slice where the file gives it.
+    slice_numbers : list of int, optional
+        Of each slice, counted from the first, where some are known to be missing: they keep their place in depth.
     channels : int
         How many channels the file has, where none was chosen; ``slices`` are those of the first.
     metadata : dict
@@ -52,5 +54,6 @@ class OpenedFile:
     format: str
     notes: tuple[str, ...] = ()
     z_nm: list[float] | None = None
+    slice_numbers: list[int] | None = None
     channels: int = 1
     metadata: dict[str, Any] = field(default_factory=dict)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,18 @@ from napari_emgauss.stack._slices import LazySlices
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize
 
-_TIFF = (".tif", ".tiff")
-IMAGE_SUFFIXES = (*_TIFF, ".png", ".jpg", ".jpeg", ".bmp", ".pgm")
+from ._file_numbers import FileOrder, order_of
+
+# Endings of one format are one format.
+_FORMATS = {
+    "TIFF": (".tif", ".tiff"),
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "PGM": (".pgm",),
+}
+IMAGE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
+_LEAST_SLICES = 3
 
 
 class ImageFileSlices(LazySlices):
@@ -60,10 +70,11 @@ def read_grey_image(path: Path) -> NDArray[Any]:
         It is a colour image, or more than one image.
     """
     try:
-        if path.suffix.lower() in _TIFF:
+        if path.suffix.lower() in _FORMATS["TIFF"]:
             import tifffile
 
-            image = np.asarray(tifffile.imread(path, maxworkers=1))
+            with tifffile.TiffFile(path, _multifile=False) as file:
+                image = np.asarray(file.pages[0].asarray(maxworkers=1))
         else:
             import imageio.v3 as iio
 
@@ -81,70 +92,108 @@ def read_grey_image(path: Path) -> NDArray[Any]:
     return image
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sorts ``slice2`` before ``slice10``."""
-    parts = re.split(r"(\d+)", name.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-
 def open_image_series(path: Path, selection: Selection) -> OpenedFile:
-    """Open the images of a folder, or those that a pattern such as ``slices/em_*.png`` matches."""
-    return open_folder(path, selection) if path.is_dir() else open_pattern(path, selection)
-
-
-def open_folder(path: Path, selection: Selection) -> OpenedFile:
-    """Open the images of a folder as one stack, in the natural order of their names.
+    """Open the images of a folder, or those that a pattern such as ``slices/em_*.png`` matches.
 
     Raises
     ------
     StackError
-        No images, or fewer than a stack needs.
+        No images, fewer than a stack needs, or those of several series.
     """
-    files = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return open_images(files, path.name)
+    if path.is_dir():
+        return open_images(_images(path.iterdir()), str(path), selection)
+    # A pattern that names nothing but the ending says no more than the folder does.
+    chosen = bool(path.stem.strip("*?."))
+    return open_images(_images(path.parent.glob(path.name)), str(path.parent), selection, chosen=chosen)
 
 
-def open_pattern(path: Path, selection: Selection) -> OpenedFile:
-    """Open the images that a pattern such as ``slices/em_*.png`` matches."""
-    files = [p for p in path.parent.glob(path.name) if p.suffix.lower() in IMAGE_SUFFIXES]
-    return open_images(files, str(path))
+def _images(paths: Any) -> list[Path]:
+    """Image files among paths: macOS leaves a hidden ``._name`` beside every file on foreign disks."""
+    return [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
 
 
-def open_images(files: Sequence[Path], name: str) -> OpenedFile:
-    """Open image files as one stack, in the natural order of their names."""
+def open_images(files: Sequence[Path], folder: str, selection: Selection, *, chosen: bool = False) -> OpenedFile:
+    """Open image files as one stack, in the order of the number in their names that counts slices.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    folder : str
+        For messages.
+    selection : Selection
+        Which channel, where several OME-TIFFs make one stack with channels.
+    chosen : bool
+        Whether a pattern has named the files.
+    """
     if not files:
-        raise StackFileError(f"There are no images in {name}: known are {', '.join(IMAGE_SUFFIXES)}.")
+        raise StackFileError(f"There are no images in {folder}: known are {', '.join(IMAGE_SUFFIXES)}.")
     notes = []
-    counts = Counter(p.suffix.lower() for p in files)
+    formats = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
+    counts = Counter(formats[p.suffix.lower()] for p in files)
     if len(counts) > 1:
-        suffix, count = counts.most_common(1)[0]
-        notes.append(f"{len(files) - count} images of another format than {suffix} are left out")
-        files = [p for p in files if p.suffix.lower() == suffix]
-    ordered = sorted(files, key=lambda p: natural_key(p.name))
-    if len(ordered) < 3:
-        raise StackError(f"A stack needs at least 3 slices; {name} holds {len(ordered)} images.")
-    missing = _missing_numbers([p.stem for p in ordered])
-    if missing:
-        shown = ", ".join(str(n) for n in missing[:8]) + (", ..." if len(missing) > 8 else "")
-        notes.append(f"the file numbers leave out {shown}: if slices are missing there, give z positions")
-    voxel_size = VoxelSize()
-    if ordered[0].suffix.lower() in _TIFF:
-        from ._tiff import read_tiff_voxel_size
+        # Most files, and of as many the format that is named first above: the same in every run.
+        kept = max(_FORMATS, key=lambda name: counts[name])
+        notes.append(f"{len(files) - counts[kept]} images of another format than {kept} are left out")
+        files = [p for p in files if formats[p.suffix.lower()] == kept]
+    files = sorted(files, key=lambda p: p.name)
+    whole = _one_ome_stack(files, selection)
+    if whole is not None:
+        return replace(whole, notes=(*notes, *whole.notes))
+    if len(files) < _LEAST_SLICES:
+        raise StackError(f"A stack needs at least 3 slices; {folder} holds {len(files)} images.")
+    order = order_of([p.name for p in files], folder, chosen=chosen)
+    ordered = [files[k] for k in order.order]
+    slices: LazySlices
+    if ordered[0].suffix.lower() in _FORMATS["TIFF"]:
+        from ._tiff import open_tiff_files
 
-        found = read_tiff_voxel_size(ordered[0], Selection())
-        # A single image knows nothing of the distance to the next.
-        if found.y_nm and found.x_nm:
-            voxel_size = VoxelSize(found.z_nm, found.y_nm, found.x_nm, found.source)
-    return OpenedFile(ImageFileSlices(ordered), voxel_size, "image series", tuple(notes))
+        opened = open_tiff_files(ordered)
+        if opened is not None:
+            return _with_order(replace(opened, format="image series", notes=(*notes, *opened.notes)), order)
+    else:
+        _check_sizes(ordered)
+    slices = ImageFileSlices(ordered)
+    return _with_order(OpenedFile(slices, VoxelSize(), "image series", tuple(notes)), order)
 
 
-def _missing_numbers(stems: Sequence[str]) -> list[int]:
-    """Numbers left out of names that otherwise count up by one."""
-    found = [re.findall(r"\d+", stem) for stem in stems]
-    if not all(found):
-        return []
-    numbers = [int(parts[-1]) for parts in found]
-    steps = np.diff(numbers)
-    if len(steps) == 0 or (steps < 1).any() or np.median(steps) != 1 or numbers[-1] - numbers[0] > 10 * len(numbers):
-        return []
-    return sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+def _with_order(opened: OpenedFile, order: FileOrder) -> OpenedFile:
+    """With what the names say of the depths."""
+    gaps = order.numbers if order.missing else None
+    return replace(opened, notes=(*opened.notes, *order.notes), z_nm=order.z_nm, slice_numbers=gaps)
+
+
+def _one_ome_stack(files: Sequence[Path], selection: Selection) -> OpenedFile | None:
+    """The stack of OME-TIFFs that name each other, where these are all the files; None where they are not."""
+    if files[0].suffix.lower() not in _FORMATS["TIFF"]:
+        return None
+    from ._tiff import named_by, open_tiff
+
+    named = named_by(files[0])
+    if len(named) > 1 and named == {p.name for p in files}:
+        return open_tiff(files[0], selection)
+    return None
+
+
+def _check_sizes(paths: Sequence[Path]) -> None:
+    """Compare sizes of images by their headers, before anything is read.
+
+    Raises
+    ------
+    StackError
+        Names the first that differs.
+    """
+    from PIL import Image
+
+    first: tuple[int, int] | None = None
+    for index, path in enumerate(paths):
+        try:
+            with Image.open(path) as image:
+                size = image.size
+        except Exception:  # told when it is read, with its own words
+            continue
+        first = first or size
+        if size != first:
+            raise StackError(
+                f"Slice {index}, {path.name}, is {size[1]} x {size[0]} pixels, but the first, {paths[0].name}, is "
+                f"{first[1]} x {first[0]}."
+            )

@@ -146,9 +146,10 @@ _ROWS = (
         endings=(".tif", ".tiff", ".btf", ".lsm"),
         dataset="number of the image, counted from 0",
         voxel_size="OME, ImageJ or LSM metadata; a plain TIFF's resolution is meant for printers and not believed",
-        reads="grey values, one page or plane a slice; BigTIFF; LZW, Deflate, Zstandard, JPEG 2000 and others",
-        refuses="colour images, files that are cut off",
-        checked_with="tifffile",
+        reads="grey values of 2 to 64 bit, one page or plane a slice, each page as it says itself; "
+        "samples as channels; BigTIFF; LZW, Deflate, Zstandard, LZMA, PackBits, JPEG, JPEG 2000, JPEG XL, PNG",
+        refuses="colours, yes/no masks, pages of several sizes or types, files that are cut off",
+        checked_with="tifffile, Pillow",
     ),
     InputFormat(
         name="mrc",

@@ -1,108 +1,30 @@
-"""TIFF, OME-TIFF and ImageJ TIFF through tifffile, of each page what is asked for."""
+"""TIFF, OME-TIFF, ImageJ TIFF and LSM through tifffile, of each page what is asked for.
+
+Which pages make the stack is told by the program that wrote them (:mod:`._tiff_ome`, :mod:`._tiff_pictures`);
+how a page becomes grey values, by the page itself, each by its own (:mod:`._tiff_slices`).
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack._axes import choose_axes
-from napari_emgauss.stack._slices import LazySlices
 from napari_emgauss.stack._source import OpenedFile, Selection
-from napari_emgauss.stack._voxel_size import VoxelSize, nm_per_unit
+from napari_emgauss.stack._voxel_size import VoxelSize
 
-from ._tiff_chain import check_chain
-from ._tiff_window import read_window
-
-# Deflate cannot shrink data by more than about 1030 to 1, other codecs hardly so; a page that claims more is broken.
-_MAX_COMPRESSION = 2000
-
-
-class TiffSlices(LazySlices):
-    """Slices of a TIFF series. The file stays open; one lock lets several threads read.
-
-    Parameters
-    ----------
-    path : Path
-    series : int
-        Which of the file's series.
-    pages : ndarray
-        ``(K,)`` which plane of the series is each slice.
-    """
-
-    def __init__(self, path: Path, series: int, pages: NDArray[np.integer[Any]]) -> None:
-        import tifffile
-
-        self._arguments = (path, series, pages)
-        self._path, self._planes = path, [int(page) for page in pages]
-        self._lock = threading.Lock()
-        self._file = tifffile.TiffFile(path)
-        self._series = self._file.series[series].levels[0]
-        height, width = _plane_shape(self._series)
-        super().__init__((len(self._planes), height, width), self._series.dtype)
-        # ImageJ writes a whole stack behind one page; several planes a page also happens with volumetric TIFF.
-        self._one_page_each = len(self._series.pages) * height * width == self._series.size
-        self._mapped: NDArray[Any] | None = None
-
-    def __reduce__(self) -> Any:
-        return TiffSlices, self._arguments
-
-    def close(self) -> None:
-        """Close the file."""
-        if hasattr(self, "_file"):
-            self._file.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def read_slice(self, index: int, rows: slice, columns: slice) -> NDArray[Any]:
-        down, along = range(*rows.indices(self._shape[1])), range(*columns.indices(self._shape[2]))
-        if not down or not along:
-            return np.empty((len(down), len(along)), self._dtype)
-        window = [range(min(part), max(part) + 1) for part in (down, along)]
-        try:
-            part = self._read_part(self._planes[index], *window)
-        except (StackError, KeyboardInterrupt):
-            raise
-        except Exception as error:  # codecs raise errors of many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise StackFileError(f"Slice {index} of {self._path.name} cannot be read: {reason}") from error
-        if down.step != 1 or along.step != 1:
-            part = part[np.ix_(np.asarray(down) - window[0].start, np.asarray(along) - window[1].start)]
-        return part.astype(self._dtype, copy=False)
-
-    def _read_part(self, number: int, rows: range, columns: range) -> NDArray[Any]:
-        height, width = self._shape[1:]
-        part = np.s_[rows.start : rows.stop, columns.start : columns.stop]
-        with self._lock:
-            if self._one_page_each:
-                page = self._series.pages[number]
-                if page is None:
-                    raise StackFileError(f"{self._path.name} is incomplete: it lacks page {number}.")
-                _check_claimed_size(page, self._path)
-                same_size = (page.keyframe.imagelength, page.keyframe.imagewidth) == (height, width)
-                window = read_window(page, rows, columns) if same_size else None
-                if window is not None:
-                    return window
-                return np.asarray(page.asarray(maxworkers=1)).reshape(height, width)[part]
-            if self._mapped is None:
-                offset = self._series.dataoffset
-                if offset is not None:
-                    kind = np.dtype(self._file.byteorder + self._series.dtype.char)
-                    self._mapped = np.memmap(
-                        self._path, kind, "r", offset, (int(self._series.size) // (height * width), height, width)
-                    )
-                else:  # compressed volumes: several planes in one page
-                    self._mapped = np.asarray(self._series.asarray(maxworkers=1)).reshape(-1, height, width)
-            return np.asarray(self._mapped[number][part])
+from ._tiff_directories import Directory, read_directories
+from ._tiff_ome import NoOmeError, full_xml, named_files, ome_pictures
+from ._tiff_pictures import Picture, imagej_picture, pictures_of_tifffile, plain_pictures
+from ._tiff_sizes import tiff_voxel_size
+from ._tiff_slices import TiffPlanes, TiffSlices
 
 
 def open_tiff(path: Path, selection: Selection) -> OpenedFile:
@@ -115,38 +37,115 @@ def open_tiff(path: Path, selection: Selection) -> OpenedFile:
     StackError
         Not a stack.
     """
+    with _opened(path) as (file, directories, told):
+        pictures = _pictures(file, path, directories)
+        picture, notes = _chosen(pictures, selection, path)
+        try:
+            choice = choose_axes(picture.axes, picture.shape, selection.channel, selection.time)
+        except StackError as error:
+            if told and not isinstance(error, StackFileError):
+                # "A single image" is what a stack looks like whose later pages are cut off.
+                raise StackFileError(
+                    f"{path.name} is damaged or truncated: {len(told)} of its parts are broken."
+                ) from error
+            raise
+        kind, voxel_size = _size(file, picture, path)
+        planes = TiffPlanes(
+            picture.files,
+            picture.places[choice.pages],
+            picture.how,
+            picture.number,
+            keep_colours=bool(file.is_imagej),
+        )
+        slices = TiffSlices(planes, (choice.height, choice.width))
+        notes = [*notes, *picture.notes, *([choice.note] if choice.note else [])]
+    return OpenedFile(slices, voxel_size, kind, tuple(notes), channels=choice.channels)
+
+
+def open_tiff_files(paths: Sequence[Path]) -> OpenedFile | None:
+    """Open TIFF files as one stack, the first picture of each as a slice; None where they hold colours.
+
+    Raises
+    ------
+    StackError
+        A file holds more than one image, or differs in size or type.
+    StackFileError
+        A file cannot be read.
+    """
+    pages = []
+    for path in paths:
+        with _plain(path):
+            found = [one for one in read_directories(path) if not one.is_reduced]
+        if not found:
+            raise StackFileError(f"{path.name} cannot be read as an image: it is damaged, or of another format.")
+        largest = max(found, key=lambda one: one.shape)
+        if sum(one.shape == largest.shape for one in found) > 1:
+            raise StackError(f"{path.name} is no single image: it holds {len(found)} pages.")
+        pages.append(largest)
+    first = pages[0]
+    if any(one.is_colour or one.value(277) > 1 for one in pages):
+        return None
+    for index, (path, one) in enumerate(zip(paths, pages, strict=True)):
+        if (one.shape, one.kind) != (first.shape, first.kind):
+            raise StackError(
+                f"Slice {index}, {path.name}, is {one.described()}, but the first, {paths[0].name}, is "
+                f"{first.described()}."
+            )
+    places = np.array([(k, one.offset, 0) for k, one in enumerate(pages)], dtype=np.int64)
+    with _opened(paths[0]) as (file, _, _):
+        _, size = tiff_voxel_size(file)
+        imagej = bool(file.is_imagej)
+        slices = TiffSlices(TiffPlanes(tuple(paths), places, keep_colours=imagej), first.shape)
+    # A single image knows nothing of the distance to the next, unless its pixels are known, too.
+    return OpenedFile(slices, size if size.y_nm and size.x_nm else VoxelSize(), "TIFF")
+
+
+def named_by(path: Path) -> set[str]:
+    """Names of all files that an OME-TIFF names; empty for others."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as file:
+            return named_files(file.ome_metadata, path) if file.is_ome and file.ome_metadata else set()
+    except (StackError, KeyboardInterrupt):
+        raise
+    except Exception:  # whoever reads the file will say it
+        return set()
+
+
+def read_tiff_voxel_size(path: Path, selection: Selection) -> VoxelSize:
+    """What a TIFF file says of its voxel size; reads the header only."""
+    with _opened(path) as (file, directories, _):
+        picture, _ = _chosen(_pictures(file, path, directories), selection, path)
+        return _size(file, picture, path)[1]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, tuple[Directory, ...], list[str]]]:
+    """A file, its pages, and what tifffile complains of; any failure is one of ours."""
     import tifffile
 
     told: list[str] = []
-    try:
-        check_chain(path)
-        with _listening(told), tifffile.TiffFile(path) as file:
-            number, series = _choose_series(file, selection)
-            choice = choose_axes(series.axes, series.shape, selection.channel, selection.time)
-            kind, voxel_size = tiff_voxel_size(file, number)
-            if len(series.pages) == 0 or series.pages[0] is None:
+    with _plain(path):
+        directories = read_directories(path)
+        # Other files are read only by ourselves, who look at their names first.
+        with _listening(told), tifffile.TiffFile(path, _multifile=False) as file:
+            if not directories:
                 raise StackFileError(f"{path.name} is incomplete: it holds no image.")
-            _check_claimed_size(series.pages[0], path)
-            missing = sum(page is None for page in series.pages)
-            if missing:
-                raise StackFileError(
-                    f"{path.name} is incomplete: {missing} of {len(series.pages)} pages are missing "
-                    "(a truncated copy, or the other files of a multi-file OME-TIFF are not beside it)."
-                )
-            slices = TiffSlices(path, number, choice.pages)
-    except StackError as error:
-        if told and not isinstance(error, StackFileError):
-            # "A single image" is what a stack looks like whose later pages are cut off.
-            raise StackFileError(
-                f"{path.name} is damaged or truncated: {len(told)} of its parts are broken."
-            ) from error
-        raise
-    except KeyboardInterrupt:
+            yield file, directories, told
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[None]:
+    """Any failure of a parser is one of ours."""
+    try:
+        yield
+    except (StackError, KeyboardInterrupt, FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
-        raise _unreadable(path) from error
-    notes = (choice.note,) if choice.note else ()
-    return OpenedFile(slices, voxel_size, kind, notes, channels=choice.channels)
+        raise StackFileError(
+            f"{path.name} cannot be read as a TIFF file: it is damaged, or of another format."
+        ) from error
 
 
 @contextmanager
@@ -165,105 +164,57 @@ def _listening(told: list[str]) -> Iterator[None]:
         log.removeHandler(collector)
 
 
-def read_tiff_voxel_size(path: Path, selection: Selection) -> VoxelSize:
-    """What a TIFF file says of its voxel size; reads the header only."""
-    import tifffile
-
-    try:
-        check_chain(path)
-        with tifffile.TiffFile(path) as file:
-            number, _ = _choose_series(file, selection)
-            return tiff_voxel_size(file, number)[1]
-    except (StackError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> StackFileError:
-    return StackFileError(f"{path.name} cannot be read as a TIFF file: it is damaged, or of another format.")
+def _pictures(file: Any, path: Path, directories: Sequence[Directory]) -> list[Picture]:
+    if file.is_ome and file.ome_metadata:
+        try:
+            return ome_pictures(file.ome_metadata, path, directories)
+        except NoOmeError:
+            pass  # by its other headers
+        except StackFileError:
+            if not file.is_imagej:
+                raise
+    if file.is_imagej:
+        return [imagej_picture(file, directories, path)]
+    found = pictures_of_tifffile(file, directories, path)
+    return plain_pictures(directories, path) if found is None else found
 
 
-def _choose_series(file: Any, selection: Selection) -> tuple[int, Any]:
-    count = len(file.series)
-    if count == 0:
-        raise StackFileError(f"{file.filename} holds no image.")
+def _size(file: Any, picture: Picture, path: Path) -> tuple[str, VoxelSize]:
+    xml = full_xml(file.ome_metadata, path) if picture.kind == "OME-TIFF" else None
+    return tiff_voxel_size(file, picture.number, xml)
+
+
+def _chosen(pictures: Sequence[Picture], selection: Selection, path: Path) -> tuple[Picture, list[str]]:
+    """The picture that is meant, and what is left out for it."""
+    if not pictures:
+        raise StackFileError(f"{path.name} holds no image.")
     if selection.dataset is not None:
         try:
             number = int(selection.dataset)
         except ValueError:
             raise StackError(f"The images of a TIFF file are chosen by number, not {selection.dataset!r}.") from None
-        if not 0 <= number < count:
-            raise StackError(f"There is no image {number} in this TIFF file: it holds {count}.")
-    else:
-        # Microscopes put overviews and labels beside the stack: the largest is meant.
-        number = max(range(count), key=lambda k: int(file.series[k].size))
-    return number, file.series[number].levels[0]
-
-
-def _plane_shape(series: Any) -> tuple[int, int]:
-    axes = series.axes.upper()
-    return int(series.shape[axes.index("Y")]), int(series.shape[axes.index("X")])
-
-
-def _check_claimed_size(page: Any, path: Path) -> None:
-    claimed, actual = int(page.nbytes), max(path.stat().st_size, 1)
-    compressed = int(getattr(page, "compression", 1)) != 1
-    if claimed > actual * (_MAX_COMPRESSION if compressed else 1) and claimed > 1 << 16:
-        raise StackFileError(
-            f"{path.name} is damaged or truncated: "
-            f"it claims {claimed / 1e6:.0f} MB a page, but the file has {actual / 1e6:.2g} MB."
+        wanted = [one for one in pictures if one.number == number]
+        if not wanted:
+            numbers = ", ".join(str(one.number) for one in pictures)
+            raise StackError(f"There is no image {number} in this TIFF file: it holds {numbers}.")
+        return wanted[0], []
+    # Microscopes put overviews and labels beside the stack: the largest is meant.
+    largest = max(pictures, key=lambda one: one.size)
+    rivals = [one for one in pictures if len(one.places) > 1 and _alike(one, largest)]
+    if len(rivals) > 1:
+        listed = ", ".join(f"{one.number} of {' x '.join(map(str, one.shape))}" for one in rivals[:8])
+        more = ", ..." if len(rivals) > 8 else ""
+        raise StackError(
+            f"{path.name} holds {len(rivals)} stacks with slices of one size: number {listed}{more}",
+            remedy=remedy("choose dataset", example=largest.number),
         )
+    others = len(pictures) - 1
+    if not others or any("left out" in note for note in largest.notes):
+        return largest, []
+    what = "another picture is" if others == 1 else f"{others} other pictures are"
+    return largest, [f"{what} in the file and left out; number {largest.number}, the largest, is read"]
 
 
-def tiff_voxel_size(file: Any, series: int = 0) -> tuple[str, VoxelSize]:
-    """Kind of TIFF, and what its metadata say of the voxel size.
-
-    OME: PhysicalSize with its unit, micrometre where none is given (OME schema). ImageJ: ``spacing`` and ``unit`` of
-    the description, pixels per unit of the resolution tags. LSM: metres. A plain TIFF's resolution is meant for
-    printers and is not believed.
-    """
-    if file.is_ome and file.ome_metadata:
-        return "OME-TIFF", _ome_voxel_size(file.ome_metadata, series)
-    if file.is_imagej:
-        return "ImageJ TIFF", _imagej_voxel_size(file)
-    if file.is_lsm and file.lsm_metadata:
-        metres = [file.lsm_metadata.get(f"VoxelSize{axis}") for axis in "ZYX"]
-        sizes = [None if size is None else float(size) * 1e9 for size in metres]
-        return "LSM", VoxelSize(sizes[0], sizes[1], sizes[2], source="LSM metadata")
-    return "TIFF", VoxelSize()
-
-
-def _ome_voxel_size(xml: str, series: int) -> VoxelSize:
-    try:
-        root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:
-        return VoxelSize()
-    found = [element for element in root.iter() if element.tag.rsplit("}", 1)[-1] == "Pixels"]
-    if not found:
-        return VoxelSize()
-    pixels = found[min(series, len(found) - 1)]
-    sizes: list[float | None] = []
-    for axis in "ZYX":
-        value, factor = pixels.get(f"PhysicalSize{axis}"), nm_per_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        try:
-            sizes.append(None if value is None or factor is None else float(value) * factor)
-        except ValueError:
-            sizes.append(None)
-    return VoxelSize(sizes[0], sizes[1], sizes[2], source="OME metadata" if any(sizes) else "unknown")
-
-
-def _imagej_voxel_size(file: Any) -> VoxelSize:
-    metadata = file.imagej_metadata or {}
-    factor = nm_per_unit(str(metadata.get("unit", "")))
-    if factor is None:
-        return VoxelSize()
-    tags = file.pages[0].tags
-    sizes: list[float | None] = []
-    # Without a spacing ImageJ shows 1.0, which may mean "never set": unknown is not 1.
-    spacing = metadata.get("spacing")
-    sizes.append(float(spacing) * factor if isinstance(spacing, (int, float)) else None)
-    for name in ("YResolution", "XResolution"):
-        numerator, denominator = tags[name].value if name in tags else (0, 1)
-        sizes.append(factor * denominator / numerator if numerator and denominator else None)
-    return VoxelSize(sizes[0], sizes[1], sizes[2], source="ImageJ metadata" if any(sizes) else "unknown")
+def _alike(one: Picture, other: Picture) -> bool:
+    """Whether slices of two pictures might be those of one stack."""
+    return (one.first.shape, one.first.kind) == (other.first.shape, other.first.kind)
