@@ -15,7 +15,7 @@ class Flat:
     """A model whose grey value is its depth."""
 
     z_nm, pixel_size_nm = np.arange(5) * 40.0, (4.0, 5.0)
-    shape, dtype, version = (5, 24, 32), np.dtype(np.float32), 1
+    shape, dtype, version, channels = (5, 24, 32), np.dtype(np.float32), 1, 1
 
     def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> np.ndarray:
         return np.broadcast_to(np.asarray(z_nm)[:, None, None], (len(z_nm), *shape)).astype(np.float32)

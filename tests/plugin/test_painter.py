@@ -19,7 +19,7 @@ class Held:
 
     def __init__(self) -> None:
         self.z_nm, self.pixel_size_nm = np.arange(5) * 40.0, (4.0, 5.0)
-        self.shape, self.dtype, self.version = (5, 24, 32), np.dtype(np.float32), 1
+        self.shape, self.dtype, self.version, self.channels = (5, 24, 32), np.dtype(np.float32), 1, 1
         self.free = threading.Event()
         self.free.set()
         self.calls: list[tuple[int, tuple[int, int]]] = []

@@ -25,7 +25,8 @@ class AnalyticModel:
         self.dtype = np.dtype(dtype)
         self.z_nm = 1000 + step_nm * np.arange(shape[0])
         self.pixel_size_nm = pixel_size_nm
-        self.version = 0
+        self.version, self.channels, self.confidence = 0, 1, None
+        self.provenance: dict[str, Any] = {}
         self.offset = 0.0
         self.boxes: list[tuple[int, int, int]] = []
         self._lock = threading.Lock()

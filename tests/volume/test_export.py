@@ -17,11 +17,12 @@ import zarr
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss.stack import read_stack, read_voxel_size
-from napari_emgauss.volume import export, export_format, export_formats, plan_export
+from napari_emgauss.volume import export, export_format, export_formats
 from napari_emgauss.volume.formats import _registry, _tiff
 from napari_emgauss.volume.formats import _zarr as _write_zarr
 
 from .conftest import AnalyticModel
+from .writer_contract import plan_of
 
 Make = Callable[..., AnalyticModel]
 NAMES = ("a.ome.tif", "a.tif", "a.ome.zarr", "a.mrc")
@@ -145,7 +146,7 @@ def test_z_range(model: AnalyticModel, tmp_path: Path) -> None:
 
 
 def test_plan_tells_the_size_before(model: AnalyticModel, tmp_path: Path) -> None:
-    plan = plan_export(model, tmp_path / "a.ome.tif", spacing_nm=5)
+    plan = plan_of(model, tmp_path / "a.ome.tif", spacing_nm=5)
     assert (plan.shape, plan.nbytes, plan.voxel_size_nm) == ((25, 6, 7), 25 * 6 * 7, (5, 4, 3))
     assert "25 x 6 x 7 uint8" in str(plan)
     assert list(tmp_path.iterdir()) == []
@@ -154,16 +155,16 @@ def test_plan_tells_the_size_before(model: AnalyticModel, tmp_path: Path) -> Non
 def test_formats_by_name(model: AnalyticModel, tmp_path: Path) -> None:
     names = {"a.ome.tif": 0, "b.OME.TIFF": 0, "c.tif": 1, "d.tiff": 1, "e.zarr": 2, "f.ome.zarr": 2, "g.mrc": 4}
     for name, expected in names.items():
-        assert plan_export(model, tmp_path / name).format == export_formats()[expected]
+        assert plan_of(model, tmp_path / name).format == export_formats()[expected]
     with pytest.raises(ExportError, match=r"end it in \.ome\.tif"):
-        plan_export(model, tmp_path / "a.png")
+        plan_of(model, tmp_path / "a.png")
     with pytest.raises(ConfigError, match="no export format 'png'"):
-        plan_export(model, tmp_path / "a.tif", format="png")
-    assert plan_export(model, tmp_path / "volume", format="mrc").format == "mrc"
+        plan_of(model, tmp_path / "a.tif", format="png")
+    assert plan_of(model, tmp_path / "volume", format="mrc").format == "mrc"
 
 
 def test_what_imagej_cannot_hold_becomes_ome(make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plan_export(make_model(dtype="int16"), tmp_path / "a.tif").format == "ome-tiff"
+    assert plan_of(make_model(dtype="int16"), tmp_path / "a.tif").format == "ome-tiff"
     monkeypatch.setattr(_tiff, "CLASSIC_TIFF_BYTES", 1000)
     monkeypatch.setitem(_registry._FORMATS, "imagej-tiff", replace(export_format("imagej-tiff"), most_bytes=1000))
     model = make_model(dtype="uint8")

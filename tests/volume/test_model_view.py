@@ -15,6 +15,7 @@ class TwoChannels:
 
     z_nm, pixel_size_nm = np.array([0.0, 40.0, 70.0]), (4.0, 5.0)
     shape, dtype, version, channels = (3, 6, 7), np.dtype(np.float32), 1, 2
+    confidence = None
 
     def __init__(self) -> None:
         self.calls, self.provenance = 0, {"name": "two"}

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.cli import main
-from napari_emgauss.volume import ExportFormat, export, export_formats, plan_export, register_writer
+from napari_emgauss.volume import ExportFormat, export, export_formats, register_writer
 from napari_emgauss.volume.formats import _registry
 
-from .writer_contract import KnownVolume, WriterContract
+from .writer_contract import KnownVolume, WriterContract, plan_of
 
 Read = tuple[NDArray[Any], tuple[float, float, float]]
 
@@ -110,7 +110,7 @@ def test_a_format_of_ones_own(tmp_path: Path, raw: ExportFormat, capsys: pytest.
     path = export(model, tmp_path / "a.raw", spacing_nm=5)
     np.testing.assert_array_equal(np.fromfile(path, np.uint16).reshape(5, 6, 7), model.values)
     with pytest.raises(ConfigError, match="Raw bytes cannot hold grey values of type int16, only uint16: write it as"):
-        plan_export(KnownVolume("int16"), tmp_path / "b.raw")
+        plan_of(KnownVolume("int16"), tmp_path / "b.raw")
     with pytest.raises(ConfigError, match="'raw' already"):
         register_writer(raw)
     with pytest.raises(SystemExit):

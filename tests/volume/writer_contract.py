@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, ExportError
-from napari_emgauss.volume import export, export_format, plan_export
+from napari_emgauss.stack import Frame
+from napari_emgauss.volume import ExportPlan, export, export_format, plan_export
 from napari_emgauss.volume.formats import _registry
 
 DTYPES = (
@@ -25,7 +26,8 @@ class KnownVolume:
 
     z_nm = np.array([100.0, 110.0, 120.0])
     pixel_size_nm = (4.0, 3.0)
-    version = 0
+    version, confidence = 0, None
+    provenance: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, dtype: str, in_plane: tuple[int, int] = (6, 7), channels: int = 1) -> None:
         self.dtype = np.dtype(dtype)
@@ -37,6 +39,12 @@ class KnownVolume:
     def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> NDArray[Any]:
         self.rendered += 1
         return self.values[np.rint((np.atleast_1d(z_nm) - 100) / 5).astype(int)]
+
+
+def plan_of(model: Any, path: Path, **more: Any) -> ExportPlan:
+    """What an export of a model would write."""
+    about = {"dtype": model.dtype, "channels": model.channels, "provenance": model.provenance}
+    return plan_export(Frame.of(model), path, **about, **more)
 
 
 def _values(dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -163,4 +171,4 @@ class WriterContract:
         row = replace(self.row, needs=("no_such_module",), install="this")
         monkeypatch.setitem(_registry._FORMATS, self.format, row)
         with pytest.raises(ConfigError, match=r"needs no_such_module: pip install this\."):
-            plan_export(KnownVolume("uint16"), self.target(tmp_path), format=self.format)
+            plan_of(KnownVolume("uint16"), self.target(tmp_path), format=self.format)

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,8 @@ def run_sample_command(arguments: argparse.Namespace) -> int:
 class _StackAsModel:
     """A stack where an export expects a model: its slices, at their own depths only."""
 
-    version = 0
+    version, channels, confidence = 0, 1, None
+    provenance: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -110,7 +111,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "depths (nm)": [float(z_nm[0]), float(z_nm[-1])],
         "slice distance (nm)": float(np.median(np.diff(z_nm))),
         "pixel size (y, x; nm)": list(model.pixel_size_nm),
-        **({"channels": model.channels} if getattr(model, "channels", 1) > 1 else {}),
+        **({"channels": model.channels} if model.channels > 1 else {}),
         "dtype": str(model.dtype),
         "gaussians": model.gaussian_count,
         "provenance": model.provenance,

@@ -30,7 +30,7 @@ def run_render_command(arguments: argparse.Namespace) -> int:
         )
     )
     pixel_size_nm = _pixel_size_nm(model, arguments.region, image.shape[-2:])
-    write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths, channels=getattr(model, "channels", 1))
+    write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths, channels=model.channels)
     named = ", ".join(f"{z:g}" for z in depths[:5]) + (", …" if len(depths) > 5 else "")
     say(f"Wrote '{output}': z = {named} nm, {image.shape[-2]} × {image.shape[-1]}, {image.dtype}.")
     return 0
@@ -50,7 +50,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     confidence_output = None
     if arguments.confidence is not None:
         confidence_output = new_file(arguments.confidence, force=arguments.force)
-        if getattr(model, "confidence", None) is None:
+        if model.confidence is None:
             raise ExportError(
                 f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
                 "older version; leave --confidence out."

@@ -130,7 +130,7 @@ def _fitted(
         images[i] = stack.normalisation.to_unit(model.render(float(z)))
         progress.tell(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
     about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
-    if chosen := getattr(model, "provenance", {}).get("prior"):
+    if chosen := model.provenance.get("prior"):
         about["prior"] = chosen
     return images, about
 

@@ -5,7 +5,6 @@ from ._drawing import Drawing as Drawing
 from ._export import export as export
 from ._lazy import LazyVolume as LazyVolume
 from ._model_view import ModelView as ModelView
-from ._model_view import Region as Region
 from ._plan import ExportPlan as ExportPlan
 from ._plan import plan_export as plan_export
 from ._protocol import VolumeModel as VolumeModel

@@ -10,22 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss.stack import Region
 
-from ._model_view import ModelView, Region
+from ._model_view import ModelView
 from ._protocol import VolumeModel
 
 # Whoever asks for one channel asks for the others next: the last few answers are kept for them.
 _KEPT = 4
 
 
-def channel_count(model: Any) -> int:
-    """Grey values per pixel that a model renders; 1 for models that do not tell."""
-    return int(getattr(model, "channels", 1))
-
-
 def channel_models(model: VolumeModel) -> list[VolumeModel]:
     """One model for each channel, sharing their renderings; a model of one channel is that itself."""
-    count = channel_count(model)
+    count = model.channels
     if count == 1:
         return [model]
     answers = _Answers(model)
@@ -75,16 +71,19 @@ class _Answers:
 class ChannelModel(ModelView):
     """One channel; everything else is that of the model behind it."""
 
-    channels = 1
-
     def __init__(self, answers: _Answers, channel: int) -> None:
         super().__init__(answers.model)
         self._answers, self.channel = answers, channel
 
     @property
+    def channels(self) -> int:
+        """One."""
+        return 1
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Where the model is from, and which channel this is."""
-        return {**getattr(self.model, "provenance", {}), "channel": self.channel}
+        return {**super().provenance, "channel": self.channel}
 
     def _images(
         self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
 from napari_emgauss._remedies import remedy
+from napari_emgauss.stack import Frame
 
 from ._channel_model import one_channel
 from ._original_intensity import in_original_intensity
@@ -85,7 +86,16 @@ def export(
         model = one_channel(model, channel)
     if original_intensity:
         model = in_original_intensity(model)
-    plan = plan_export(model, path, spacing_nm=spacing_nm, z_range_nm=z_range_nm, format=format)
+    plan = plan_export(
+        Frame.of(model),
+        path,
+        dtype=model.dtype,
+        channels=model.channels,
+        provenance=model.provenance,
+        spacing_nm=spacing_nm,
+        z_range_nm=z_range_nm,
+        format=format,
+    )
     _check_target(plan, overwrite)
     temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")
     write = export_format(plan.format).load_writer()

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 
-from ._channel_model import channel_count
 from ._depths import aligned_spacing, isotropic_depths
 from ._drawing import Drawing, PlaneBox
 from ._protocol import VolumeModel
@@ -115,9 +114,9 @@ class LazyVolume:
         in_plane_shape: tuple[int, int] | None = None,
         cache: RenderCache | None = None,
     ) -> None:
-        if channel_count(model) > 1:
+        if model.channels > 1:
             raise ConfigError(
-                f"A lazy volume shows one grey value, and this model has {channel_count(model)} channels: make one of "
+                f"A lazy volume shows one grey value, and this model has {model.channels} channels: make one of "
                 "each of channel_models(model)."
             )
         if depths_nm is None:

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.stack import Region
+
 from ._protocol import VolumeModel
 
-Region = tuple[float, float, float, float]
 Self = TypeVar("Self", bound="ModelView")
 
 
@@ -56,6 +57,23 @@ class ModelView:
         """In-plane pixel size ``(y, x)``, nm."""
         size: tuple[float, float] = self.model.pixel_size_nm
         return size
+
+    @property
+    def channels(self) -> int:
+        """Grey values of each pixel."""
+        return int(self.model.channels)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the model comes from."""
+        provenance: dict[str, Any] = self.model.provenance
+        return provenance
+
+    @property
+    def confidence(self) -> VolumeModel | None:
+        """The model's."""
+        confidence: VolumeModel | None = self.model.confidence
+        return confidence
 
     def render(self, z_nm: Any, *, region: Region | None = None, shape: tuple[int, int] | None = None) -> NDArray[Any]:
         """Slices at any depth; see `VolumeModel.render`."""

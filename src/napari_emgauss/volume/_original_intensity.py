@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss.stack import Region
 
-from ._channel_model import channel_count
-from ._model_view import ModelView, Region
+from ._model_view import ModelView
 from ._protocol import VolumeModel
 
 
@@ -24,7 +24,7 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
     ConfigError
         There was no correction, or one that is no straight line for each slice.
     """
-    provenance: dict[str, Any] = getattr(model, "provenance", None) or {}
+    provenance = model.provenance
     about = provenance.get("stack") or {}
     each = about.get("channels") or [about]
     lines = [one.get("intensity_lines") for one in each]
@@ -35,7 +35,7 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
     channel = provenance.get("channel")
     if channel is not None and len(each) > 1:
         lines = [lines[channel]]
-    if len(lines) != channel_count(model) or any(np.shape(line) != (len(model.z_nm), 2) for line in lines):
+    if len(lines) != model.channels or any(np.shape(line) != (len(model.z_nm), 2) for line in lines):
         raise ConfigError(
             "The model's record of its intensity correction does not fit its slices: export it corrected."
         )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_emgauss._errors import ConfigError, ExportError
 from napari_emgauss._remedies import remedy
+from napari_emgauss.stack import Frame
 
-from ._channel_model import channel_count
 from ._depths import isotropic_depths
-from ._protocol import VolumeModel
 from .formats._registry import ExportFormat, export_format, export_format_of, output_formats
 
 
@@ -77,16 +76,30 @@ class ExportPlan:
 
 
 def plan_export(
-    model: VolumeModel,
+    frame: Frame,
     path: str | os.PathLike[str],
     *,
+    dtype: DTypeLike,
+    channels: int = 1,
+    provenance: Mapping[str, Any] | None = None,
     spacing_nm: float | None = None,
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
 ) -> ExportPlan:
     """Settle what :func:`export` would write, without writing.
 
-    Parameters are those of :func:`export`.
+    Parameters
+    ----------
+    frame : Frame
+        Where the model lies.
+    path, spacing_nm, z_range_nm, format
+        As of :func:`export`.
+    dtype : dtype
+        Type of the grey values.
+    channels : int
+        Grey values of each pixel.
+    provenance : dict, optional
+        The model's; what a reader of the file has to know of it is written into it.
 
     Raises
     ------
@@ -102,15 +115,15 @@ def plan_export(
     row = _format_of(path) if format is None else export_format(format)
     if z_range_nm is not None and len(z_range_nm) != 2:
         raise ConfigError(f"A z range is two depths in nm, not {len(z_range_nm)} numbers.")
-    y_nm, x_nm = model.pixel_size_nm
+    y_nm, x_nm = frame.pixel_size_nm
     wanted = float(np.mean((y_nm, x_nm))) if spacing_nm is None else float(spacing_nm)
     z_range = None if z_range_nm is None else (float(z_range_nm[0]), float(z_range_nm[1]))
-    depths = isotropic_depths(model.z_nm, wanted, z_range)
-    _, height, width = model.shape
+    depths = isotropic_depths(frame.z_nm, wanted, z_range)
+    _, height, width = frame.shape
     shape = (len(depths), int(height), int(width))
-    channels, dtype = channel_count(model), np.dtype(model.dtype)
-    size = prod(shape) * channels * dtype.itemsize
-    if row.instead is not None and (dtype.name not in row.dtypes or size > (row.most_bytes or size)):
+    grey = np.dtype(dtype)
+    size = prod(shape) * channels * grey.itemsize
+    if row.instead is not None and (grey.name not in row.dtypes or size > (row.most_bytes or size)):
         row = export_format(row.instead)
     _check_room(row, channels, size)
     row.load_writer()  # refuses a format whose packages are missing, before anything is rendered
@@ -119,9 +132,9 @@ def plan_export(
         row.name,
         depths,
         shape,
-        _dtype_in_file(row, dtype),
+        _dtype_in_file(row, grey),
         (float(depths[-1] - depths[0]) / (len(depths) - 1), float(y_nm), float(x_nm)),
-        _about(model),
+        _about(frame, provenance or {}),
         channels,
     )
 
@@ -169,11 +182,10 @@ def _dtype_in_file(row: ExportFormat, dtype: np.dtype[Any]) -> np.dtype[Any]:
     )
 
 
-def _about(model: VolumeModel) -> dict[str, Any]:
+def _about(frame: Frame, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Which slices were observed and which left out: a reader of the file must be able to tell data from inference."""
-    provenance = getattr(model, "provenance", None) or {}
     stack = provenance.get("stack") or {}
-    about: dict[str, Any] = {"reconstructed_by": "napari-emgauss", "observed_z_nm": [float(z) for z in model.z_nm]}
+    about: dict[str, Any] = {"reconstructed_by": "napari-emgauss", "observed_z_nm": [float(z) for z in frame.z_nm]}
     for key in ("source", "name", "channel", "prior_name", "napari_emgauss"):
         if provenance.get(key) is not None:
             about[key] = provenance[key]

@@ -7,9 +7,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.stack import Region
+
 
 class VolumeModel(Protocol):
-    """What a volume needs of a fitted model. ``render`` may be called from several threads."""
+    """What a volume needs of a fitted model. ``render`` may be called from several threads.
+
+    `tests/volume/model_contract.py` says it once more, as tests that every such model inherits.
+    """
 
     @property
     def z_nm(self) -> NDArray[np.float64]:
@@ -36,12 +41,30 @@ class VolumeModel(Protocol):
         """Type of the grey values."""
         ...
 
-    def render(
-        self,
-        z_nm: Any,
-        *,
-        region: tuple[float, float, float, float] | None = None,
-        shape: tuple[int, int] | None = None,
-    ) -> NDArray[Any]:
-        """Slices at depths, of each a region ``(y0, y1, x0, x1)`` (pixels) sampled with ``shape`` cells."""
+    @property
+    def channels(self) -> int:
+        """Grey values of each pixel."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it comes from, JSON-compatible; empty where nothing is known."""
+        ...
+
+    @property
+    def confidence(self) -> VolumeModel | None:
+        """How far what lies between slices may be trusted, 0 to 255 (uint8); None where nothing is known."""
+        ...
+
+    def render(self, z_nm: Any, *, region: Region | None = None, shape: tuple[int, int] | None = None) -> NDArray[Any]:
+        """Slices at one depth or several (nm), of each a region sampled with ``shape`` rows and columns.
+
+        ``(h, w)`` for one depth, ``(n, h, w)`` for several; with more channels than one ``(C, h, w)``,
+        ``(n, C, h, w)``.
+
+        Raises
+        ------
+        DepthError
+            A depth or the region lies outside.
+        """
         ...

@@ -81,13 +81,12 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
             "overwrite": request.overwrite,
         }
         if request.confidence:
-            confidence = getattr(model, "confidence", None)
-            if confidence is None:
+            if model.confidence is None:
                 raise ExportError(
                     "This model holds no confidence (its prior has none, or it was fitted in tiles or by an older "
                     "version): untick it."
                 )
-            export(confidence, confidence_target(request.target), **grid)
+            export(model.confidence, confidence_target(request.target), **grid)
         written = export(model, request.target, on_progress=progress.tell, **grid)
         return str(written)
 

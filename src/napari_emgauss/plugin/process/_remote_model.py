@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.stack import Region
+
 from ._process import moved_lately
 from ._render_child import ModelInfo
-from ._render_service import Depths, Region, RenderService
+from ._render_service import Depths, RenderService
 from ._scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -124,8 +126,12 @@ class RemoteModel:
             image = self._render_at(path, box)
         return image[0] if single else image
 
+    @property
     def confidence(self) -> Confidence | None:
-        """How far the prior trusted its guesses; None where the model does not know. For a worker thread."""
+        """How far the prior trusted its guesses; None where the model does not know.
+
+        The rendering process is asked: for a worker thread.
+        """
         return self._service.confidence(str(self._path))
 
     def prepare(self, path: str | Path) -> PreparedState:

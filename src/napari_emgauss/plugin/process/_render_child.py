@@ -145,7 +145,7 @@ def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments
     elif verb == "describe":
         connection.send(_describe(models.get(arguments[0])))
     elif verb == "confidence":
-        connection.send(getattr(models.get(arguments[0]), "confidence", None))
+        connection.send(models.get(arguments[0]).confidence)
     elif verb == "warm":
         import torch
 

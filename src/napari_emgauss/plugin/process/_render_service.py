@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.stack import Region
+
 from ._estimate import FitPlan, PlanRequest
 from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, keep_freed_memory, lower_priority
 from ._render_child import DeviceInfo, ModelInfo, serve
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 Depths = float | Sequence[float] | NDArray[np.floating[Any]]
-Region = tuple[float, float, float, float]
 
 BACKGROUND_DEPTHS = 8
 """Depths a background caller asks for at once; between two such requests the window gets its turn."""

@@ -228,7 +228,7 @@ class DepthTab(Page):
             except EmgaussError as error:
                 show_error(sentence(error))
 
-        in_background(self, record.model.confidence, show, lambda error: show_error(sentence(error)))
+        in_background(self, lambda: record.model.confidence, show, lambda error: show_error(sentence(error)))
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_l
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
 from napari_emgauss.plugin.widgets._theme import theme_colours
+from napari_emgauss.stack import Frame
 from napari_emgauss.volume import ExportFormat, export_ending_of, export_format, export_format_of, output_formats
 
 from ._depth_tab import is_continuous
@@ -39,21 +39,6 @@ from ._depth_tab import is_continuous
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 DTYPES = ("as the stack", "uint8", "uint16", "float32")
-
-
-@dataclass(frozen=True)
-class _Sized:
-    """What an export plan asks of a model, with the dtype of the file."""
-
-    shape: tuple[int, int, int]
-    dtype: Any
-    z_nm: NDArray[np.float64]
-    pixel_size_nm: tuple[float, float]
-    channels: int = 1
-    version: int = 1
-
-    def render(self, z_nm: Any, *, region: Any = None, shape: Any = None) -> NDArray[Any]:
-        raise NotImplementedError("a plan renders nothing")
 
 
 class ExportTab(Page):
@@ -209,17 +194,16 @@ class ExportTab(Page):
         if record is None:
             raise EmgaussError("There is no EMGauss layer to export.")
         model = record.model
-        sized = _Sized(
-            model.shape,
-            np.dtype(self._chosen_dtype() or model.dtype),
-            model.z_nm,
-            model.pixel_size_nm,
-            getattr(model, "channels", 1),
-        )
         depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
         row = self._row()
         return plan_export(
-            sized, f"volume{row.ending}", spacing_nm=self.spacing.value(), z_range_nm=depths, format=row.name
+            Frame.of(model),
+            f"volume{row.ending}",
+            dtype=self._chosen_dtype() or model.dtype,
+            channels=model.channels,
+            spacing_nm=self.spacing.value(),
+            z_range_nm=depths,
+            format=row.name,
         )
 
     def _on_layer(self, layer: Any) -> None:

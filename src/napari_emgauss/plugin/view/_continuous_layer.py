@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._process import fit_runs
 from napari_emgauss.plugin.process._wording import sentence
-from napari_emgauss.volume import ModelView, Region, VolumeModel
+from napari_emgauss.stack import Frame, Region
+from napari_emgauss.volume import ModelView, VolumeModel
 
 from ._geometry import Placement
 from ._painter import Painter
@@ -58,7 +59,7 @@ class ShiftedModel(ModelView):
     def _images(
         self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
     ) -> NDArray[Any]:
-        within = np.clip(depths_nm + self.shift.nm, self.z_nm[0], self.z_nm[-1])
+        within = np.clip(Frame.of(self).checked_depths(depths_nm) + self.shift.nm, self.z_nm[0], self.z_nm[-1])
         return super()._images(within, region, shape)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.plugin.process._render_service import Depths, Region
+from napari_emgauss.plugin.process._render_service import Depths
 from napari_emgauss.plugin.process._request import PixelRegion
+from napari_emgauss.stack import Frame, Region
 from napari_emgauss.volume import ModelView, VolumeModel
 
 SLICES_KEPT = 8
@@ -33,7 +34,8 @@ class LinearModel:
         ``(y, x)`` in nm.
     """
 
-    version = 1
+    version, channels, confidence = 1, 1, None
+    provenance: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -65,8 +67,13 @@ class LinearModel:
         """Slices at any depth; the same contract as ``EmgaussModel.render``."""
         from napari_emgauss.priors import interpolate_linear
 
-        depths = np.atleast_1d(np.asarray(z_nm, dtype=np.float64))
-        rows, columns = self._samples(region, shape)
+        frame = Frame.of(self)
+        depths = frame.checked_depths(z_nm)
+        # Pixels nearest to the centres of the cells.
+        rows, columns = (
+            np.clip(np.floor(centres).astype(np.intp), 0, size - 1)
+            for centres, size in zip(frame.centres(frame.checked_region(region), shape), self.shape[1:], strict=True)
+        )
         out = np.empty((len(depths), len(rows), len(columns)), dtype=self.dtype)
         for position, depth in enumerate(depths):
             lower = int(np.clip(np.searchsorted(self.z_nm, depth, side="right") - 1, 0, len(self.z_nm) - 2))
@@ -74,19 +81,6 @@ class LinearModel:
             blend = interpolate_linear(np.stack(pair), self.z_nm[lower : lower + 2], [depth])[0]
             out[position] = _rounded(blend, self.dtype)
         return out[0] if np.ndim(z_nm) == 0 else out
-
-    def _samples(
-        self, region: Region | None, shape: tuple[int, int] | None
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Pixels nearest to the centres of the cells that ``region`` is cut into."""
-        _, height, width = self.shape
-        y0, y1, x0, x1 = (0, height, 0, width) if region is None else region
-        count = (round(y1 - y0), round(x1 - x0)) if shape is None else shape
-        axes = []
-        for start, stop, n, size in ((y0, y1, count[0], height), (x0, x1, count[1], width)):
-            centres = start + (np.arange(n) + 0.5) * (stop - start) / n
-            axes.append(np.clip(np.floor(centres).astype(np.intp), 0, size - 1))
-        return axes[0], axes[1]
 
     def _slice(self, index: int) -> NDArray[Any]:
         with self._lock:
