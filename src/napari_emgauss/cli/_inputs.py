@@ -31,11 +31,7 @@ def stem(path: Path) -> str:
 
 
 def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
-    """The stack that the command line names, with its overrides and corrections.
-
-    Corrections follow each other as damage calls for: masked pixels are filled before anything looks at whole slices,
-    slices are put in place before they are compared, and noise goes last.
-    """
+    """The stack that the command line names, with its overrides and corrections."""
     from napari_emgauss import stack as stacks
 
     options: dict[str, Any] = dict(more)
@@ -53,18 +49,13 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
             raise ConfigError("Depths are given twice: take --z-positions or --slice-distance.")
         options["z_positions_nm"] = _depths_of(arguments, path)
     stack = stacks.read_stack(path, **options)
-    if arguments.damage_mask is not None:
-        count = stack.shape[0] + len(stack.metadata.get("left_out_slices", ()))
-        shape = stack.metadata.get("shape_in_file", (count, *stack.shape[1:]))
-        mask = stacks.read_damage_mask(arguments.damage_mask, tuple(shape))
-        stack = stacks.mask_damage(stack, mask)
-    if arguments.straighten:
-        stack = stacks.remove_jitter(stack, stacks.check_alignment(stack))
-    if arguments.even_out is not None:
-        stack = stacks.correct_intensity(stack, arguments.even_out)
-    if arguments.denoise is not None:
-        stack = stacks.denoise(stack, arguments.denoise)
-    return stack
+    corrections = stacks.Corrections(
+        damage=arguments.damage_mask,
+        straighten=arguments.straighten,
+        even_out=arguments.even_out,
+        denoise=arguments.denoise,
+    )
+    return corrections.apply(stack)
 
 
 def _depths_of(arguments: argparse.Namespace, path: str) -> Any:

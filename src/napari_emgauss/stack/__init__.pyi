@@ -11,6 +11,7 @@ from ._alignment import (
     remove_jitter as remove_jitter,
 )
 from ._array import stack_from_array as stack_from_array
+from ._corrections import Corrections as Corrections
 from ._damage import SliceReport as SliceReport
 from ._damage import find_damage as find_damage
 from ._damage import suggested_skip as suggested_skip

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from napari_emgauss._errors import StackError
+
+from ._stack import Stack
 
 _PART = re.compile(r"^\s*(\d+)\s*(?:-\s*(\d+)\s*)?$")
 
@@ -53,3 +56,37 @@ def parse_slices(text: str | Sequence[int], count: int) -> tuple[int, ...]:
         if not 0 <= number < count:
             raise StackError(f"Slice {number} is not there: the stack has slices 0 to {count - 1}.")
     return tuple(sorted(numbers))
+
+
+def leave_out(stack: Stack, skip: str | Sequence[int]) -> Stack:
+    """A stack without some of its slices, which remembers them.
+
+    Parameters
+    ----------
+    stack : Stack
+    skip : str or sequence of int
+        As of :func:`parse_slices`, numbered as in the stack's file.
+
+    Returns
+    -------
+    Stack
+        ``metadata["left_out_slices"]`` has their numbers, ``metadata["left_out_z_nm"]`` their depths.
+
+    Raises
+    ------
+    StackError
+        Not such a list, or a slice that is not there.
+    """
+    numbers = stack.numbers_in_file
+    before = dict(zip(stack.metadata.get("left_out_slices", ()), stack.metadata.get("left_out_z_nm", ()), strict=True))
+    wanted = set(parse_slices(skip, max((*numbers, *before)) + 1)) - before.keys()
+    if not wanted:
+        return stack
+    missing = sorted(wanted - set(numbers))
+    if missing:
+        raise StackError(f"Slice {missing[0]} is not there: the stack has slices {numbers[0]} to {numbers[-1]}.")
+    z_nm = dict(zip(numbers, stack.z_nm.tolist(), strict=True))
+    left_out = dict(sorted({**before, **{number: z_nm[number] for number in wanted}}.items()))
+    about = {"left_out_slices": list(left_out), "left_out_z_nm": list(left_out.values())}
+    kept = [index for index, number in enumerate(numbers) if number not in wanted]
+    return replace(stack, metadata={**stack.metadata, **about}).select(kept)

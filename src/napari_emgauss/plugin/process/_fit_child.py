@@ -90,7 +90,7 @@ def request_config(request: FitRequest) -> FitConfig:
 
 def request_stack(request: FitRequest, data: FitData) -> Stack:
     """The stack a request stands for."""
-    from napari_emgauss.stack import mask_damage, stack_from_array
+    from napari_emgauss.stack import Corrections, stack_from_array
 
     _, y_nm, x_nm = request.voxel_size_nm
     kept = request.kept
@@ -109,7 +109,7 @@ def request_stack(request: FitRequest, data: FitData) -> Stack:
         source=request.source,
         metadata=metadata,
     )
-    return stack if data.damage is None else mask_damage(stack, data.damage.array())
+    return Corrections(damage=None if data.damage is None else data.damage.array()).apply(stack)
 
 
 def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Path) -> None:
