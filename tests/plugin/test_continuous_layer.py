@@ -23,7 +23,7 @@ class Ramp:
     def __init__(self, z_nm: np.ndarray | None = None) -> None:
         self.z_nm = np.arange(5) * 40.0 if z_nm is None else z_nm
         self.pixel_size_nm, self.shape, self.dtype = (4.0, 5.0), (5, 24, 32), np.dtype(np.float32)
-        self.version, self.depths = 1, []
+        self.version, self.channels, self.depths = 1, 1, []
         self.provenance: dict[str, object] = {}
 
     def render(self, z_nm: object, *, region: object = None, shape: object = None) -> np.ndarray:
