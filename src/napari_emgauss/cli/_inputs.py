@@ -24,10 +24,13 @@ def say(text: str) -> None:
 
 def stem(path: Path) -> str:
     """File name without its suffix, double ones such as ``.ome.tif`` included."""
+    from napari_emgauss.stack import address_of
+
+    name = (address_of(path) or path).name
     for suffix in TABLE_SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return Path(name).stem
 
 
 def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:

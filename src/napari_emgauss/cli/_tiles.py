@@ -78,7 +78,7 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
     going_on = is_tiled(folder)
     path = Path(arguments.stack)
     # Workers elsewhere do not start in the folder that this command was given in.
-    stack = stack_from(arguments, str(path.resolve() if arguments.scheduler is not None else path))
+    stack = stack_from(arguments, str(path.resolve() if arguments.scheduler is not None and path.exists() else path))
     # A bare command goes on with the folder's own settings; given ones must agree with them.
     own = going_on and arguments.prior is None and not has_fit_options(arguments)
     config = None if own else fit_config(arguments, **asked_for(arguments))

@@ -1,3 +1,5 @@
+from ._address import Address as Address
+from ._address import address_of as address_of
 from ._alignment import (
     JITTER_WARNING_PX as JITTER_WARNING_PX,
 )

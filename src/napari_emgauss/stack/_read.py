@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from napari_emgauss._errors import StackError, StackFileError
 
+from ._address import address_of
 from ._array import build_stack
 from ._channel_slices import ChannelSlices
 from ._check import check_shape
@@ -45,7 +46,8 @@ def read_stack(
     Parameters
     ----------
     path : str or Path
-        A file or folder of one of the :func:`input_formats`, or a pattern of images such as ``slices/em_*.png``.
+        A file or folder of one of the :func:`input_formats`, a pattern of images such as ``slices/em_*.png``, or the
+        address of an OME-Zarr, N5 or Neuroglancer volume on a server: ``https://...``, ``s3://...``, ``gs://...``.
     voxel_size_nm : sequence of float, optional
         ``(z, y, x)`` in nm; overrides what the file says.
     z_positions_nm : array-like, optional
@@ -108,7 +110,7 @@ def read_stack(
             voxel_size,
             z_positions_nm=z_positions_nm,
             name=stack_name(path),
-            source=str(path),
+            source=str(address_of(path) or path),
             metadata={"format": opened.format, "notes": notes, **about},
             normalisation=normalisation,
             skip=skip,
@@ -184,7 +186,7 @@ def _plain_errors(path: Path) -> Iterator[None]:
 
 def stack_name(path: Path) -> str:
     """File name without its ending, for titles."""
-    name = path.name
+    name = (address_of(path) or path).name
     for ending in sorted((*readable_suffixes(), ".ome"), key=len, reverse=True):
         if name.lower().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]

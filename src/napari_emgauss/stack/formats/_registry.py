@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from napari_emgauss._errors import ConfigError, StackFileError
+from napari_emgauss.stack._address import address_of
 
 if TYPE_CHECKING:
+    from napari_emgauss.stack._address import Address
     from napari_emgauss.stack._source import OpenedFile, Selection
     from napari_emgauss.stack._voxel_size import VoxelSize
 
     Opener = Callable[[Path, Selection], OpenedFile]
+    RemoteOpener = Callable[[Address, Selection], OpenedFile]
     SizeReader = Callable[[Path, Selection], VoxelSize]
 
 ENTRY_POINT_GROUP = "napari_emgauss.readers"
@@ -61,6 +64,8 @@ class InputFormat:
         Where the voxel size is from, for the documentation.
     reads, refuses, checked_with : str
         What is read and what is refused, and which programs wrote the files that the tests compare with.
+    remote_opener : str or callable, optional
+        ``(address, selection) -> OpenedFile`` where it can be read from a server; ``marks`` tell it there, too.
     size_reader : str or callable, optional
         ``(path, selection) -> VoxelSize`` where that can be told without opening the slices.
     """
@@ -79,6 +84,7 @@ class InputFormat:
     reads: str = ""
     refuses: str = ""
     checked_with: str = ""
+    remote_opener: str | RemoteOpener | None = None
     size_reader: str | SizeReader | None = None
 
     def missing(self) -> tuple[str, ...]:
@@ -95,9 +101,20 @@ class InputFormat:
         StackError
             It holds no stack, or several and none is chosen.
         """
+        address = address_of(path)
+        if address is not None:
+            return self._open_remote(address, selection)
         self.check_installed(path)
         opener = cast("Opener", _resolve(self.opener)) if isinstance(self.opener, str) else self.opener
         return opener(path, selection)
+
+    def _open_remote(self, address: Address, selection: Selection) -> OpenedFile:
+        check_servers_can_be_read(address)
+        place = self.remote_opener
+        if place is None:
+            raise _not_from_a_server(address)
+        opener = cast("RemoteOpener", _resolve(place)) if isinstance(place, str) else place
+        return opener(address, selection)
 
     def read_size(self, path: Path, selection: Selection) -> VoxelSize:
         """The voxel size as far as the file says, from its header alone where the format allows that."""
@@ -260,6 +277,22 @@ _ROWS = (
         checked_with="h5py, after Imaris' published layout",
     ),
     InputFormat(
+        name="precomputed",
+        label="Neuroglancer precomputed",
+        opener=f"{_HERE}._precomputed:open_precomputed",
+        remote_opener=f"{_HERE}._precomputed:open_precomputed",
+        endings=(".precomputed",),
+        kind="folder",
+        marks=("info",),
+        needs=("tensorstore",),
+        install="napari-emgauss[remote]",
+        dataset="key of the scale, such as 8_8_40, or its number",
+        voxel_size="`resolution` of the scale, in nm",
+        reads="raw, gzip, JPEG, PNG and segmentation blocks, sharded or not",
+        refuses="meshes, skeletons, graphs",
+        checked_with="blocks written after the published layout, and cloud-volume's description of it",
+    ),
+    InputFormat(
         name="npy",
         label="NumPy",
         opener=f"{_HERE}._npy:open_npy",
@@ -351,6 +384,46 @@ def unregister_reader(name: str) -> None:
             _FORMATS[name] = row
 
 
+def check_servers_can_be_read(address: Address) -> None:
+    """Refuse an address where the package that reads from servers is missing.
+
+    Raises
+    ------
+    StackFileError
+    """
+    if importlib.util.find_spec("tensorstore") is None:
+        raise StackFileError(
+            f"Reading {address} from its server needs tensorstore: pip install 'napari-emgauss[remote]'."
+        )
+
+
+def _not_from_a_server(address: Address) -> StackFileError:
+    labels = [row.label for row in input_formats() if row.remote_opener is not None]
+    return StackFileError(
+        f"{address} is read from a disk only: download it first (read from servers are {', '.join(labels)})."
+    )
+
+
+def _format_at(address: Address) -> InputFormat:
+    """The format at an address: by what stands in front of it, its ending, or the files that lie there."""
+    check_servers_can_be_read(address)
+    rows = [row for row in input_formats() if row.remote_opener is not None]
+    named = next((row for row in rows if row.name == address.format), None)
+    by_name = named or _by_ending(address.path, rows)
+    if by_name is not None:
+        return by_name
+    if _by_ending(address.path, list(_FORMATS.values())) is not None:
+        raise _not_from_a_server(address)
+    from ._places import place_of
+
+    place = place_of(address)
+    for row in rows:
+        if any(place.read(mark) is not None for mark in row.marks):
+            return row
+    labels = ", ".join(row.label for row in rows)
+    raise StackFileError(f"There is no volume at {address}: none of {labels} was found there.")
+
+
 def _load_entry_points() -> None:
     global _entry_points_loaded
     if _entry_points_loaded:
@@ -378,6 +451,9 @@ def format_of(path: Path) -> InputFormat:
     StackFileError
         It is missing, or of no known format.
     """
+    address = address_of(path)
+    if address is not None:
+        return _format_at(address)
     if not path.exists():
         if set("*?[") & set(path.name) and path.parent.is_dir():
             return _FORMATS[_FALLBACK]
