@@ -30,11 +30,14 @@ def open_npy(path: Path, selection: Selection) -> OpenedFile:
 
 def _map(path: Path) -> NDArray[Any]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not np.load, which also opens archives of arrays.
+        array = np.lib.format.open_memmap(path, mode="r")
+    except PermissionError:
+        raise
     except Exception as error:
         raise StackFileError(
             f"{path.name} cannot be read as a NumPy array: it is damaged, or no plain .npy."
         ) from error
     if array.ndim < 2:
         raise StackFileError(f"{path.name} holds no stack: it has {array.ndim} axes.")
-    return np.asarray(array)
+    return array

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -459,19 +459,31 @@ def format_of(path: Path) -> InputFormat:
             return _FORMATS[_FALLBACK]
         raise StackFileError(f"There is no file {path}.")
     kind: Literal["file", "folder"] = "folder" if path.is_dir() else "file"
-    for known in (_FORMATS.values(), input_formats()):
+    for known in (tuple(_FORMATS.values()), input_formats()):
         rows = [row for row in known if row.kind == kind]
-        for row in rows:
-            if any((path / mark).exists() for mark in row.marks):
-                return row
-        by_name = _by_ending(path.name, rows)
-        if by_name is not None:
-            return by_name
+        found = _by_marks(path, rows) or _by_ending(path.name, rows)
+        if found is not None:
+            return found
     if kind == "folder":
-        return _FORMATS[_FALLBACK]
+        return _of_container(path) or _FORMATS[_FALLBACK]
     if _by_ending(path.name, list(_FORMATS.values())) is not None:
         raise StackFileError(f"{path.name} is a file, but its format is a folder: name the folder that holds the data.")
     raise StackFileError(f"{path.name} is of no format that can be read: known are {', '.join(readable_suffixes())}.")
+
+
+def _by_marks(path: Path, rows: Iterable[InputFormat]) -> InputFormat | None:
+    """The format that the files in a folder tell."""
+    return next((row for row in rows if any((path / mark).exists() for mark in row.marks)), None)
+
+
+def _of_container(path: Path) -> InputFormat | None:
+    """The format of the container that a folder without marks lies in, such as a group of an N5 container."""
+    rows = [row for row in _FORMATS.values() if row.kind == "folder" and row.marks]
+    for folder in path.absolute().parents:
+        row = _by_ending(folder.name, rows)
+        if row is not None and _by_marks(folder, [row]) is not None:
+            return row
+    return None
 
 
 def _by_ending(name: str, rows: list[InputFormat]) -> InputFormat | None:
