@@ -19,6 +19,8 @@ from typing import Any
 
 from _machine import HERE, RESULTS
 
+from napari_emgauss.evaluation import method_colour
+
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 FIGURES = "images/benchmarks"
 
@@ -352,26 +354,6 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 # Figures -------------------------------------------------------------------------------------------------------------
 
 
-def colour(method: str) -> str:
-    """Greys and blues for what learns nothing, warm colours for what does."""
-    known = {
-        "nearest": "#d0d0d0",
-        "linear": "#202020",
-        "cubic": "#909090",
-        "linear+blur": "#a6cee3",
-        "flow": "#6baed6",
-        "flow+blur": "#3182bd",
-        "ensemble": "#08519c",
-        "self": "#8c6bb1",
-        "auto": "#6a3d9a",
-        "emgauss:fast": "#fdae6b",
-        "emgauss:default": "#e6550d",
-        "emgauss:best": "#a63603",
-        "emgauss:paper": "#31a354",
-    }
-    return known.get(method, "#e7298a")
-
-
 class Figures:
     """Draws figures into a folder and gives the markdown that shows them."""
 
@@ -394,7 +376,7 @@ class Figures:
             for position, method in enumerate(methods):
                 offsets = [i + (position - (len(methods) - 1) / 2) * width for i in range(len(cells))]
                 heights = [known[(method, *one)] - linear[one] if (method, *one) in known else 0.0 for one in cells]
-                axes.bar(offsets, heights, width, label=method, color=colour(method))
+                axes.bar(offsets, heights, width, label=method, color=method_colour(method))
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xticks(range(len(cells)), [f"{volume} ×{factor}" for volume, factor in cells])
             axes.set_ylabel("PSNR over linear (dB)")
@@ -416,7 +398,7 @@ class Figures:
                 for row in curves:
                     if (row["volume"], row["factor"]) == (volume, factor):
                         distance, level = zip(*row["xy_psnr_by_distance"], strict=True)
-                        shown = {"color": colour(row["method"]), "label": row["method"]}
+                        shown = {"color": method_colour(row["method"]), "label": row["method"]}
                         axes.plot(distance, level, marker="o", markersize=3, **shown)
                 axes.set_title(f"{volume} ×{factor}", fontsize=9)
                 axes.set_xlabel("slices from the nearest kept one")

@@ -23,13 +23,13 @@ from typing import Any
 
 from _machine import describe, plain, print_table, read_result, shared_data, write_result
 
-from napari_emgauss.evaluation import CLASSICAL_METHODS, evaluate, read_volume, score
+from napari_emgauss.evaluation import classical_methods, evaluate, read_volume, score
 from napari_emgauss.fitting import preset
 
 ISOTROPIC = ("fib25", "epfl")
 ANISOTROPIC = ("vnc",)
 FACTORS = (5, 8, 10)
-METHODS = (*CLASSICAL_METHODS, "self", "emgauss:fast", "emgauss:default")
+METHODS = (*classical_methods(), "self", "emgauss:fast", "emgauss:default")
 NOTES = (
     "Keep slices 0, f, 2f, …; xy is the mean over dropped slices between the first and the last kept one, xz and yz "
     "are means over whole planes. 8-bit grey values over 255; SSIM with a Gaussian window of 1.5. Rows of vnc are the "

@@ -134,7 +134,7 @@ def calibrate(quick: bool) -> None:
     """Fit the constants of the estimate to short fits of several sizes."""
     from scipy.optimize import nnls
 
-    from napari_emgauss.tiles._estimate import LEARNED_BYTES
+    from napari_emgauss.priors.learned._cost import LEARNED_BYTES
 
     iterations = 60 if quick else 200
     shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (

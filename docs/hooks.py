@@ -1,4 +1,5 @@
-"""What mkdocs fills in while it builds: the command line from its parser, presets from their data, the changelog.
+"""What mkdocs fills in while it builds: the command line from its parser, presets and priors from their
+registries, the changelog.
 
 A page says ``<!-- generated: NAME -->`` where the text goes.
 """
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for every page."""
-    makers = {"command-line": command_line, "presets": presets, "changelog": changelog}
+    makers = {"command-line": command_line, "presets": presets, "priors": priors, "changelog": changelog}
     return re.sub(r"<!-- generated: ([a-z-]+) -->", lambda found: makers[found[1]](), markdown)
 
 
@@ -46,6 +47,17 @@ def presets() -> str:
         row = [values[name][key] for name in names]
         if any(value != row[0] for value in row):
             lines.append(f"| `{key}` | " + " | ".join(f"{value}" for value in row) + " |")
+    return "\n".join(lines)
+
+
+def priors() -> str:
+    """One row a prior, from the registry."""
+    from napari_emgauss.priors import priors_known
+
+    lines = ["| prior | what it does | when |", "|---|---|---|"]
+    for row in priors_known(entry_points=False):
+        efforts = f" Efforts: {', '.join(f'`{row.name}:{effort}`' for effort in row.efforts)}." if row.efforts else ""
+        lines.append(f"| `{row.name}` | {row.summary}.{efforts} | {row.suits} |")
     return "\n".join(lines)
 
 

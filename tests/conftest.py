@@ -64,13 +64,15 @@ def shared_data() -> Callable[[str], Path]:
 
 def make_quick(patch: pytest.MonkeyPatch) -> None:
     """Short fits with a prior that needs no preparation, and a small sample, for whoever asks for the defaults."""
+    from dataclasses import replace
     from types import MappingProxyType
 
     from napari_emgauss.fitting import _presets
     from napari_emgauss.stack import PhantomConfig
 
     quick = {"iterations_scale": 0.01, "prior": "linear"}
-    presets = {name: MappingProxyType({**settings, **quick}) for name, settings in _presets.PRESETS.items()}
+    rows = _presets.PRESETS.values()
+    presets = {row.name: replace(row, settings=MappingProxyType({**row.settings, **quick})) for row in rows}
     patch.setattr(_presets, "PRESETS", MappingProxyType(presets))
     small = PhantomConfig(shape=(41, 36, 44))
     patch.setattr(PhantomConfig.__init__, "__defaults__", tuple(vars(small).values()))

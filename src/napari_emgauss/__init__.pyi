@@ -58,6 +58,7 @@ from .fitting import (
 )
 from .priors import get_prior as get_prior
 from .priors import prior_names as prior_names
+from .priors import register_prior as register_prior
 from .render import (
     EmgaussModel as EmgaussModel,
 )

@@ -5,6 +5,7 @@ import pytest
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, DepthError
+from napari_emgauss.evaluation import classical_methods
 from napari_emgauss.priors import (
     Observation,
     Prior,
@@ -17,7 +18,6 @@ from napari_emgauss.priors import (
     interpolate_nearest,
     prior_names,
 )
-from napari_emgauss.priors._registry import CLASSICAL_NAMES
 
 DEPTHS_NM = np.array([5.0, 45.0, 95.0])
 
@@ -39,7 +39,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.parametrize("name", CLASSICAL_NAMES)
+@pytest.mark.parametrize("name", classical_methods())
 def test_prior_gives_what_its_function_gives(observation: Observation, name: str) -> None:
     prior = get_prior(name)
     assert isinstance(prior, Prior)
@@ -86,4 +86,4 @@ def test_wrong_names_and_options_say_what_there_is() -> None:
         get_prior("ensemble", blur_sigma_pixels=-1)
     with pytest.raises(ConfigError, match="tvl1, dis"):
         get_prior("flow", method="horn")
-    assert set(CLASSICAL_NAMES) <= set(prior_names())
+    assert set(classical_methods()) <= set(prior_names())

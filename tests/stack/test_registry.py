@@ -84,14 +84,14 @@ def test_an_ending_can_be_taken_over(tmp_path: Path) -> None:
 
 def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     entries = [
-        EntryPoint("toy", f"{__name__}_plugin:register", _registry.ENTRY_POINT_GROUP),
-        EntryPoint("broken", "no_such_package:register", _registry.ENTRY_POINT_GROUP),
+        EntryPoint("toy", f"{__name__}_plugin:register", _registry._entry_points.group),
+        EntryPoint("broken", "no_such_package:register", _registry._entry_points.group),
     ]
     plugin: Any = type(sys)(f"{__name__}_plugin")
     plugin.register = lambda: emg.register_reader(TOY)
     monkeypatch.setitem(sys.modules, plugin.__name__, plugin)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
-    monkeypatch.setattr(_registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(_registry._entry_points, "_loaded", False)
     assert "toy" in {row.name for row in input_formats()}
     assert "The reader broken (no_such_package:register) could not be loaded" in caplog.text
 

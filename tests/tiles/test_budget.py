@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from napari_emgauss import ConfigError, FitConfig, get_prior, run_fit, stack_from_array
+from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP
 from napari_emgauss.tiles import TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
 from napari_emgauss.tiles._estimate import (
     CARD_BYTES,
-    SECONDS_PER_TRAINING_STEP,
     card_memory_bytes,
     label_count,
     model_bytes,

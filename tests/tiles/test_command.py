@@ -12,6 +12,7 @@ import tifffile
 
 from napari_emgauss import Stack, TiledModel, load
 from napari_emgauss.cli import main
+from napari_emgauss.priors import PriorCost
 
 QUICK = [
     *("--prior", "linear", "--seed", "3", "--device", "cpu", "--quiet"),
@@ -59,7 +60,7 @@ def test_plan_with_too_little_memory_says_so(file: str, capsys: pytest.CaptureFi
 def test_plan_can_measure_the_machine(
     file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_emgauss.tiles._estimate.SECONDS_PER_LABEL_PIXEL", 0.0)
+    monkeypatch.setattr("napari_emgauss.tiles._estimate.prior_cost", lambda config: PriorCost())
     assert main(["plan", file, *VOXELS, *TILES, "--measure"]) == 0
     assert "as measured now" in capsys.readouterr().out
 

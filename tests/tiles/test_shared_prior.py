@@ -8,14 +8,12 @@ import pytest
 
 from napari_emgauss import FitConfig, ModelFileError, Stack, stack_from_array
 from napari_emgauss.model._file import read_tensors, write_tensors
-from napari_emgauss.priors import Observation
+from napari_emgauss.priors import Observation, WeightedPrior
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
 from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
 from napari_emgauss.tiles._shared_prior import (
     _FORMAT,
     PRIOR_NAME,
-    SharedPrior,
-    describe,
     learn_shared_prior,
     learns,
     read_shared_prior,
@@ -32,7 +30,10 @@ def tiny_self(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prior ``self`` in a moment."""
     from napari_emgauss.priors import _registry
 
-    monkeypatch.setitem(_registry._FACTORIES, "self", lambda device="auto": SelfPrior(replace(TINY, device=device)))
+    def tiny(device: str = "auto") -> SelfPrior:
+        return SelfPrior(replace(TINY, device=device))
+
+    monkeypatch.setitem(_registry._PRIORS, "self", replace(_registry.prior_info("self"), factory=tiny))
 
 
 def observation_of(stack: Stack) -> Observation:
@@ -72,7 +73,7 @@ def test_what_is_written_is_what_is_read(
 ) -> None:
     plan = cut(small_stack.shape, small_stack.z_nm, SIZE)
     prior = learn_shared_prior(small_stack, plan, replace(quick_config, prior="self"))
-    assert describe(prior) == "self"
+    assert prior.describe() == "self"
     prior = replace(prior, parts=(("self", 1.0, replace(prior.parts[0][2], gap_ratio=1.07, warm=True)),))
     write_shared_prior(tmp_path, prior)
     again = read_shared_prior(tmp_path)
@@ -108,10 +109,10 @@ def test_a_prior_from_when_its_correction_was_all_or_nothing_is_read(
 def test_parts_are_mixed_by_their_weights(small_stack: Stack, tmp_path: Path) -> None:
     from napari_emgauss import get_prior
 
-    prior = SharedPrior("auto", (("nearest", 0.25, get_prior("nearest")), ("linear", 0.75, get_prior("linear"))))
+    prior = WeightedPrior("auto", (("nearest", 0.25, get_prior("nearest")), ("linear", 0.75, get_prior("linear"))))
     write_shared_prior(tmp_path, prior)
     mixed = read_shared_prior(tmp_path)
-    assert mixed is not None and describe(mixed) == "25% nearest + 75% linear"
+    assert mixed is not None and mixed.describe() == "25% nearest + 75% linear"
     images = small_stack.unit_slices()
     found = mixed.prepare(observation_of(small_stack)).at(10.0).image  # a quarter of the first gap
     assert found == pytest.approx(0.25 * images[0] + 0.75 * (0.75 * images[0] + 0.25 * images[1]), abs=1e-5)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_emgauss.cli import _arguments as kinds
+from napari_emgauss.evaluation import SCORED, methods_help
+from napari_emgauss.priors import prior_help
 from napari_emgauss.stack import dataset_help
 from napari_emgauss.volume import output_formats
 
@@ -107,7 +109,7 @@ def add_fit(commands: Commands) -> None:
     parser = _command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
     parser.add_argument("stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or another stack that can be read")
     parser.add_argument("-o", "--output", metavar="MODEL", help="model file to write (default: STACK.safetensors)")
-    parser.add_argument("--prior", help="what makes the pseudo-labels: auto, self, ensemble, flow, linear, ema, ...")
+    parser.add_argument("--prior", help=prior_help())
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -232,7 +234,7 @@ def add_evaluate(commands: Commands) -> None:
         "--methods",
         type=kinds.names,
         metavar="LIST",
-        help="comma-separated (default: all classical ones and emgauss)",
+        help=methods_help("the classical ones and emgauss"),
     )
     parser.add_argument(
         "--sampling",
@@ -266,7 +268,7 @@ def add_score(commands: Commands) -> None:
         commands, "score", "_evaluate:run_score_command", "score methods on a stack itself by hiding every second slice"
     )
     parser.add_argument("stack", metavar="STACK", help="stack to score")
-    parser.add_argument("--methods", type=kinds.names, metavar="LIST", help="comma-separated methods")
+    parser.add_argument("--methods", type=kinds.names, metavar="LIST", help=methods_help(", ".join(SCORED)))
     parser.add_argument("--json", metavar="FILE", help="write all scores")
     parser.add_argument("--force", action="store_true", help="overwrite the file named")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")

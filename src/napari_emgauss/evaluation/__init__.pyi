@@ -3,8 +3,18 @@ from ._evaluate import evaluate as evaluate
 from ._figure import write_figure as write_figure
 from ._masks import MaskResult as MaskResult
 from ._masks import evaluate_masks as evaluate_masks
-from ._methods import CLASSICAL_METHODS as CLASSICAL_METHODS
+from ._methods import BASELINE as BASELINE
+from ._methods import EMGAUSS as EMGAUSS
+from ._methods import SCORED as SCORED
+from ._methods import Method as Method
+from ._methods import check_methods as check_methods
+from ._methods import classical_methods as classical_methods
+from ._methods import method_colour as method_colour
+from ._methods import method_label as method_label
 from ._methods import method_names as method_names
+from ._methods import methods as methods
+from ._methods import methods_help as methods_help
+from ._methods import register_method as register_method
 from ._metrics import Scores as Scores
 from ._metrics import compare as compare
 from ._metrics import fsim as fsim
@@ -13,6 +23,7 @@ from ._metrics import psnr as psnr
 from ._metrics import ssim as ssim
 from ._result import EvaluationResult as EvaluationResult
 from ._result import MethodResult as MethodResult
+from ._score import MIN_SLICES as MIN_SLICES
 from ._score import ScoreResult as ScoreResult
 from ._score import score as score
 from ._thin import Thinned as Thinned

@@ -1,30 +1,138 @@
-"""Methods by name, each a way from kept slices to slices at any depth: the priors, and EMGauss itself."""
+"""Methods that bring back slices, one row each: every prior is one by itself, and EMGauss with each of its presets.
+
+What is scored by default, the names that can be asked for, labels and colours of figures and the shares of a progress
+bar derive from the rows. Another method is a function as `Reconstruct` says and a row, see :func:`register_method`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from napari_emgauss._entry_points import imported
 from napari_emgauss._errors import ConfigError
-from napari_emgauss._progress import Progress
-from napari_emgauss.priors import Observation, get_prior, prior_names, prior_of_fit
+from napari_emgauss.priors import FIT_ONLY, PriorInfo, prior_info, priors_known
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_emgauss._progress import Progress
     from napari_emgauss.fitting import FitConfig
     from napari_emgauss.stack import Stack
 
-CLASSICAL_METHODS = ("nearest", "linear", "cubic", "linear+blur", "flow", "flow+blur", "ensemble")
-"""Methods that learn nothing, in the order tables show them."""
-
 EMGAUSS = "emgauss"
+BASELINE = "linear"
+"""What every gain is over."""
+SCORED = (BASELINE, "linear+blur", "flow+blur", "ensemble", EMGAUSS)
+"""What a stack's own score compares unless methods are named."""
 
-# Share of the work among methods, to move a progress bar evenly; roughly seconds on a 250² × 32 stack.
-_EXPECTED_WORK = {"flow": 20.0, "flow+blur": 20.0, "ensemble": 20.0, "self": 300.0, "auto": 400.0, EMGAUSS: 500.0}
+_HERE = "napari_emgauss.evaluation._reconstruct"
+# Pixels of the slices in between of a stack of 250² x 32 slices, kept every eighth: what work is reckoned for.
+_USUAL_PIXELS = 250 * 250 * 217
+
+
+class Reconstruct(Protocol):
+    """How a method gets slices."""
+
+    def __call__(
+        self, method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Slices ``(D, H, W)`` float32 in the unit range at depths ``z_nm``, and what the method says of itself.
+
+        ``method`` is the name asked for, with what follows a colon; ``config`` the settings of the fit, if any.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's row in the registry.
+
+    Parameters
+    ----------
+    name : str
+        Short and unique, without a colon.
+    reconstruct : str or callable
+        As `Reconstruct` says, or where to import that from when needed: ``"package.module:function"``.
+    label : str
+        For people; the name where it is empty.
+    colour : str
+        Of its lines and bars in figures, ``#rrggbb``.
+    work : float
+        Roughly the seconds that it takes for 32 slices of 250² pixels, to move a progress bar evenly.
+    in_tables : bool
+        Whether ``emgauss evaluate`` scores it unless methods are named.
+    learns : bool
+        Whether it learns from the stack.
+    variants : callable, optional
+        What may follow the name after a colon, and the colour of each.
+    """
+
+    name: str
+    reconstruct: str | Reconstruct
+    label: str = ""
+    colour: str = "#888888"
+    work: float = 1.0
+    in_tables: bool = False
+    learns: bool = False
+    variants: Callable[[], Mapping[str, str]] | None = None
+
+
+def _preset_colours() -> dict[str, str]:
+    from napari_emgauss.fitting import preset_info, preset_names
+
+    return {name: preset_info(name).colour for name in preset_names()}
+
+
+_OWN: dict[str, Method] = {
+    EMGAUSS: Method(
+        EMGAUSS,
+        f"{_HERE}:by_fit",
+        label="EMGauss",
+        colour="#4f8ff7",
+        work=500.0,
+        in_tables=True,
+        learns=True,
+        variants=_preset_colours,
+    )
+}
+
+
+def _of_prior(row: PriorInfo) -> Method:
+    """A prior's row as that of a method."""
+    return Method(
+        row.name,
+        f"{_HERE}:by_prior",
+        label=row.label,
+        colour=row.colour,
+        in_tables=row.in_tables,
+        learns=row.learns,
+        variants=(lambda: dict.fromkeys(row.efforts, row.colour)) if row.efforts else None,
+    )
+
+
+def methods() -> dict[str, Method]:
+    """Every method's row by its name: priors, in the order of their registry, then the others."""
+    return {row.name: _of_prior(row) for row in priors_known() if row.name != FIT_ONLY} | _OWN
+
+
+def register_method(row: Method, *, replace: bool = False) -> None:
+    """Add a method of evaluation that is no prior; see `register_prior` for those that are.
+
+    Raises
+    ------
+    ConfigError
+        Its name is taken or cannot be one.
+    """
+    if not re.fullmatch(r"[^\s:,]+", row.name):
+        raise ConfigError(f"'{row.name}' cannot name a method: no spaces, commas or colons.")
+    if row.name in methods() and not replace:
+        raise ConfigError(f"There is a method '{row.name}' already: choose another name, or replace=True.")
+    _OWN[row.name] = row
 
 
 def method_names() -> tuple[str, ...]:
@@ -33,46 +141,92 @@ def method_names() -> tuple[str, ...]:
     ``emgauss:PRESET`` is a method, too: a fit with that preset, to compare several; and so is a learned prior with its
     effort, such as ``self:fast``.
     """
-    return (*prior_names(), EMGAUSS)
+    return tuple(methods())
 
 
-def check_methods(methods: Sequence[str] | None) -> tuple[str, ...]:
+def classical_methods() -> tuple[str, ...]:
+    """Methods that learn nothing, in the order tables show them."""
+    return tuple(name for name, row in methods().items() if row.in_tables and not row.learns)
+
+
+def method_row(name: str) -> Method:
+    """The row of a method; what follows a colon is looked at, too.
+
+    Raises
+    ------
+    ConfigError
+        There is no such method.
+    """
+    base, colon, variant = name.partition(":")
+    known = methods()
+    if base not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ConfigError(f"There is no method '{name}'{hint} Choose from {', '.join(known)}.")
+    row = known[base]
+    if colon:
+        variants = row.variants() if row.variants is not None else {}
+        if not variants:
+            raise ConfigError(f"Nothing may follow the method '{base}': write '{base}' instead of '{name}'.")
+        if variant not in variants:
+            raise ConfigError(f"There is no method '{name}': after '{base}:' comes {', '.join(variants)}.")
+    return row
+
+
+def method_label(name: str) -> str:
+    """What a method is called in a table: its label and what follows the colon."""
+    base, colon, variant = name.partition(":")
+    row = methods().get(base)
+    return name if row is None else f"{row.label or base}{colon}{variant}"
+
+
+def method_colour(name: str) -> str:
+    """Colour of a method in figures, ``#rrggbb``; grey for what is no method, such as a reconstruction from a file."""
+    base, _, variant = name.partition(":")
+    row = methods().get(base)
+    if row is None:
+        return Method.colour
+    return row.variants().get(variant, row.colour) if variant and row.variants is not None else row.colour
+
+
+def check_methods(names: Sequence[str] | None) -> tuple[str, ...]:
     """The methods to run, in order and each once; all classical ones and ``emgauss`` by default.
 
     Raises
     ------
     ConfigError
-        One of them does not exist.
+        One of them does not exist, or a package that it needs is not installed.
     """
-    if methods is None:
-        return (*CLASSICAL_METHODS, EMGAUSS)
-    known = method_names()
-    for name in methods:
-        base, _, variant = name.partition(":")
-        if variant and base == EMGAUSS:
-            from napari_emgauss.fitting import preset
+    if names is None:
+        return tuple(name for name, row in methods().items() if row.in_tables)
+    for name in names:
+        row = method_row(name)
+        if row.name not in _OWN:
+            prior_info(name).check_installed()
+    return tuple(dict.fromkeys(names))
 
-            preset(variant)  # refuses what does not exist
-        elif variant and base in known:
-            get_prior(name)  # the same
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "."
-            raise ConfigError(f"There is no method '{name}'{hint} Choose from {', '.join(known)}.")
-    return tuple(dict.fromkeys(methods))
+
+def methods_help(default: str) -> str:
+    """The help of ``--methods`` on the command line; ``default`` is what is scored without it."""
+    names = [row.name for row in priors_known(entry_points=False) if row.name != FIT_ONLY] + list(_OWN)
+    return (
+        f"comma-separated: {', '.join(names)}; a preset may follow {EMGAUSS}, as in {EMGAUSS}:fast (default: {default})"
+    )
 
 
 def expected_work(method: str) -> float:
-    """Work of a method beside others, for a progress bar."""
-    return _EXPECTED_WORK.get(method.partition(":")[0], 1.0)
+    """Work of a method beside others, for a progress bar: roughly seconds."""
+    base = method.partition(":")[0]
+    if base in _OWN:
+        return _OWN[base].work
+    from napari_emgauss.priors import cost_of_prior
+
+    cost = cost_of_prior(method)
+    return max(1.0, cost.learning_s + cost.label_pixel_s * _USUAL_PIXELS)
 
 
 def reconstruct(
-    method: str,
-    stack: Stack,
-    z_nm: NDArray[np.float64],
-    config: FitConfig | None,
-    progress: Progress,
+    method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
     """Slices at depths ``z_nm`` by ``method`` from the slices of ``stack``.
 
@@ -96,49 +250,6 @@ def reconstruct(
     about : dict
         What the method says of itself, such as the prior that a fit chose.
     """
-    name, _, preset_name = method.partition(":")
-    if name == EMGAUSS:
-        return _fitted(stack, z_nm, _with_preset(config, preset_name), progress)
-    observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
-    named = get_prior(method) if config is None else prior_of_fit(method, str(config.device))
-    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=progress.part(0.0, 0.9))
-    images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
-    for i, z in enumerate(z_nm):
-        images[i] = prior.at(float(z)).image
-        progress.tell(0.9 + 0.1 * (i + 1) / len(z_nm))
-    report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
-    return images, {"prior": report} if report else {}
-
-
-def _fitted(
-    stack: Stack, z_nm: NDArray[np.float64], settings: FitConfig, progress: Progress
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    from napari_emgauss.fitting import fit
-
-    last = None
-    for update in fit(stack, settings):
-        last = update
-        share = update.iteration / max(update.total_iterations, 1)
-        loss = "" if update.loss is None else f", loss {update.loss:.4f}"
-        progress.tell(0.95 * share, update.text if update.stage == "prior" else f"{update.stage}{loss}")
-    if last is None or last.model is None:
-        raise ConfigError("The fit has no iterations: give it some with iterations_scale.")
-    model = last.model
-    # In floats: rounding to 256 grey values is part of a file, not of the method, and the others are not rounded.
-    images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
-    for i, z in enumerate(z_nm):
-        images[i] = stack.normalisation.to_unit(model.render(float(z)))
-        progress.tell(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
-    about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
-    if chosen := model.provenance.get("prior"):
-        about["prior"] = chosen
-    return images, about
-
-
-def _with_preset(config: FitConfig | None, name: str) -> FitConfig:
-    """The settings of a fit: as given, or a preset's with the seed and device of those given."""
-    from napari_emgauss.fitting import preset
-
-    if not name:
-        return preset("default") if config is None else config
-    return preset(name) if config is None else replace(preset(name), seed=config.seed, device=config.device)
+    place = method_row(method).reconstruct
+    run = cast("Reconstruct", imported(place)) if isinstance(place, str) else place
+    return run(method, stack, z_nm, config, progress)

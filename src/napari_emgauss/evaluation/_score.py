@@ -15,14 +15,13 @@ from napari_emgauss._metrics import Scores, compare, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
-from ._methods import EMGAUSS, check_methods, expected_work, reconstruct
+from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, method_label, reconstruct
 from ._result import number_cell, score_cells, text_table, write_json
 from ._thin import check_one_channel
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
 
-DEFAULT_METHODS = ("linear", "linear+blur", "flow+blur", "ensemble", EMGAUSS)
 MIN_SLICES = 5
 # Below this many dB two methods count as equal: less than hiding other slices would change.
 EQUAL_DB = 0.05
@@ -88,15 +87,15 @@ class ScoreResult:
     def verdict(self) -> str:
         """One sentence: what to choose, and by how much it is better than linear interpolation."""
         best = self.best
-        gain = self._gain(best, "linear")
+        gain = self._gain(best, BASELINE)
         if EMGAUSS not in self.methods:
-            over = "" if gain is None or best == "linear" else f", {gain:+.1f} dB over linear"
+            over = "" if gain is None or best == BASELINE else f", {gain:+.1f} dB over linear"
             return f"{_title(best)} is best of the methods scored on this stack{over}; choose {best}."
-        fitted = self._gain(EMGAUSS, "linear")
+        fitted = self._gain(EMGAUSS, BASELINE)
         over = "" if fitted is None else f" {fitted:+.1f} dB over linear"
         if best == EMGAUSS:
             second = self._best_other()
-            ahead = None if second in (None, "linear") else self._gain(EMGAUSS, second)
+            ahead = None if second in (None, BASELINE) else self._gain(EMGAUSS, second)
             also = "" if ahead is None else f" and {ahead:+.1f} dB over {second}, the next best"
             return f"EMGauss{over}{also} on this stack; choose EMGauss."
         behind = self._gain(best, EMGAUSS)
@@ -113,7 +112,7 @@ class ScoreResult:
     def table(self) -> str:
         """The scores as text, one method a line, and how to read them."""
         rows = [
-            [name, *score_cells(one.mean), _signed(self._gain(name, "linear")), number_cell(one.seconds, 1)]
+            [name, *score_cells(one.mean), _signed(self._gain(name, BASELINE)), number_cell(one.seconds, 1)]
             for name, one in self.methods.items()
         ]
         head = ["method", "PSNR", "SSIM", "FSIM", "over linear", "seconds"]
@@ -193,7 +192,7 @@ def score(
     ConfigError
         Too few slices, or a method that does not exist.
     """
-    names = check_methods(DEFAULT_METHODS if methods is None else methods)
+    names = check_methods(SCORED if methods is None else methods)
     check_one_channel(stack)
     count = stack.shape[0]
     if count < MIN_SLICES:
@@ -250,7 +249,8 @@ def _decibels(scores: HiddenScores) -> float:
 
 
 def _title(method: str) -> str:
-    return "EMGauss" if method == EMGAUSS else method[:1].upper() + method[1:]
+    label = method_label(method)
+    return label[:1].upper() + label[1:]
 
 
 def _signed(value: float | None) -> str:

@@ -25,7 +25,7 @@ from napari_emgauss.fitting._supervision import shift_report
 from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.fitting._update import FitUpdate
 from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence, fewest_gaussians
-from napari_emgauss.priors import Prior, prepare_channels
+from napari_emgauss.priors import FIT_ONLY, Prior, prepare_channels, prior_of_fit
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
@@ -111,10 +111,8 @@ def _differences(one: FitConfig, other: FitConfig) -> str:
 
 def _named_prior(config: FitConfig) -> Prior | None:
     """The prior that the settings name; None where the teacher makes the labels itself, or none are needed."""
-    if config.prior == "ema" or not config.teacher_student:
+    if config.prior == FIT_ONLY or not config.teacher_student:
         return None
-    from napari_emgauss.priors import prior_of_fit
-
     return prior_of_fit(config.prior, str(config.device))
 
 
@@ -293,7 +291,7 @@ class _Fit:
             "name": self.stack.name,
             "stack": self.stack.metadata,
             "fit": self.config.to_dict(),
-            "prior_name": "ema" if self.prior is None else self.prior.name,
+            "prior_name": FIT_ONLY if self.prior is None else self.prior.name,
             "napari_emgauss": __version__,
             "torch": str(torch.__version__),
         }

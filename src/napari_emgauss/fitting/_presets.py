@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -29,20 +31,63 @@ _DISTIL: dict[str, Any] = {
     "pixels_per_gaussian": 6.0,
 }
 
-PRESETS = MappingProxyType(
-    {
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """A preset's row: its name, a sentence for people, the settings that differ from `FitConfig`, its colour."""
+
+    name: str
+    note: str
+    settings: Mapping[str, Any]
+    colour: str
+
+
+_ROWS = (
+    PresetInfo(
+        "paper",
+        "As published; meant for a GPU, slow without one.",
         # Everything as published; where the paper is silent, as in the method it builds on.
-        "paper": MappingProxyType({"prior": "ema", "field": "mlp", "depth_noise": 0.2}),
-        "fast": MappingProxyType({**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"}),
-        "default": MappingProxyType({**_DISTIL, "iterations_per_slice": 150.0, "prior": "auto"}),
-        "best": MappingProxyType({**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"}),
-    }
+        {"prior": "ema", "field": "mlp", "depth_noise": 0.2},
+        "#31a354",
+    ),
+    PresetInfo(
+        "fast",
+        "A first look in a minute or two.",
+        {**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"},
+        "#8ab8f8",
+    ),
+    PresetInfo(
+        "default",
+        "What most people want.",
+        {**_DISTIL, "iterations_per_slice": 150.0, "prior": "auto"},
+        "#4f8ff7",
+    ),
+    PresetInfo(
+        "best",
+        "More patience, a little more quality.",
+        {**_DISTIL, "iterations_per_slice": 1000.0, "prior": "auto:best"},
+        "#2563c9",
+    ),
 )
+PRESETS = MappingProxyType({row.name: row for row in _ROWS})
 
 
 def preset_names() -> tuple[str, ...]:
     """Names of the presets."""
     return tuple(PRESETS)
+
+
+def preset_info(name: str) -> PresetInfo:
+    """The row of a preset.
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+    return PRESETS[name]
 
 
 def preset(name: str, **overrides: Any) -> FitConfig:
@@ -53,7 +98,6 @@ def preset(name: str, **overrides: Any) -> FitConfig:
     ConfigError
         There is no such preset or setting, or a value cannot work.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+    settings = preset_info(name).settings
     check_names(overrides)
-    return FitConfig(**{**PRESETS[name], **overrides})
+    return FitConfig(**{**settings, **overrides})

@@ -7,8 +7,8 @@ are twice as long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._metrics import psnr, ssim
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
-from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS
-from napari_emgauss.priors.classical._priors import FlowPrior, PixelwisePrior
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors._protocol import LearningPrior, Observation, Prior
+from napari_emgauss.priors._registry import PriorCost, get_prior
+from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
+from napari_emgauss.priors.classical._priors import blurred_flow_prior, flow_prior
+from napari_emgauss.priors.learned._cost import cost_of_learning
+from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, self_prior
 
 # Of the whole preparation; the rest is the chosen priors' own.
 _TRIAL_SHARE = 0.2
 
-CLASSICAL_CANDIDATES = ("linear", "linear+blur", "flow", "flow+blur", "flow+linear", "ensemble")
+_MEANS = {"flow+linear": ("linear", "flow"), "ensemble": ("linear+blur", "flow+blur")}
+"""Classical candidates that are means of two others. Blur takes noise off electron micrographs, and structure off
+stacks that have none: so there is one of either kind."""
 
 
 @dataclass(frozen=True)
@@ -119,44 +123,58 @@ class AutoPrior:
         ``report`` of the result holds the scores and the choice as JSON-compatible values.
         """
         progress = Progress(on_progress)
+        choice, chosen = self._choose(observation, seed, progress)
+        ready = chosen.prepare(observation, seed=seed, on_progress=progress.part(_TRIAL_SHARE, 1.0))
+        progress.tell(1.0, choice.note)
+        return ready
+
+    def learn(self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None) -> WeightedPrior:
+        """Choose, and train what was chosen: nothing is left to learn for other parts of the same volume."""
+        progress = Progress(on_progress)
+        _, chosen = self._choose(observation, seed, progress)
+        training = progress.part(_TRIAL_SHARE, 1.0)
+        parts = tuple(
+            (
+                name,
+                weight,
+                prior.learn(observation, seed=seed, on_progress=training)
+                if isinstance(prior, LearningPrior)
+                else prior,
+            )
+            for name, weight, prior in chosen.parts
+        )
+        return WeightedPrior(self.name, parts)
+
+    def _choose(self, observation: Observation, seed: int, progress: Progress) -> tuple[Choice, WeightedPrior]:
         trial = progress.part(0.0, _TRIAL_SHARE, "choosing a prior on hidden slices")
         choice = choose_prior(observation, self.config, seed=seed, on_progress=trial)
-        parts: list[tuple[str, float, Interpolator]] = []
-        preparing, count = progress.part(_TRIAL_SHARE, 1.0), len(choice.weights)
-        for done, (name, weight) in enumerate(choice.weights.items()):
-            part = preparing.part(done / count, (done + 1) / count)
-            prior = SelfPrior(choice.learned) if name == "self" else _classical(name, self.config.learned.device)
-            parts.append((name, weight, prior.prepare(observation, seed=seed, on_progress=part)))
-        report = {
-            "prior": self.name,
-            "weights": choice.weights,
-            "hidden_slices": choice.hidden_slices,
-            "scores": choice.scores,
-            "note": choice.note,
-            "parts": {name: getattr(interpolator, "report", {"prior": name}) for name, _, interpolator in parts},
-        }
-        progress.tell(1.0, choice.note)
-        return WeightedInterpolator([(weight, interpolator) for _, weight, interpolator in parts], report)
+        device = self.config.learned.device
+        parts = tuple(
+            (name, weight, SelfPrior(choice.learned) if name == "self" else get_prior(name, device=device))
+            for name, weight in choice.weights.items()
+        )
+        about = {"hidden_slices": choice.hidden_slices, "scores": choice.scores, "note": choice.note}
+        return choice, WeightedPrior(self.name, parts, about)
 
 
-class WeightedInterpolator:
-    """Weighted mean of interpolators; ``report`` tells how the weights came about."""
+def auto_prior(*, effort: str = "default", **settings: Any) -> AutoPrior:
+    """The prior with an effort of `SelfPrior`, and fields of `AutoPriorConfig` and `SelfPriorConfig` that differ.
 
-    def __init__(self, parts: list[tuple[float, Interpolator]], report: dict[str, Any]) -> None:
-        self._parts = parts
-        self.report = report
+    Raises
+    ------
+    ConfigError
+        There is no such effort, or a value cannot work.
+    """
+    own = {item.name for item in fields(AutoPriorConfig)} - {"learned"}
+    learned = self_prior(effort=effort, **{key: value for key, value in settings.items() if key not in own})
+    chosen = {key: value for key, value in settings.items() if key in own}
+    return AutoPrior(AutoPriorConfig(learned=learned.config, **chosen))
 
-    def at(self, z_nm: float) -> PseudoLabel:
-        """Weighted mean of the slices and of the confidences; see `Interpolator.at`."""
-        labels = [(weight, interpolator.at(z_nm)) for weight, interpolator in self._parts]
-        if len(labels) == 1:
-            return labels[0][1]
-        image = np.zeros(labels[0][1].image.shape, np.float32)
-        confidence = np.zeros(image.shape, np.float32)
-        for weight, label in labels:
-            image += np.float32(weight) * label.image
-            confidence += np.float32(weight) * (1.0 if label.confidence is None else label.confidence)
-        return PseudoLabel(image, confidence)
+
+def auto_cost(prior: Prior) -> PriorCost:
+    """Cost of an `AutoPrior`. Whether it will choose the learned prior is not known beforehand: it is counted in."""
+    config = cast("AutoPrior", prior).config
+    return cost_of_learning(config.learned, min(config.trial_iterations, config.learned.iterations))
 
 
 def choose_prior(
@@ -181,12 +199,11 @@ def choose_prior(
     progress = Progress(on_progress)
     guesses: dict[str, NDArray[np.float32]] = {}
     for name in ("linear", "linear+blur"):
-        guesses[name] = _restored(_classical(name), thinned, depths, seed)
+        guesses[name] = _restored(get_prior(name), thinned, depths, seed)
         progress.tell(0.05 * len(guesses), name)
     guesses |= _along_one_flow(thinned, depths, config.learned.device, progress.part(0.1, 0.2, "flow"))
-    # Blur takes noise off electron micrographs, and structure off stacks that have none.
-    guesses["flow+linear"] = np.float32(0.5) * (guesses["linear"] + guesses["flow"])
-    guesses["ensemble"] = np.float32(0.5) * (guesses["linear+blur"] + guesses["flow+blur"])
+    for name, (one, other) in _MEANS.items():
+        guesses[name] = np.float32(0.5) * (guesses[one] + guesses[other])
     scores = {name: _score(guess, truth) for name, guess in guesses.items()}
     classical = max(scores, key=lambda name: merit(scores[name]))
 
@@ -227,7 +244,7 @@ def _along_one_flow(
     thinned: Observation, depths: NDArray[np.float64], device: str, progress: Progress
 ) -> dict[str, NDArray[np.float32]]:
     """What the priors ``flow`` and ``flow+blur`` restore; both follow the same flow, which is estimated once."""
-    priors = FlowPrior("flow", 0.0, device=device), FlowPrior("flow+blur", device=device)
+    priors = flow_prior(device=device), blurred_flow_prior(device=device)
     flows = priors[0].flows(thinned)
     interpolators = [prior.along(thinned, flows) for prior in priors]
     restored: dict[str, list[NDArray[np.float32]]] = {prior.name: [] for prior in priors}
@@ -237,16 +254,6 @@ def _along_one_flow(
             images.append(interpolator.at(float(depth)).image)
         progress.tell(done / len(depths))
     return {name: np.stack(images) for name, images in restored.items()}
-
-
-def _classical(name: str, device: str = "auto") -> Prior:
-    """One of `CLASSICAL_CANDIDATES`."""
-    if name == "linear":
-        return PixelwisePrior("linear", "linear")
-    if name == "linear+blur":
-        return PixelwisePrior("linear+blur", "linear", BLUR_SIGMA_PIXELS)
-    blur = BLUR_SIGMA_PIXELS if name in ("flow+blur", "ensemble") else 0.0
-    return FlowPrior(name, blur, with_linear=name in ("ensemble", "flow+linear"), device=device)
 
 
 def _central_piece(observation: Observation, config: AutoPriorConfig) -> Observation:

@@ -7,12 +7,15 @@ A prior makes the pseudo-labels of the teacher-student stage. It is also an inte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._progress import OnProgress
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -78,4 +81,39 @@ class Prior(Protocol):
 
         ``on_progress`` may raise to stop a long preparation; the exception passes through.
         """
+        ...
+
+
+@runtime_checkable
+class LearningPrior(Prior, Protocol):
+    """A prior that trains or chooses: what it learned on a sample serves other parts of the same volume."""
+
+    def learn(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> Prior:
+        """Learn what there is to learn; the prior that is returned learns nothing more when it is prepared.
+
+        ``on_progress`` may raise to stop; the exception passes through.
+        """
+        ...
+
+
+@runtime_checkable
+class LearnedPart(Prior, Protocol):
+    """What a prior learned, in a form that can be kept in a file."""
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and everything else as JSON can hold it."""
+        ...
+
+
+class Restore(Protocol):
+    """Reads what `LearnedPart.saved` gave."""
+
+    def __call__(self, tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> Prior:
+        """The prior again, for a fit on ``device``."""
         ...

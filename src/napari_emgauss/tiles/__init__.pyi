@@ -14,9 +14,6 @@ from ._budget import (
     size_within as size_within,
 )
 from ._estimate import (
-    SECONDS_PER_TRAINING_STEP as SECONDS_PER_TRAINING_STEP,
-)
-from ._estimate import (
     Estimate as Estimate,
 )
 from ._estimate import (

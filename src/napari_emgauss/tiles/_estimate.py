@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss.fitting import FitConfig
+from napari_emgauss.priors import FIT_ONLY, PriorCost, cost_of_prior
 
 from ._plan import TilePlan
 from ._shared_prior import learns
@@ -39,17 +40,6 @@ SECONDS_PER_ITERATION = 3.3e-3
 SECONDS_PER_ITERATION_AND_PIXEL = 5.8e-8
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.6e-7
 """Of an iteration on one core."""
-SECONDS_PER_LABEL_PIXEL = 2.1e-6
-"""What a prior with optical flow takes for each pixel of each pseudo-label; those without take less."""
-SECONDS_PER_TRAINING_STEP = 0.25
-"""Of a learned prior."""
-SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
-"""Of a learned prior's prediction: a pass for each direction of planes, and again where they are mirrored."""
-SECONDS_PER_CORRECTED_PIXEL = 0.75e-6
-"""Of the correction of what the passes say."""
-LEARNED_BYTES = 60 * 10**6
-LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
-"""What training takes, and the volume of predictions with its confidence."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +136,7 @@ def estimate(
     spacing = float(np.mean(pixel_size_nm))
     isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
     at_once = max(1, min(workers or 1, len(plan)))
-    learning = learning_seconds(config) if share_prior else 0.0
+    learning = learning_seconds(config) if share_prior and learns(config) else 0.0
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
     return Estimate(
@@ -174,14 +164,15 @@ def tile_memory_bytes(
     config = settled(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
-    learned = LEARNED_BYTES + LEARNED_BYTES_PER_LABEL_PIXEL * label_pixels if learns(config) else 0.0
+    prior = prior_cost(config)
     return round(
         BASE_BYTES
         + MODEL_COPIES * model_bytes(shape, config)
         + BYTES_PER_VOXEL * slices * rows * columns
         + BYTES_PER_PIXEL * rows * columns
         + min(4 * label_pixels, config.label_memory_mb * 2**20)  # images and confidences, two bytes each
-        + learned
+        + prior.learning_bytes
+        + prior.label_pixel_bytes * label_pixels
     )
 
 
@@ -219,8 +210,9 @@ def tile_seconds(
     """Time of a tile's fit on one core of the machine that the constants are from."""
     slices, rows, columns = shape
     labels = label_count(z_nm, pixel_size_nm, config) * rows * columns
-    own = 0.0 if share_prior else learning_seconds(config)
-    return config.total_iterations(slices) * iteration_seconds(shape, config) + _label_seconds(config) * labels + own
+    own = 0.0 if share_prior and learns(config) else learning_seconds(config)
+    inferring = prior_cost(config).label_pixel_s * labels
+    return config.total_iterations(slices) * iteration_seconds(shape, config) + inferring + own
 
 
 def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
@@ -233,38 +225,13 @@ def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
 
 
 def learning_seconds(config: FitConfig) -> float:
-    """Time to choose and train the prior that the settings name; 0 for those that learn nothing.
-
-    Whether the stack itself will choose the learned prior is not known beforehand: it is counted in.
-    """
-    from napari_emgauss.priors import AutoPrior, SelfPrior, get_prior
-
-    if not learns(config):
-        return 0.0
-    prior = get_prior(config.prior)
-    if isinstance(prior, SelfPrior):
-        return SECONDS_PER_TRAINING_STEP * prior.config.iterations
-    if isinstance(prior, AutoPrior):
-        trial = min(prior.config.trial_iterations, prior.config.learned.iterations)
-        return SECONDS_PER_TRAINING_STEP * (trial + prior.config.learned.iterations)
-    return 0.0
+    """Time to choose and train the prior that the settings name; 0 for those that learn nothing."""
+    return prior_cost(config).learning_s
 
 
-def _label_seconds(config: FitConfig) -> float:
-    """Time of a prior for each pixel of each label."""
-    from napari_emgauss.priors import AutoPrior, SelfPrior, get_prior
-
-    if not learns(config):
-        return SECONDS_PER_LABEL_PIXEL
-    prior = get_prior(config.prior)
-    learned = (
-        prior.config.learned if isinstance(prior, AutoPrior) else prior.config if isinstance(prior, SelfPrior) else None
-    )
-    if learned is None:
-        return SECONDS_PER_LABEL_PIXEL
-    passes = 2 * len(learned.rotations_deg) * (2 if learned.mirrored else 1)
-    corrected = SECONDS_PER_CORRECTED_PIXEL if learned.correction > 0 else 0.0
-    return SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected
+def prior_cost(config: FitConfig) -> PriorCost:
+    """What the prior that the settings name takes."""
+    return cost_of_prior(config.prior) if config.teacher_student else PriorCost()
 
 
 def gaussians(rows: int, columns: int, config: FitConfig) -> int:
@@ -303,7 +270,7 @@ def label_count(
     """Pseudo-labels that a prior makes for a tile."""
     from napari_emgauss.fitting import label_depths
 
-    if config.prior == "ema" or not config.teacher_student:
+    if config.prior == FIT_ONLY or not config.teacher_student:
         return 0
     depths = label_depths(np.asarray(z_nm, dtype=np.float64), float(np.mean(pixel_size_nm)), config.labels_per_gap)
     return len(depths.z_nm)

@@ -15,7 +15,7 @@ from napari_emgauss._errors import ConfigError, FitError
 from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import Background, FitConfig
-from napari_emgauss.priors import Prior
+from napari_emgauss.priors import Prior, WeightedPrior
 from napari_emgauss.stack import Stack
 
 from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
@@ -24,7 +24,7 @@ from ._index import TILES_NAME, TileIndex, is_tiled, read_index, tile_path, writ
 from ._lock import exclusive
 from ._model import TiledModel
 from ._plan import Tile, TilePlan, TileSize
-from ._shared_prior import SharedPrior, describe, learn_shared_prior, read_shared_prior, write_shared_prior
+from ._shared_prior import learn_shared_prior, read_shared_prior, write_shared_prior
 from ._task import TileProgress, TileTask, pinned_threads, tile_task
 from ._update import TilesUpdate
 
@@ -225,11 +225,11 @@ class _Run:
             self.prior = kept
             return
 
-        def learn(report: OnProgress) -> SharedPrior:
+        def learn(report: OnProgress) -> WeightedPrior:
             with pinned_threads(threads):
                 return learn_shared_prior(self.stack, self.index.plan, config, report)
 
-        work = Background[ProgressUpdate, SharedPrior](learn)
+        work = Background[ProgressUpdate, WeightedPrior](learn)
         told = ""
         for message in work.messages(0.5):
             text = "" if message is None else f"Prior for all tiles: {message.text}"
@@ -241,7 +241,7 @@ class _Run:
         write_shared_prior(self.folder, learned)
         # Read back: a run that goes on has what was written, no more.
         self.prior = read_shared_prior(self.folder, str(config.device))
-        yield f"Prior for all tiles: {describe(learned)}."
+        yield f"Prior for all tiles: {learned.describe()}."
 
     def _todo(self) -> list[Tile]:
         missing = self.index.missing

@@ -7,72 +7,47 @@ same.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ModelFileError
-from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss._progress import OnProgress
 from napari_emgauss.fitting import FitConfig
-from napari_emgauss.priors import Observation, Prior, device_of_prior, prior_of_fit
+from napari_emgauss.model import read_tensors, write_tensors
+from napari_emgauss.priors import (
+    LearnedPart,
+    LearningPrior,
+    Observation,
+    Prior,
+    WeightedPrior,
+    prior_info,
+    prior_of_fit,
+)
 from napari_emgauss.stack import Stack
 
 from ._plan import TilePlan
-
-if TYPE_CHECKING:
-    from napari_emgauss.priors import Interpolator, LearnedPrior
 
 PRIOR_NAME = "prior.safetensors"
 _FORMAT = "napari-emgauss-prior"
 _FORMAT_VERSION = 1
 
-# Of choosing and training together.
-_TRIAL_SHARE = 0.2
 
 _PIECES = 2
 _PIECE_PIXELS = 256
 
 
-@dataclass(frozen=True)
-class SharedPrior:
-    """A weighted mean of priors of which nothing is left to choose or train.
-
-    Parameters
-    ----------
-    name : str
-        What the settings called it.
-    parts : tuple
-        ``(name, weight, prior)`` of each.
-    """
-
-    name: str
-    parts: tuple[tuple[str, float, Prior], ...]
-
-    def prepare(
-        self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
-    ) -> Interpolator:
-        """Make ready for one tile; see `Prior.prepare`."""
-        from napari_emgauss.priors import WeightedInterpolator
-
-        progress, count = Progress(on_progress), len(self.parts)
-        ready = []
-        for done, (_, weight, prior) in enumerate(self.parts):
-            part = progress.part(done / count, (done + 1) / count)
-            ready.append((weight, prior.prepare(observation, seed=seed, on_progress=part)))
-        return WeightedInterpolator(ready, {"prior": self.name, "weights": {name: w for name, w, _ in self.parts}})
-
-
 def learns(config: FitConfig) -> bool:
     """Whether the settings name a prior that chooses or trains, so that sharing it is of use."""
-    return config.teacher_student and config.prior.partition(":")[0] in ("auto", "self")
+    return config.teacher_student and prior_info(config.prior).learns
 
 
 def learn_shared_prior(
     stack: Stack, plan: TilePlan, config: FitConfig, on_progress: OnProgress | None = None
-) -> SharedPrior:
+) -> WeightedPrior:
     """Choose and train on a sample of the volume.
 
     Parameters
@@ -91,26 +66,12 @@ def learn_shared_prior(
     PriorError
         The sample cannot be learned from.
     """
-    from napari_emgauss.priors import AutoPrior, SelfPrior, choose_prior
-
-    observation = sample(stack, plan)
-    named = prior_of_fit(config.prior, str(config.device))
-    if isinstance(named, SelfPrior):
-        learned: Prior = named.learn(observation, seed=config.seed, on_progress=on_progress)
-        return SharedPrior(config.prior, (("self", 1.0, learned),))
-    if not isinstance(named, AutoPrior):
-        return SharedPrior(config.prior, ((config.prior, 1.0, named),))
-    progress = Progress(on_progress)
-    choice = choose_prior(observation, named.config, seed=config.seed, on_progress=progress.part(0.0, _TRIAL_SHARE))
-    parts: list[tuple[str, float, Prior]] = []
-    for name, weight in choice.weights.items():
-        if name == "self":
-            training = progress.part(_TRIAL_SHARE, 1.0)
-            learned = SelfPrior(choice.learned).learn(observation, seed=config.seed, on_progress=training)
-            parts.append((name, weight, learned))
-        else:
-            parts.append((name, weight, prior_of_fit(name, str(config.device))))
-    return SharedPrior(config.prior, tuple(parts))
+    prior = prior_of_fit(config.prior, str(config.device))
+    if isinstance(prior, LearningPrior):
+        prior = prior.learn(sample(stack, plan), seed=config.seed, on_progress=on_progress)
+    if isinstance(prior, WeightedPrior):
+        return replace(prior, name=config.prior)
+    return WeightedPrior(config.prior, ((config.prior.partition(":")[0], 1.0, prior),))
 
 
 def sample(stack: Stack, plan: TilePlan) -> Observation:
@@ -139,33 +100,21 @@ def _starts(length: int) -> list[int]:
     return [round((k + 0.5) * room - _PIECE_PIXELS / 2) for k in range(_PIECES)]
 
 
-def write_shared_prior(folder: Path, prior: SharedPrior) -> None:
+def write_shared_prior(folder: Path, prior: WeightedPrior) -> None:
     """Keep a prior in the run's folder, whole or not at all."""
-    from napari_emgauss.model import write_tensors
-    from napari_emgauss.priors import LearnedPrior
-
     tensors: dict[str, Any] = {}
     parts: list[dict[str, Any]] = []
     for name, weight, part in prior.parts:
         entry: dict[str, Any] = {"name": name, "weight": weight}
-        if isinstance(part, LearnedPrior):
-            tensors.update({f"{name}/{key}": value for key, value in part.network.state_dict().items()})
-            entry["learned"] = {
-                "network": asdict(part.network.config),
-                "config": asdict(part.config),
-                "level": part.level,
-                "spread": part.spread,
-                "usual_gap_px": part.usual_gap_px,
-                "seed": part.seed,
-                "gap_ratio": part.gap_ratio,
-                "warm": part.warm,
-            }
+        if isinstance(part, LearnedPart):
+            weights, entry["learned"] = part.saved()
+            tensors.update({f"{name}/{key}": value for key, value in weights.items()})
         parts.append(entry)
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "name": prior.name, "parts": parts}
     write_tensors(folder / PRIOR_NAME, tensors, header)
 
 
-def read_shared_prior(folder: Path, device: str = "auto") -> SharedPrior | None:
+def read_shared_prior(folder: Path, device: str = "auto") -> WeightedPrior | None:
     """The prior of a run's folder, for fits on ``device``; None where there is none.
 
     Raises
@@ -173,51 +122,23 @@ def read_shared_prior(folder: Path, device: str = "auto") -> SharedPrior | None:
     ModelFileError
         It is damaged or of a newer version.
     """
-    from napari_emgauss.model import read_tensors
-
     path = folder / PRIOR_NAME
     if not path.exists():
         return None
     tensors, header = read_tensors(path, expected_format=_FORMAT, newest_version=_FORMAT_VERSION, kind="prior")
     try:
         parts = tuple(
-            (
-                str(entry["name"]),
-                float(entry["weight"]),
-                _learned(entry["learned"], tensors, entry["name"], device)
-                if "learned" in entry
-                else prior_of_fit(entry["name"], device),
-            )
-            for entry in header["parts"]
+            (str(entry["name"]), float(entry["weight"]), _part(entry, tensors, device)) for entry in header["parts"]
         )
-        return SharedPrior(str(header["name"]), parts)
+        return WeightedPrior(str(header["name"]), parts)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"'{path}' is damaged; delete the folder and fit again.") from error
 
 
-def _learned(values: dict[str, Any], tensors: dict[str, Any], name: str, device: str) -> LearnedPrior:
-    from napari_emgauss.priors import GapNetwork, LearnedPrior, NetworkConfig, SelfPriorConfig
-
-    def with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-        return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-
-    settings = with_tuples(values["config"])
-    if "corrected" in settings:  # the setting's name while it was all or nothing
-        settings["correction"] = float(settings.pop("corrected"))
-    network = GapNetwork(NetworkConfig(**with_tuples(values["network"])))
-    network.load_state_dict({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
-    return LearnedPrior(
-        network,
-        float(values["level"]),
-        float(values["spread"]),
-        float(values["usual_gap_px"]),
-        SelfPriorConfig(**{**settings, "device": device_of_prior(device)}),
-        int(values["seed"]),
-        gap_ratio=float(values.get("gap_ratio", 1.0)),
-        warm=bool(values.get("warm", False)),
-    )
-
-
-def describe(prior: SharedPrior) -> str:
-    """For people: what it consists of."""
-    return " + ".join(name if weight == 1 else f"{weight:.0%} {name}" for name, weight, _ in prior.parts)
+def _part(entry: dict[str, Any], tensors: dict[str, Any], device: str) -> Prior:
+    """A part of the mean: as it was learned, or made anew where there was nothing to learn."""
+    name = str(entry["name"])
+    if "learned" not in entry:
+        return prior_of_fit(name, device)
+    own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+    return prior_info(name).restored(own, entry["learned"], device)

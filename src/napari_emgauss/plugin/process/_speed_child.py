@@ -69,8 +69,7 @@ def _prior(stack: Stack, progress: Progress) -> float:
     """Time of a learned prior's training step, over what the estimate counts for it."""
     import contextlib
 
-    from napari_emgauss.priors import Observation, SelfPrior
-    from napari_emgauss.tiles import SECONDS_PER_TRAINING_STEP
+    from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP, Observation, SelfPrior
 
     prior = SelfPrior()
     seen: list[tuple[float, float]] = []

@@ -23,13 +23,6 @@ from ._speed_trial import SpeedTrial
 Wanted = tuple[tuple[float, ...], int, int, tuple[float, float], str]
 """Depths, rows, columns, pixel size, dtype."""
 
-PRESET_NOTES = {
-    "fast": "A first look in a minute or two.",
-    "default": "What most people want.",
-    "best": "More patience, a little more quality.",
-    "paper": "As published; meant for a GPU, slow without one.",
-}
-
 
 class MethodForm(QWidget):
     """Preset, device, estimate, advanced settings."""
@@ -40,7 +33,7 @@ class MethodForm(QWidget):
 
     def __init__(self, viewer: Any, service: RenderService, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        from napari_emgauss.fitting import preset, preset_names
+        from napari_emgauss.fitting import preset, preset_info, preset_names
 
         self._viewer, self._service, self._make_preset = viewer, service, preset
         self._wanted: Wanted | None = None
@@ -56,9 +49,10 @@ class MethodForm(QWidget):
         self.preset = QComboBox()
         self.preset.addItems(preset_names())
         for index in range(self.preset.count()):
-            self.preset.setItemData(index, PRESET_NOTES.get(self.preset.itemText(index), ""), 3)  # Qt.ToolTipRole
+            self.preset.setItemData(index, preset_info(self.preset.itemText(index)).note, 3)  # Qt.ToolTipRole
         self.preset.setCurrentText(chosen.preset)
-        self.preset.setToolTip("A named set of settings. " + " ".join(f"{k}: {v}" for k, v in PRESET_NOTES.items()))
+        notes = " ".join(f"{name}: {preset_info(name).note}" for name in preset_names())
+        self.preset.setToolTip(f"A named set of settings. {notes}")
         self.device = QComboBox()
         self.device.setEditable(True)
         self.device.addItems(["auto", "cpu", "cuda:0", "mps"])

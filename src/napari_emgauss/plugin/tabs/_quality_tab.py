@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_emgauss._errors import EmgaussError
+from napari_emgauss.evaluation import BASELINE, MIN_SLICES, SCORED, method_label
 from napari_emgauss.plugin.process._job import Job
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
 from napari_emgauss.plugin.process._score_child import score_in_child
@@ -28,8 +29,6 @@ from napari_emgauss.plugin.widgets._theme import theme_colours
 from ._fit_tab import FitTab
 
 COLUMNS = (("method", "Method"), ("psnr", "PSNR"), ("ssim", "SSIM"), ("fsim", "FSIM"), ("gain", "vs linear"))
-METHODS = ("linear", "linear+blur", "flow+blur", "ensemble", "emgauss")
-FEWEST_SLICES = 5
 
 EXPLANATION = (
     "Every second slice is hidden and reconstructed from the others, by EMGauss with the settings of the first tab "
@@ -80,9 +79,9 @@ class QualityTab(Page):
         except EmgaussError as error:
             self.panel.fail(sentence(error))
             return
-        if request.shape[0] < FEWEST_SLICES:
+        if request.shape[0] < MIN_SLICES:
             self.panel.fail(
-                f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {FEWEST_SLICES}, "
+                f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {MIN_SLICES}, "
                 "for every second one is hidden."
             )
             return
@@ -108,7 +107,7 @@ class QualityTab(Page):
                 item = QTableWidgetItem(text)
                 if column:
                     item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                if cells[0] == _title(result["best"]):
+                if cells[0] == method_label(result["best"]):
                     font = item.font()
                     font.setBold(True)
                     item.setFont(font)
@@ -126,14 +125,14 @@ class QualityTab(Page):
 def score_rows(result: dict[str, Any]) -> list[list[str]]:
     """Cells of the table, one row a method."""
     methods = result["methods"]
-    linear = _number(methods.get("linear", {}).get("psnr"))
+    linear = _number(methods.get(BASELINE, {}).get("psnr"))
     rows = []
     for name, scores in methods.items():
         psnr = _number(scores.get("psnr"))
-        gain = "" if psnr is None or linear is None or name == "linear" else f"{psnr - linear:+.2f} dB"
+        gain = "" if psnr is None or linear is None or name == BASELINE else f"{psnr - linear:+.2f} dB"
         rows.append(
             [
-                _title(name),
+                method_label(name),
                 _cell(psnr, ".2f"),
                 _cell(_number(scores.get("ssim")), ".3f"),
                 _cell(_number(scores.get("fsim")), ".3f"),
@@ -145,7 +144,7 @@ def score_rows(result: dict[str, Any]) -> list[list[str]]:
 
 def _make_job(values: Any, damage: Any, request: FitRequest) -> Job:
     data = copy_slices(values, request, lambda: False, damage)
-    return Job(score_in_child, (request, data, METHODS), name="score")
+    return Job(score_in_child, (request, data, SCORED), name="score")
 
 
 def _new_table() -> QTableWidget:
@@ -156,10 +155,6 @@ def _new_table() -> QTableWidget:
     table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     table.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
     return table
-
-
-def _title(name: str) -> str:
-    return "EMGauss" if name == "emgauss" else name
 
 
 def _number(value: Any) -> float | None:

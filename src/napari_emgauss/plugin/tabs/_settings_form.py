@@ -153,9 +153,9 @@ class _ShortDoubleBox(QDoubleSpinBox):
 
 def _choices(name: str, kind: Any) -> tuple[str, ...]:
     if name == "prior":
-        from napari_emgauss.priors import prior_names
+        from napari_emgauss.priors import prior_choices
 
-        return tuple(dict.fromkeys(("auto", *prior_names(), "ema")))
+        return prior_choices()
     return tuple(get_args(kind)) if get_origin(kind) is Literal else ()
 
 

@@ -7,15 +7,9 @@ from typing import Any
 
 from qtpy.QtWidgets import QWidget
 
-from ._plot_widget import ThemedPlot
+from napari_emgauss.evaluation import EMGAUSS, method_colour, method_label
 
-METHOD_COLOURS = {
-    "linear": "#9aa0a6",
-    "linear+blur": "#b28bd8",
-    "flow+blur": "#35a7a0",
-    "ensemble": "#e0a030",
-    "emgauss": "#4f8ff7",
-}
+from ._plot_widget import ThemedPlot
 
 
 class ScorePlot(ThemedPlot):
@@ -33,12 +27,12 @@ class ScorePlot(ThemedPlot):
                 for z, one in zip(result["hidden_z_nm"], scores["slices"], strict=True)
                 if isinstance(one.get("psnr"), int | float) and math.isfinite(one["psnr"])
             ]
-            ours = name == "emgauss"
+            ours = name == EMGAUSS
             self.set_line(
-                "EMGauss" if ours else name,
+                method_label(name),
                 [z for z, _ in points],
                 [psnr for _, psnr in points],
-                METHOD_COLOURS.get(name, "#888888"),
+                method_colour(name),
                 width=3 if ours else 2,
                 dots=True,
             )

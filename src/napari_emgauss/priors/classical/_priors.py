@@ -206,3 +206,50 @@ def agreement_confidence(difference: NDArray[np.float32]) -> NDArray[np.float32]
 def _check_sigma(sigma_pixels: float) -> None:
     if not sigma_pixels >= 0:
         raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {sigma_pixels}.")
+
+
+# How the registry makes them. They take a device as all priors do; pixel by pixel there is no use for one.
+
+
+def nearest_prior(*, device: str = "auto") -> PixelwisePrior:
+    """The nearest slice."""
+    return PixelwisePrior("nearest", "nearest")
+
+
+def linear_prior(*, device: str = "auto") -> PixelwisePrior:
+    """Straight lines between neighbours."""
+    return PixelwisePrior("linear", "linear")
+
+
+def cubic_prior(*, device: str = "auto") -> PixelwisePrior:
+    """A cubic spline through all slices."""
+    return PixelwisePrior("cubic", "cubic")
+
+
+def blurred_linear_prior(*, blur_sigma_pixels: float = BLUR_SIGMA_PIXELS, device: str = "auto") -> PixelwisePrior:
+    """Straight lines between blurred neighbours."""
+    return PixelwisePrior("linear+blur", "linear", blur_sigma_pixels)
+
+
+def flow_prior(*, method: FlowMethod = "tvl1", device: str = "auto") -> FlowPrior:
+    """Along optical flow."""
+    return FlowPrior("flow", 0.0, method=method, device=device)
+
+
+def blurred_flow_prior(
+    *, blur_sigma_pixels: float = BLUR_SIGMA_PIXELS, method: FlowMethod = "tvl1", device: str = "auto"
+) -> FlowPrior:
+    """Along optical flow, of blurred slices."""
+    return FlowPrior("flow+blur", blur_sigma_pixels, method=method, device=device)
+
+
+def flow_and_linear_prior(*, method: FlowMethod = "tvl1", device: str = "auto") -> FlowPrior:
+    """Mean of flow and linear: the ensemble for stacks without noise, where a blur takes structure away."""
+    return FlowPrior("flow+linear", 0.0, with_linear=True, method=method, device=device)
+
+
+def ensemble_prior(
+    *, blur_sigma_pixels: float = BLUR_SIGMA_PIXELS, method: FlowMethod = "tvl1", device: str = "auto"
+) -> FlowPrior:
+    """Mean of flow and linear, of blurred slices."""
+    return FlowPrior("ensemble", blur_sigma_pixels, with_linear=True, method=method, device=device)

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.priors._protocol import Observation
+from napari_emgauss.priors._registry import device_of_prior
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at, resampled
 from napari_emgauss.priors.classical._pixelwise import blur_slices
 from napari_emgauss.priors.classical._priors import chosen_device
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from napari_emgauss.priors.learned._network import GapNetwork
 
 Effort = Literal["fast", "default", "best"]
@@ -228,6 +231,20 @@ class LearnedPrior:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
         return self._predicted(observation, None, on_progress)[0]
 
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The network's weights, and everything else as JSON can hold it; `restore_learned_prior` reads both."""
+        values = {
+            "network": asdict(self.network.config),
+            "config": asdict(self.config),
+            "level": self.level,
+            "spread": self.spread,
+            "usual_gap_px": self.usual_gap_px,
+            "seed": self.seed,
+            "gap_ratio": self.gap_ratio,
+            "warm": self.warm,
+        }
+        return dict(self.network.state_dict()), values
+
     def with_and_without_correction(
         self,
         observation: Observation,
@@ -298,6 +315,45 @@ class LearnedPrior:
             VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
             for means in versions
         ]
+
+
+def self_prior(*, effort: str = "default", **settings: Any) -> SelfPrior:
+    """The prior with an effort, and fields of `SelfPriorConfig` that differ from it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such effort, or a value cannot work.
+    """
+    if effort not in EFFORTS:
+        raise ConfigError(f"Unknown effort '{effort}' of the prior 'self'; choose one of {', '.join(EFFORTS)}.")
+    return SelfPrior(SelfPriorConfig(**{**EFFORTS[effort], **settings}))
+
+
+def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> LearnedPrior:
+    """Read what `LearnedPrior.saved` gave, for a fit on ``device``."""
+    from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+
+    settings = _with_tuples(values["config"])
+    if "corrected" in settings:  # the setting's name while it was all or nothing
+        settings["correction"] = float(settings.pop("corrected"))
+    network = GapNetwork(NetworkConfig(**_with_tuples(values["network"])))
+    network.load_state_dict(tensors)
+    return LearnedPrior(
+        network,
+        float(values["level"]),
+        float(values["spread"]),
+        float(values["usual_gap_px"]),
+        SelfPriorConfig(**{**settings, "device": device_of_prior(device)}),
+        int(values["seed"]),
+        gap_ratio=float(values.get("gap_ratio", 1.0)),
+        warm=bool(values.get("warm", False)),
+    )
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """The values with lists as tuples, as settings have them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
 
 
 def _gaps_px(observation: Observation) -> NDArray[np.float64]:

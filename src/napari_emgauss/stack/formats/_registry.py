@@ -10,13 +10,12 @@ Kept light: the command line's help asks for it, so nothing here imports NumPy o
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from napari_emgauss._entry_points import EntryPointGroup, imported
 from napari_emgauss._errors import ConfigError, StackFileError
 from napari_emgauss.stack._address import address_of
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     RemoteOpener = Callable[[Address, Selection], OpenedFile]
     SizeReader = Callable[[Path, Selection], VoxelSize]
 
-ENTRY_POINT_GROUP = "napari_emgauss.readers"
-_LOGGER = logging.getLogger(__name__)
 _HERE = "napari_emgauss.stack.formats"
 
 
@@ -105,7 +102,7 @@ class InputFormat:
         if address is not None:
             return self._open_remote(address, selection)
         self.check_installed(path)
-        opener = cast("Opener", _resolve(self.opener)) if isinstance(self.opener, str) else self.opener
+        opener = cast("Opener", imported(self.opener)) if isinstance(self.opener, str) else self.opener
         return opener(path, selection)
 
     def _open_remote(self, address: Address, selection: Selection) -> OpenedFile:
@@ -113,7 +110,7 @@ class InputFormat:
         place = self.remote_opener
         if place is None:
             raise _not_from_a_server(address)
-        opener = cast("RemoteOpener", _resolve(place)) if isinstance(place, str) else place
+        opener = cast("RemoteOpener", imported(place)) if isinstance(place, str) else place
         return opener(address, selection)
 
     def read_size(self, path: Path, selection: Selection) -> VoxelSize:
@@ -122,7 +119,7 @@ class InputFormat:
             return self.open(path, selection).voxel_size
         self.check_installed(path)
         place = self.size_reader
-        reader = cast("SizeReader", _resolve(place)) if isinstance(place, str) else place
+        reader = cast("SizeReader", imported(place)) if isinstance(place, str) else place
         return reader(path, selection)
 
     def check_installed(self, path: Path) -> None:
@@ -145,13 +142,6 @@ class InputFormat:
         what = self.install or " ".join(self.needs)
         quoted = f"'{what}'" if "[" in what else what
         return f"pip install {quoted}" if what else ""
-
-
-def _resolve(place: str) -> Callable[..., object]:
-    """The function that ``"package.module:function"`` names."""
-    module, _, function = place.partition(":")
-    found: Callable[..., object] = getattr(import_module(module), function)
-    return found
 
 
 _ROWS = (
@@ -316,7 +306,7 @@ _ROWS = (
 )
 _FORMATS: dict[str, InputFormat] = {row.name: row for row in _ROWS}
 _FALLBACK = "images"
-_entry_points_loaded = False
+_entry_points = EntryPointGroup("napari_emgauss.readers", "reader")
 
 
 def input_formats(*, entry_points: bool = True) -> tuple[InputFormat, ...]:
@@ -328,7 +318,7 @@ def input_formats(*, entry_points: bool = True) -> tuple[InputFormat, ...]:
         Look for those of other packages, too, which takes a fifth of a second the first time.
     """
     if entry_points:
-        _load_entry_points()
+        _entry_points.load()
     return tuple(_FORMATS.values())
 
 
@@ -422,20 +412,6 @@ def _format_at(address: Address) -> InputFormat:
             return row
     labels = ", ".join(row.label for row in rows)
     raise StackFileError(f"There is no volume at {address}: none of {labels} was found there.")
-
-
-def _load_entry_points() -> None:
-    global _entry_points_loaded
-    if _entry_points_loaded:
-        return
-    _entry_points_loaded = True
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            entry.load()()
-        except Exception as error:  # somebody else's package must not keep us from reading
-            _LOGGER.warning("The reader %s (%s) could not be loaded: %s", entry.name, entry.value, error)
 
 
 def readable_suffixes() -> tuple[str, ...]:

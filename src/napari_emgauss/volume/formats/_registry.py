@@ -10,13 +10,13 @@ Kept light: the command line's help asks for it, so nothing here imports NumPy o
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from napari_emgauss._entry_points import EntryPointGroup
 from napari_emgauss._errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ Writer: TypeAlias = "Callable[[ExportPlan, Iterator[NDArray[Any]], Path], None]"
 
 # Classic TIFF counts bytes with 32 bits; the rest is left for the pages' headers and the metadata.
 CLASSIC_TIFF_BYTES = 2**32 - 2**25
-ENTRY_POINT_GROUP = "napari_emgauss.writers"
-_LOGGER = logging.getLogger(__name__)
 _HERE = "napari_emgauss.volume.formats"
 _OME_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 _ZARR_DTYPES = (*_OME_DTYPES, "uint64", "int64", "float16")
@@ -184,7 +182,7 @@ _ROWS = (
     ),
 )
 _FORMATS: dict[str, ExportFormat] = {row.name: row for row in _ROWS}
-_entry_points_loaded = False
+_entry_points = EntryPointGroup("napari_emgauss.writers", "writer")
 
 
 def register_writer(row: ExportFormat, *, replace: bool = False) -> None:
@@ -246,7 +244,7 @@ def output_formats(*, entry_points: bool = True) -> tuple[ExportFormat, ...]:
         Look for those of other packages, too, which takes a fifth of a second the first time.
     """
     if entry_points:
-        _load_entry_points()
+        _entry_points.load()
     return tuple(_FORMATS.values())
 
 
@@ -275,17 +273,3 @@ def export_ending_of(name: str) -> str:
     endings = {ending for row in output_formats() for ending in row.endings}
     lower = Path(name).name.lower()
     return max((e for e in endings if lower.endswith(e) and len(lower) > len(e)), key=len, default="")
-
-
-def _load_entry_points() -> None:
-    global _entry_points_loaded
-    if _entry_points_loaded:
-        return
-    _entry_points_loaded = True
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            entry.load()()
-        except Exception as error:  # somebody else's package must not keep us from writing
-            _LOGGER.warning("The writer %s (%s) could not be loaded: %s", entry.name, entry.value, error)

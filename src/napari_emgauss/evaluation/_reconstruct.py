@@ -1,0 +1,62 @@
+"""How methods get slices at any depth from the slices that were kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import Progress
+from napari_emgauss.fitting import FitConfig, fit, preset
+from napari_emgauss.priors import Observation, get_prior, prior_of_fit
+from napari_emgauss.stack import Stack
+
+
+def by_prior(
+    method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """A prior by itself; see `Method.reconstruct`."""
+    observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
+    named = get_prior(method) if config is None else prior_of_fit(method, str(config.device))
+    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=progress.part(0.0, 0.9))
+    images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
+    for i, z in enumerate(z_nm):
+        images[i] = prior.at(float(z)).image
+        progress.tell(0.9 + 0.1 * (i + 1) / len(z_nm))
+    report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
+    return images, {"prior": report} if report else {}
+
+
+def by_fit(
+    method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """A fit with the settings given, or those of a preset; see `Method.reconstruct`."""
+    settings = _with_preset(config, method.partition(":")[2])
+    last = None
+    for update in fit(stack, settings):
+        last = update
+        share = update.iteration / max(update.total_iterations, 1)
+        loss = "" if update.loss is None else f", loss {update.loss:.4f}"
+        progress.tell(0.95 * share, update.text if update.stage == "prior" else f"{update.stage}{loss}")
+    if last is None or last.model is None:
+        raise ConfigError("The fit has no iterations: give it some with iterations_scale.")
+    model = last.model
+    # In floats: rounding to 256 grey values is part of a file, not of the method, and the others are not rounded.
+    images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
+    for i, z in enumerate(z_nm):
+        images[i] = stack.normalisation.to_unit(model.render(float(z)))
+        progress.tell(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
+    about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
+    if chosen := model.provenance.get("prior"):
+        about["prior"] = chosen
+    return images, about
+
+
+def _with_preset(config: FitConfig | None, name: str) -> FitConfig:
+    """The settings of a fit: as given, or a preset's with the seed and device of those given."""
+    if not name:
+        return preset("default") if config is None else config
+    return preset(name) if config is None else replace(preset(name), seed=config.seed, device=config.device)

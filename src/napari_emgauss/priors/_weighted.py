@@ -1,0 +1,70 @@
+"""Weighted means of priors, and of the slices that they infer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
+
+
+@dataclass(frozen=True)
+class WeightedPrior:
+    """A weighted mean of priors.
+
+    Parameters
+    ----------
+    name : str
+        What settings called it.
+    parts : tuple
+        ``(name, weight, prior)`` of each; weights sum to one.
+    about : dict
+        What else the report of its interpolators says.
+    """
+
+    name: str
+    parts: tuple[tuple[str, float, Prior], ...]
+    about: dict[str, Any] | None = None
+
+    def prepare(
+        self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> WeightedInterpolator:
+        """Make all parts ready; see `Prior.prepare`."""
+        ready: list[tuple[float, Interpolator]] = []
+        reports: dict[str, Any] = {}
+        progress, count = Progress(on_progress), len(self.parts)
+        for index, (name, weight, prior) in enumerate(self.parts):
+            part = progress.part(index / count, (index + 1) / count)
+            interpolator = prior.prepare(observation, seed=seed, on_progress=part)
+            ready.append((weight, interpolator))
+            reports[name] = getattr(interpolator, "report", {"prior": name})
+        weights = {name: weight for name, weight, _ in self.parts}
+        report = {"prior": self.name, "weights": weights, **(self.about or {}), "parts": reports}
+        return WeightedInterpolator(ready, report)
+
+    def describe(self) -> str:
+        """For people: what it consists of."""
+        return " + ".join(name if weight == 1 else f"{weight:.0%} {name}" for name, weight, _ in self.parts)
+
+
+class WeightedInterpolator:
+    """Weighted mean of interpolators; ``report`` says how the weights came about."""
+
+    def __init__(self, parts: list[tuple[float, Interpolator]], report: dict[str, Any]) -> None:
+        self._parts = parts
+        self.report = report
+
+    def at(self, z_nm: float) -> PseudoLabel:
+        """Weighted mean of the slices and of the confidences; see `Interpolator.at`."""
+        labels = [(weight, interpolator.at(z_nm)) for weight, interpolator in self._parts]
+        if len(labels) == 1:
+            return labels[0][1]
+        image = np.zeros(labels[0][1].image.shape, np.float32)
+        confidence = np.zeros(image.shape, np.float32)
+        for weight, label in labels:
+            image += np.float32(weight) * label.image
+            confidence += np.float32(weight) * (1.0 if label.confidence is None else label.confidence)
+        return PseudoLabel(image, confidence)
