@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 
 
-def low_precision(device: torch.device) -> AbstractContextManager[Any]:
+def low_precision(device: torch.device) -> AbstractContextManager[object]:
     """Context for convolutions in bfloat16 where the hardware has it, in float32 elsewhere."""
     if device.type not in ("cpu", "cuda"):  # torch's autocast does not know every device, not even to be off there
         return nullcontext()
@@ -26,7 +25,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
 
 
-def fast_convolutions(device: torch.device) -> AbstractContextManager[Any]:
+def fast_convolutions(device: torch.device) -> AbstractContextManager[object]:
     """Context in which cuDNN tries its algorithms once for every shape; only for shapes that come again and again."""
     if device.type != "cuda":
         return nullcontext()

@@ -90,7 +90,7 @@ def preset_info(name: str) -> PresetInfo:
     return PRESETS[name]
 
 
-def preset(name: str, **overrides: Any) -> FitConfig:
+def preset(name: str, **overrides: object) -> FitConfig:
     """Settings of a preset, with some of them replaced.
 
     Raises
@@ -98,6 +98,6 @@ def preset(name: str, **overrides: Any) -> FitConfig:
     ConfigError
         There is no such preset or setting, or a value cannot work.
     """
-    settings = preset_info(name).settings
-    check_names(overrides)
-    return FitConfig(**{**settings, **overrides})
+    settings: dict[str, Any] = {**preset_info(name).settings, **overrides}
+    check_names(settings)
+    return FitConfig(**settings)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from napari_emgauss.model._confidence import coarse_size
@@ -67,7 +67,7 @@ def check_parameters(
     config: ModelConfig,
     slice_t: NDArray[np.float64],
     size: tuple[int, int],
-    counts: Any,
+    counts: object,
     tensors: Mapping[str, Tensor],
 ) -> None:
     """Compare the parameters of a model with what it is said to be, before any memory is taken for that.
@@ -127,7 +127,9 @@ def check_grey_values(line: Mapping[str, Any], channels: int) -> None:
             raise ValueError("There are other limits of grey values than channels.")
 
 
-def check_confidence(values: NDArray[Any], depths_nm: Any, z_nm: NDArray[np.float64], size: tuple[int, int]) -> None:
+def check_confidence(
+    values: NDArray[Any], depths_nm: ArrayLike, z_nm: NDArray[np.float64], size: tuple[int, int]
+) -> None:
     """Compare planes of confidence from a file with the slices that they are of.
 
     Raises

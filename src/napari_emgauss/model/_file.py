@@ -100,8 +100,8 @@ def read_tensors(
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"{source} cannot be read as an EMGauss {kind}: {_reason(error)}.") from error
-    if not isinstance(header, dict) or header.get("format") != expected_format:
-        found = header.get("format") if isinstance(header, dict) else None
+    if header.get("format") != expected_format:
+        found = header.get("format")
         raise ModelFileError(f"{source} is not an EMGauss {kind} but {str(found or 'something else')[:60]!r}.")
     version = header.get("format_version")
     if not isinstance(version, int) or version > newest_version:
@@ -115,8 +115,8 @@ def read_tensors(
     return tensors, header
 
 
-def parse_json(text: str, longest: int = LONGEST_HEADER) -> Any:
-    """What a text of JSON from a file says.
+def parse_json(text: str, longest: int = LONGEST_HEADER) -> dict[str, Any]:
+    """What a text of JSON from a file says; nothing where it is no table of names and values.
 
     Parameters
     ----------
@@ -133,9 +133,10 @@ def parse_json(text: str, longest: int = LONGEST_HEADER) -> Any:
     if len(text) > longest or text.count("[") + text.count("{") > 10_000 + len(text) // 8:
         raise ValueError("its header is longer than any that was ever written")
     try:
-        return json.loads(text)
+        values = json.loads(text)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
+    return values if isinstance(values, dict) else {}
 
 
 def _check_table(path: Path, kind: str) -> None:

@@ -14,12 +14,12 @@ from ._channel_slices import channel_sources, view
 from ._check import MIN_SLICES, check_and_normalise, check_shape, sampled_indices
 from ._size_rules import check_given
 from ._skip import parse_slices
-from ._stack import Normalisation, Stack, checked_box
+from ._stack import Normalisation, SliceSource, Stack, checked_box
 from ._voxel_size import VoxelSize, check_anisotropic, resolve_geometry, voxel_size_from_argument
 
 
 def stack_from_array(
-    array: Any,
+    array: ArrayLike | SliceSource,
     voxel_size_nm: Sequence[float] | None = None,
     *,
     z_nm: ArrayLike | None = None,
@@ -65,9 +65,8 @@ def stack_from_array(
     StackError, VoxelSizeError
         See the messages.
     """
-    if not (hasattr(array, "shape") and hasattr(array, "dtype")):
-        array = np.asarray(array)
-    check_shape(tuple(int(n) for n in array.shape), array.dtype)
+    slices: Any = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
+    check_shape(tuple(int(n) for n in slices.shape), slices.dtype)
     if pixel_size_nm is not None:
         pixel = (pixel_size_nm, pixel_size_nm) if isinstance(pixel_size_nm, (int, float)) else tuple(pixel_size_nm)
         if len(pixel) != 2 or not all(np.isfinite(p) and p > 0 for p in pixel):
@@ -77,7 +76,7 @@ def stack_from_array(
     else:
         found = VoxelSize() if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
     return build_stack(
-        array,
+        slices,
         found,
         z_positions_nm=z_nm,
         name=name,

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
 
 from ._channels import on_each_channel
 from ._intensity import WholeSliceFilter
 from ._slices import SliceView
-from ._stack import Stack
+from ._stack import SliceSource, Stack
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class DamagedRectangle:
     x1: int
 
 
-def mask_damage(stack: Stack, damage: Any) -> Stack:
+def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[DamagedRectangle]) -> Stack:
     """A stack whose damaged pixels are marked, and taken from the neighbouring slices; read lazily.
 
     Damaged pixels must teach nobody. A fit leaves them out of its loss (the stack's ``damage`` marks them); priors,
@@ -54,7 +54,7 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
         The mask does not fit the stack, or a pixel is damaged in every slice.
     """
     count, height, width = stack.shape
-    mask = _from_rectangles(damage, stack.shape) if _is_rectangles(damage) else damage
+    mask: Any = _from_rectangles(damage, stack.shape) if _is_rectangles(damage) else damage
     if not hasattr(mask, "shape"):
         mask = np.asarray(mask)
     in_file = stack.metadata.get("selected_slices")
@@ -89,7 +89,7 @@ def mask_damage(stack: Stack, damage: Any) -> Stack:
     return replace(on_each_channel(stack, filled), metadata=metadata, damage=mask)
 
 
-def read_damage_mask(path: str | Path, shape: tuple[int, int, int] | None = None) -> Any:
+def read_damage_mask(path: str | Path, shape: tuple[int, int, int] | None = None) -> SliceSource:
     """A damage mask from a file, not zero where damaged; read lazily.
 
     Parameters
@@ -131,7 +131,7 @@ def read_damage_mask(path: str | Path, shape: tuple[int, int, int] | None = None
         ) from error
 
 
-def _is_rectangles(damage: Any) -> bool:
+def _is_rectangles(damage: object) -> TypeGuard[Sequence[DamagedRectangle]]:
     return isinstance(damage, Sequence) and all(isinstance(item, DamagedRectangle) for item in damage)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 
 class LazySlices(ABC):
@@ -23,7 +23,7 @@ class LazySlices(ABC):
         Type of the grey values, in native byte order.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dtype: Any) -> None:
+    def __init__(self, shape: tuple[int, int, int], dtype: DTypeLike) -> None:
         self._shape = shape
         self._dtype = np.dtype(dtype).newbyteorder("=")
 

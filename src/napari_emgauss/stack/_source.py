@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._voxel_size import VoxelSize
+
+if TYPE_CHECKING:
+    from ._stack import SliceSource
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class OpenedFile:
         More for the stack's provenance; JSON-compatible.
     """
 
-    slices: Any
+    slices: SliceSource
     voxel_size: VoxelSize
     format: str
     notes: tuple[str, ...] = ()

@@ -138,7 +138,7 @@ class Stack:
     name: str = "stack"
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    damage: Any = None
+    damage: SliceSource | None = None
 
     def __post_init__(self) -> None:
         axes = len(self.slices.shape)

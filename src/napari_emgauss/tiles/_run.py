@@ -139,10 +139,18 @@ def fit_tiles(
     return _Run(stack, index, target, options, prior).messages()
 
 
-def run_fit_tiles(stack: Stack, config: FitConfig | None = None, **arguments: Any) -> TiledModel:
+def run_fit_tiles(
+    stack: Stack,
+    config: FitConfig | None = None,
+    *,
+    folder: str | os.PathLike[str],
+    size: TileSize | None = None,
+    options: RunOptions | None = None,
+    prior: Prior | None = None,
+) -> TiledModel:
     """Fit a stack in tiles to the end and return the model; parameters and errors are those of :func:`fit_tiles`."""
     model = None
-    for update in fit_tiles(stack, config, **arguments):
+    for update in fit_tiles(stack, config, folder=folder, size=size, options=options, prior=prior):
         model = update.model
     if model is None:
         raise FitError("The fit of tiles ended without a model.")
