@@ -8,9 +8,9 @@ import torch
 from scipy.ndimage import gaussian_filter, shift
 
 from napari_emgauss._errors import BackendError, ConfigError
+from napari_emgauss._progress import Progress
 from napari_emgauss.priors import Observation, _auto, get_prior, optical_flow
 from napari_emgauss.priors._auto import AutoPrior, _along_one_flow
-from napari_emgauss.priors._auto import _classical as _classical_of_auto
 from napari_emgauss.priors.classical import _device_flow, _flow
 from napari_emgauss.priors.classical import _priors as _classical
 from napari_emgauss.priors.classical._device_flow import DeviceFlowInterpolator, DeviceFlows, blurred, tvl1_flow, warp
@@ -152,7 +152,7 @@ def test_the_trial_estimates_each_flow_once(slices: np.ndarray, monkeypatch: pyt
     monkeypatch.setattr(_flow, "optical_flow", counted)
     depths = np.array([20.0, 50.0, 60.0, 130.0])
     told: list[float] = []
-    restored = _along_one_flow(observation, depths, "cpu", told.append)
+    restored = _along_one_flow(observation, depths, "cpu", Progress(lambda update: told.append(update.fraction)))
     assert told == [0.25, 0.5, 0.75, 1.0]
     assert len(calls) == 3 * 2  # gaps that were asked for, both ways
     for name in ("flow", "flow+blur"):
@@ -172,7 +172,6 @@ def test_a_fit_on_the_cpu_keeps_its_prior_there(device: str, expected: str) -> N
         flow = _named_prior(preset("default", prior=name, device=device))
         assert isinstance(flow, FlowPrior)
         assert flow.device == expected
-        assert getattr(_classical_of_auto(name, expected), "device", None) == expected
     assert _named_prior(preset("default", prior="linear", device=device)) == get_prior("linear")
 
 
