@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 from napari_emgauss import Progress
-from napari_emgauss._errors import FitError
+from napari_emgauss._errors import BackendError, FitError
 from napari_emgauss.plugin.process._fit_child import FitMessage
 from napari_emgauss.plugin.process._job import answer_job
 from napari_emgauss.plugin.process._process import Channel
@@ -70,3 +72,54 @@ def job_of_ten(channel: Channel, folder: str) -> None:
         return 10
 
     answer_job(channel, work)
+
+
+def stops_at_once(channel: Channel, *args: Any) -> None:
+    """A fit that runs until it is stopped, without a result."""
+    while not channel.stop_wanted:
+        channel.tell_progress(FitMessage("progress", "joint", 1, 10))
+        time.sleep(0.05)
+    channel.tell(FitMessage("stopped"))
+
+
+def has_no_device(channel: Channel, *args: Any) -> None:
+    raise BackendError("The device cuda:7 cannot be used here: there is none.")
+
+
+def leaves_without_a_word(channel: Channel, *args: Any) -> None:
+    os._exit(7)
+
+
+def leaves_without_an_answer(channel: Channel, *args: Any) -> None:
+    channel.tell(FitMessage("progress", "joint", 1, 10))
+
+
+def is_killed_at_once(channel: Channel, *args: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_killed_while_answering(channel: Channel, *args: Any) -> None:
+    """Half of a message: its length, then nothing."""
+    channel.tell(FitMessage("progress", "joint", 1, 10))
+    os.write(channel._connection.fileno(), (1000).to_bytes(4, "big") + b"half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def says_what_cannot_be_sent(channel: Channel, *args: Any) -> None:
+    channel.tell(lambda: None)
+
+
+def says_what_cannot_be_read(channel: Channel, *args: Any) -> None:
+    channel._connection.send_bytes(b"\x80\x04\x8c\x06nowhen\x8c\x07Nowhere\x93.")  # a class of a module nowhere
+
+
+def finishes_with(model: Path) -> Any:
+    """A fit whose result is the model ``model``."""
+    return functools.partial(_finish, str(model))
+
+
+def _finish(model: str, channel: Channel, request: Any, data: Any, folder: str) -> None:
+    result = Path(folder) / "result.emgauss.safetensors"
+    shutil.copyfile(model, result)
+    channel.tell(FitMessage("progress", "joint", 1, 10))
+    channel.tell(FitMessage("finished", "joint", 10, 10, 0.1, 7, 1.0, 0.0, model_path=str(result)))

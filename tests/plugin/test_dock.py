@@ -152,7 +152,8 @@ def test_a_lazy_layer_larger_than_memory_is_fitted_in_part(
 ) -> None:
     stand_in(stand_in_children.steps)
     # 4 TB, of which one chunk at a time may be computed.
-    huge = dask.array.zeros((400, 100_000, 100_000), chunks=(1, 5000, 100_000), dtype=np.uint8)
+    ramp = (dask.array.arange(100_000, chunks=100_000) % 250).astype(np.uint8)
+    huge = dask.array.zeros((400, 100_000, 100_000), chunks=(1, 5000, 100_000), dtype=np.uint8) + ramp
     layer = viewer.add_image(
         [huge, dask.array.zeros((400, 100, 100), chunks=(1, 100, 100), dtype=np.uint8)],
         multiscale=True,

@@ -7,7 +7,7 @@ import stand_in_children
 
 from napari_emgauss import StackError
 from napari_emgauss.plugin.process._fit_process import FitProcess
-from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._problem import ChildFailedError
 
 
 class OnlyTheRegion:
@@ -22,7 +22,9 @@ class OnlyTheRegion:
     def __getitem__(self, key: Any) -> np.ndarray:
         self.keys.append(key)
         k, rows, columns = key
-        return np.full((rows.stop - rows.start, columns.stop - columns.start), k, self.dtype)
+        values = np.full((rows.stop - rows.start, columns.stop - columns.start), k, self.dtype)
+        values[0, :2] = k - 1, k + 1  # a picture, with the same sum
+        return values
 
 
 def test_stop_keeps_the_result(values: np.ndarray, request_for: Any) -> None:

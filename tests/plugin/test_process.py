@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import stand_in_children
 
-from napari_emgauss.plugin.process._process import ChildFailedError, ChildProcess, _hidden_main
+from napari_emgauss.plugin.process._problem import ChildFailedError
+from napari_emgauss.plugin.process._process import ChildProcess, _hidden_main
 from napari_emgauss.plugin.process._shared_array import SharedArray
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from napari_emgauss.plugin.process import _process
-from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._problem import ChildFailedError
 from napari_emgauss.plugin.process._remote_model import RemoteModel
 
 

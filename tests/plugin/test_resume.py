@@ -13,7 +13,7 @@ import pytest
 
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_store import saved_fit
-from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._problem import ChildFailedError
 
 LONG = {"prior": "ema", "grid_channels": 4, "head_width": 8, "warm_up": False, "joint": False}
 

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QEventLoop, QObject, Qt, QThread, Signal
 
+from ._door import at_the_door, notify
+from .process._problem import problem_of
+
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 Result = TypeVar("Result")
 
@@ -23,6 +26,7 @@ class _Courier(QObject):
         super().__init__(parent)
         self.sent.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
+    @at_the_door
     def _deliver(self, call: Callable[[], Any]) -> None:
         call()
 
@@ -60,8 +64,8 @@ def in_background(
 ) -> None:
     """Run ``work()`` in a thread, then ``on_result(answer)`` or ``on_error(exception)`` in the window's.
 
-    Nothing is delivered when ``owner`` has gone by then; and nothing waits for the work when napari closes, so it must
-    be work that may be cut short.
+    Without ``on_error`` a failure is told as a notification. Nothing is delivered when ``owner`` has gone by then; and
+    nothing waits for the work when napari closes, so it must be work that may be cut short.
     """
     courier = _courier()
 
@@ -77,8 +81,7 @@ def in_background(
         except Exception as error:
             failure = error  # the name of an except clause ends with it
             LOGGER.info("Background work failed: %s", failure)
-            if on_error is not None:
-                deliver(lambda: on_error(failure))
+            deliver(lambda: on_error(failure) if on_error is not None else notify(problem_of(failure)))
         else:
             deliver(lambda: on_result(answer))
 

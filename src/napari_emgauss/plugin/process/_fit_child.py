@@ -129,7 +129,8 @@ def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Pat
     try:
         last = _walk(channel, updates, folder)
     finally:
-        updates.close()  # type: ignore[attr-defined] # writes the checkpoint
+        with channel.saving():
+            updates.close()  # type: ignore[attr-defined] # writes the checkpoint
     if last is None:
         return
     if last.finished:

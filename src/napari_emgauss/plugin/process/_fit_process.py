@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
 
 from ._fit_child import FitMessage, fit_in_child
+from ._problem import ChildFailedError
 from ._process import ChildProcess, moved_lately
 from ._scratch import scratch_folder
 
 _NUMBERS = itertools.count(1)
+
+LONG_STEP_S = 60.0
+"""How long a step of a large fit may take: only after it can the fit look at a request to end."""
 
 Target = Callable[..., None]
 
@@ -37,7 +40,7 @@ class FitProcess:
     def __init__(self, request: FitRequest, values: Any, *, damage: Any = None, target: Target = fit_in_child) -> None:
         self.request, self._values, self._damage, self._target = request, values, damage, target
         self._child: ChildProcess | None = None
-        self._stopping, self._paused = threading.Event(), False
+        self._stopping, self._paused, self._cut_short = threading.Event(), False, False
 
     @property
     def pid(self) -> int | None:
@@ -67,13 +70,23 @@ class FitProcess:
         if self._child is not None:
             self._child.stop()
 
+    def end_now(self) -> None:
+        """End a fit that was asked to stop without waiting for what it writes; returns immediately."""
+        self._stopping.set()
+        self._cut_short = True
+        if self._child is not None:
+            self._child.kill()
+
     def preview_shown(self) -> None:
         """The window has shown the last preview and wants the next one."""
         if self._child is not None:
             self._child.ask_attention()
 
     def abandon(self) -> None:
-        """End the fit at once, nobody waits for its result any more; returns immediately."""
+        """End the fit, nobody waits for its result any more; returns immediately.
+
+        The child goes on until its state is written down: :attr:`alive` tells.
+        """
         self._stopping.set()
         if self._child is not None:
             self._child.close_soon()
@@ -97,8 +110,8 @@ class FitProcess:
             yield FitMessage("stopped")
             return
         folder = scratch_folder() / f"fit-{next(_NUMBERS)}"
-        folder.mkdir()
-        child = ChildProcess(self._target, (self.request, data, str(folder)), name="fit")
+        folder.mkdir(parents=True, exist_ok=True)  # who tidies up may have removed all of it
+        child = ChildProcess(self._target, (self.request, data, str(folder)), name="fit", patience_s=LONG_STEP_S)
         self._child = child
         if self._paused:
             child.pause()
@@ -108,21 +121,17 @@ class FitProcess:
                 yield FitMessage("stopped")
                 return
             del data
-            deadline = None
             while True:
-                message = child.poll()
+                try:
+                    message = child.poll()
+                except ChildFailedError:
+                    if not self._cut_short:
+                        raise
+                    yield FitMessage("stopped", text="The fit was ended before it had kept its state.")
+                    return
                 child.tell_crowded(moved_lately())
                 yield message
                 if message is not None and message.kind in ("finished", "stopped"):
                     return
-                if self._stopping.is_set() and deadline is None:
-                    deadline = time.monotonic() + STOP_PATIENCE_S
-                if deadline is not None and time.monotonic() > deadline:
-                    yield FitMessage("stopped", text="The fit did not answer and was ended.")
-                    return
         finally:
             child.close()
-
-
-STOP_PATIENCE_S = 30.0
-"""How long a fit may take to hand over its result after Stop before it is ended without."""

@@ -99,6 +99,8 @@ class FitState:
         if self.status is FitStatus.FINISHED:
             return f"Finished{took}: {self.gaussians:,} Gaussians."
         if self.status is FitStatus.STOPPED:
+            if self.text.endswith("."):  # what the process had to say of its end
+                return self.text
             return (
                 f"Stopped{took}; the result so far is kept." if self.iteration else "Stopped before the first result."
             )

@@ -9,7 +9,8 @@ from typing import Any
 
 from napari_emgauss._progress import Progress, ProgressUpdate
 
-from ._process import Channel, ChildFailedError, ChildProcess
+from ._problem import ChildFailedError
+from ._process import Channel, ChildProcess
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,11 @@ import signal
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-from napari_emgauss._errors import EmgaussError
-
-from ._wording import sentence
+from ._problem import ChildFailedError, Problem, memory_advice, problem_of
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -32,24 +28,10 @@ SPAWN = multiprocessing.get_context("spawn")
 MESSAGE_INTERVAL_S = 0.1
 """Least time between two progress messages. Unthrottled messages block the window's event loop for seconds."""
 
+TERMINATED = 128 + 15
+"""Exit code of a child that was told to end by SIGTERM and did so in order."""
+
 _MAIN_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a child says when it fails: one sentence for the user, and the traceback for the log."""
-
-    sentence: str
-    details: str
-    expected: bool = False
-
-
-class ChildFailedError(EmgaussError, RuntimeError):
-    """The work in a child process failed; the message is for the user, ``details`` for the log."""
-
-    def __init__(self, sentence: str, details: str = "") -> None:
-        super().__init__(sentence)
-        self.details = details
 
 
 @contextlib.contextmanager
@@ -80,11 +62,14 @@ class Channel:
     pause, stop, attention, crowded : multiprocessing.synchronize.Event
         Set by the window. ``attention`` is free for the target's own use (the fit: "show me the present state");
         ``crowded`` says that the window wants a core.
+    saving : multiprocessing.synchronize.Event
+        Set by the child while it must not be ended.
     """
 
-    def __init__(self, connection: Any, pause: Any, stop: Any, attention: Any, crowded: Any) -> None:
+    def __init__(self, connection: Any, pause: Any, stop: Any, attention: Any, crowded: Any, saving: Any) -> None:
         self._connection = connection
         self._pause, self._stop, self.attention, self.crowded = pause, stop, attention, crowded
+        self._saving = saving
         self._last = 0.0
 
     def tell(self, message: object) -> None:
@@ -100,6 +85,20 @@ class Channel:
         self._connection.send(message)
         return True
 
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """What is being written is written to its end, whoever asks the process to leave meanwhile."""
+        self._saving.set()
+        before: Any = None
+        with contextlib.suppress(ValueError):  # not in the main thread of a test
+            before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
+            self._saving.clear()
+
     @property
     def stop_wanted(self) -> bool:
         """The window asked to stop, or is gone."""
@@ -112,7 +111,7 @@ class Channel:
             time.sleep(0.02)
 
 
-def _in_child(target: Callable[..., None], connection: Any, switches: tuple[Any, Any, Any, Any], args: Any) -> None:
+def _in_child(name: str, target: Callable[..., None], connection: Any, switches: tuple[Any, ...], args: Any) -> None:
     """Where every child starts."""
     lower_priority()
     share_cores()
@@ -120,11 +119,13 @@ def _in_child(target: Callable[..., None], connection: Any, switches: tuple[Any,
     channel = Channel(connection, *switches)
     try:
         target(channel, *args)
-    except (BrokenPipeError, ConnectionError, KeyboardInterrupt, SystemExit):
+    except SystemExit:
+        raise  # told to end: the exit code says so
+    except (BrokenPipeError, ConnectionError, KeyboardInterrupt):
         pass  # the window is gone: so are we
     except BaseException as error:
         with contextlib.suppress(OSError):
-            connection.send(describe_failure(error))
+            connection.send(problem_of(error, name))
     finally:
         connection.close()
 
@@ -140,7 +141,8 @@ def _end_in_order() -> None:
     """Let a child that is told to end write down what it is at: a fit keeps its state."""
 
     def leave(*_: Any) -> None:
-        raise SystemExit
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one would cut the writing short
+        raise SystemExit(TERMINATED)
 
     with contextlib.suppress(ValueError):  # not in the main thread of a test
         signal.signal(signal.SIGTERM, leave)
@@ -172,21 +174,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
-
-
-def describe_failure(error: BaseException) -> Failure:
-    """One sentence that says what to do, and the traceback."""
-    details = "".join(traceback.format_exception(error))
-    if isinstance(error, EmgaussError):
-        return Failure(sentence(error), details, expected=True)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return Failure(
-            "There is not enough memory: choose a smaller region, fewer slices or the preset 'fast'.", details, True
-        )
-    if isinstance(error, ImportError):
-        return Failure(f"A needed package could not be loaded ({error}): reinstall napari-emgauss.", details)
-    first_line = str(error).partition("\n")[0] or "no message"
-    return Failure(f"Something went wrong ({type(error).__name__}: {first_line}); the log has the details.", details)
 
 
 _FITS: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
@@ -226,11 +213,17 @@ class ChildProcess:
         Small: it is pickled. Arrays go through shared memory.
     name : str
         How the process is called, in messages too.
+    patience_s : float
+        How long it may take to come to an end after it was told to by SIGTERM. While it says that it is saving,
+        nothing but :meth:`kill` ends it.
     """
 
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], *, name: str) -> None:
-        self._target, self._args, self.name = target, args, name
-        self._pause, self._stop, self._attention, self._crowded = (SPAWN.Event() for _ in range(4))
+    def __init__(
+        self, target: Callable[..., None], args: tuple[Any, ...], *, name: str, patience_s: float = 3.0
+    ) -> None:
+        self._target, self._args, self.name, self._patience_s = target, args, name, patience_s
+        self._heard = False
+        self._pause, self._stop, self._attention, self._crowded, self._saving = (SPAWN.Event() for _ in range(5))
         self._process: Any = None
         self._connection: Any = None
         self._lifetime = threading.Lock()
@@ -251,21 +244,54 @@ class ChildProcess:
         return self._process is not None and self._process.is_alive()
 
     def start(self) -> bool:
-        """Start the process; False, and no process, when it was told to stop before."""
+        """Start the process; False, and no process, when it was told to stop before.
+
+        Raises
+        ------
+        ChildFailedError
+            It could not be started.
+        """
         with self._lifetime:
             if self._stop.is_set():
                 return False
             # A pipe, not a queue: when the child is killed, reading raises EOFError at once.
             self._connection, theirs = SPAWN.Pipe(duplex=False)
-            switches = (self._pause, self._stop, self._attention, self._crowded)
-            shared = (self._target, theirs, switches, self._args)
+            switches = (self._pause, self._stop, self._attention, self._crowded, self._saving)
+            shared = (self.name, self._target, theirs, switches, self._args)
             self._process = SPAWN.Process(target=_in_child, args=shared, daemon=True, name=f"emgauss-{self.name}")
-            with _hidden_main():
-                self._process.start()
+            try:
+                with _hidden_main():
+                    self._process.start()
+            except Exception as error:  # no memory for it, killed at birth, or arguments that cannot be sent
+                self._discard_half_started()
+                raise self._start_failed(error) from error
+            finally:
+                theirs.close()  # our copy; with it open there would be no EOFError
             if self.name == "fit":
                 _FITS.add(self)
-            theirs.close()  # our copy; with it open there would be no EOFError
             return True
+
+    def _discard_half_started(self) -> None:
+        process, self._process = self._process, None
+        self._connection.close()
+        with contextlib.suppress(ValueError, AttributeError, AssertionError):  # it was never born
+            process.kill()
+            process.join(1)
+
+    def _start_failed(self, error: Exception) -> ChildFailedError:
+        told = problem_of(error)
+        if told.kind == "memory" or isinstance(error, OSError):
+            return ChildFailedError(
+                f"The {self.name} process could not be started ({type(error).__name__}: {error}): close other "
+                "programs, then try again.",
+                told.details,
+                "ended",
+            )
+        return ChildFailedError(
+            f"The {self.name} process could not be started ({type(error).__name__}); the log has the details.",
+            told.details,
+            "surprise",
+        )
 
     def pause(self) -> None:
         """Ask the child to wait."""
@@ -306,32 +332,64 @@ class ChildProcess:
                 return None
             message = self._connection.recv()
         except (EOFError, OSError):
-            self._process.join(1)
-            code = self._process.exitcode
+            raise self._ended() from None
+        except Exception as error:  # cut off in the middle, or of a class that cannot be loaded here
             raise ChildFailedError(
-                f"The {self.name} process was ended from outside (exit code {code}), most often because memory ran "
-                "out: choose a smaller region or the preset 'fast'.",
-                f"exit code {code}",
-            ) from None
-        if isinstance(message, Failure):
-            raise ChildFailedError(message.sentence, message.details)
+                f"The {self.name} process said something that cannot be read ({type(error).__name__}): try again; the "
+                "log has the details.",
+                problem_of(error).details,
+                "surprise",
+            ) from error
+        self._heard = True
+        if isinstance(message, Problem):
+            raise ChildFailedError.of(message)
         return message
 
+    def _ended(self) -> ChildFailedError:
+        """Why there will be no more messages."""
+        self._process.join(1)
+        code = self._process.exitcode
+        if code is not None and (code < 0 or code == TERMINATED):
+            sentence = (
+                f"The {self.name} process was ended from outside (exit code {code}), most often because memory ran "
+                f"out: {memory_advice(self.name)}."
+            )
+        elif not self._heard:
+            sentence = (
+                f"The {self.name} process could not start (exit code {code}): try again; the log has the details."
+            )
+        else:
+            sentence = f"The {self.name} process ended without an answer (exit code {code}): try again."
+        return ChildFailedError(sentence, f"exit code {code}", "ended")
+
     def close(self, wait_s: float = 3.0) -> None:
-        """End the process: politely, then surely. Returns when it is gone."""
+        """End the process: politely, then surely, but never while it saves. Returns when it is gone."""
         self.stop()
         with self._lifetime:
             process = self._process
             if process is None:
                 return
-            process.join(wait_s)
+            self._join(process, wait_s)
             if process.is_alive():
                 process.terminate()
-                process.join(3)
+                self._join(process, self._patience_s)
             if process.is_alive():
                 process.kill()
                 process.join()
             self._connection.close()
+
+    def _join(self, process: Any, wait_s: float) -> None:
+        """Wait for an end: so long, and as long as it saves."""
+        deadline = time.monotonic() + wait_s
+        while process.is_alive() and (self._saving.is_set() or time.monotonic() < deadline):
+            process.join(0.05)
+
+    def kill(self) -> None:
+        """End the process at once, whatever it is writing; returns immediately."""
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ValueError, OSError):  # it is gone
+                process.kill()
 
     def close_soon(self) -> None:
         """:meth:`close`, from a thread of its own: for the window's thread."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._process import describe_failure
+from ._problem import problem_of
 
 if TYPE_CHECKING:
     from napari_emgauss.render import EmgaussModel
@@ -122,7 +122,7 @@ def serve(connection: Any, device: str, threads: int) -> None:
     """Answer requests ``(verb, *arguments)`` until the window is gone.
 
     Every answer is one message; the pixels of ``render`` follow as bytes. An answer that is a
-    :class:`~napari_emgauss.plugin.process._process.Failure` says what went wrong.
+    :class:`~napari_emgauss.plugin.process._problem.Problem` says what went wrong.
     """
     models = _Models(device)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
@@ -133,7 +133,7 @@ def serve(connection: Any, device: str, threads: int) -> None:
             except (EOFError, BrokenPipeError):
                 return
             except BaseException as error:
-                connection.send(describe_failure(error))
+                connection.send(problem_of(error, "render"))
 
 
 def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments: list[Any]) -> None:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from napari_emgauss.stack import Region
 
 from ._estimate import FitPlan, PlanRequest
-from ._process import SPAWN, ChildFailedError, Failure, _hidden_main, keep_freed_memory, lower_priority
+from ._problem import ChildFailedError, Problem, memory_advice, problem_of
+from ._process import SPAWN, _hidden_main, keep_freed_memory, lower_priority
 from ._render_child import DeviceInfo, ModelInfo, serve
 
 if TYPE_CHECKING:
@@ -224,33 +225,39 @@ class RenderService:
             for attempt in (1, 2):
                 if self._ending:
                     raise ChildFailedError("napari is closing.")
-                if self._process is None or not self._process.is_alive():
-                    self._warm.clear()
-                    self._start()
                 try:
+                    if self._process is None or not self._process.is_alive():
+                        self._warm.clear()
+                        self._start()
                     answer = self._exchange(request)
                     break
-                except (EOFError, OSError) as error:
-                    if self._ending:
-                        raise ChildFailedError("napari is closing.") from None
-                    LOGGER.warning("The rendering process ended (request %s, attempt %d).", request[0], attempt)
-                    self.close()
-                    if attempt == 2:
-                        raise ChildFailedError(
-                            "The rendering process ends again and again, most often because memory runs out: close "
-                            "other programs, or choose the device 'cpu' in the preferences.",
-                            repr(error),
-                        ) from None
-        if isinstance(answer, Failure):
-            raise ChildFailedError(answer.sentence, answer.details)
+                except ChildFailedError:
+                    raise
+                except Exception as error:  # it ended, or said half of something
+                    self._give_up_or_try_again(request[0], attempt, error)
+        if isinstance(answer, Problem):
+            raise ChildFailedError.of(answer)
         if request[0] in ("warm", "render", "describe"):
             self._warm.set()
         return answer
 
+    def _give_up_or_try_again(self, verb: str, attempt: int, error: Exception) -> None:
+        if self._ending:
+            raise ChildFailedError("napari is closing.") from None
+        LOGGER.warning("The rendering process ended (request %s, attempt %d): %r", verb, attempt, error)
+        self.close()
+        if attempt == 2:
+            raise ChildFailedError(
+                f"The rendering process ends again and again, most often because memory runs out: "
+                f"{memory_advice('render')}.",
+                problem_of(error).details,
+                "ended",
+            ) from None
+
     def _exchange(self, request: tuple[Any, ...]) -> Any:
         self._connection.send(request)
         answer = self._connection.recv()
-        if request[0] != "render" or isinstance(answer, Failure):
+        if request[0] != "render" or isinstance(answer, Problem):
             return answer
         shape, dtype = answer
         image = np.empty(shape, np.dtype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,23 @@ import numpy as np
 
 from napari_emgauss._errors import StackError, VoxelSizeError
 
+from ._problem import DamagedSlicesError
 from ._shared_array import SharedArray
-from ._wording import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 PixelRegion = tuple[int, int, int, int]
 
 MOST_CHANNELS = 4
 """Channels that one model can have."""
+
+FEWEST_SLICES = 3
+"""Slices that a fit needs at least."""
+
+_MOST_LISTED = 6
 
 SMALLEST_SIDE = 16
 """Rows and columns that a fit needs at least."""
@@ -164,9 +172,9 @@ def check_request(request: FitRequest) -> None:
         Too small a region, too few slices, an impossible voxel size, or more than the memory holds.
     """
     depth, height, width = request.shape
-    if depth < 3:
+    if depth < FEWEST_SLICES:
         without = " apart from those left out" if request.skip else ""
-        raise StackError(f"The z range holds {max(depth, 0)} slices{without}: a fit needs at least 3.")
+        raise StackError(f"The z range holds {max(depth, 0)} slices{without}: a fit needs at least {FEWEST_SLICES}.")
     if min(height, width) < SMALLEST_SIDE:
         raise StackError(
             f"The region is {height}×{width} pixels: a fit needs at least {SMALLEST_SIDE}×{SMALLEST_SIDE}."
@@ -196,8 +204,10 @@ def copy_slices(layer_values: Any, request: FitRequest, should_stop: Callable[[]
 
     Raises
     ------
+    DamagedSlicesError
+        Slices hold NaN or one grey value throughout, or cannot be read; they can be left out.
     StackError
-        A slice holds NaN, or cannot be read.
+        No slice holds a picture, or there is not enough memory.
     """
     y0, y1, x0, x1 = request.region
     slices = StackView(layer_values)
@@ -210,19 +220,69 @@ def copy_slices(layer_values: Any, request: FitRequest, should_stop: Callable[[]
     except (MemoryError, OSError) as error:
         raise StackError("There is not enough memory for this region: choose a smaller one.") from error
     target = shared.array()
+    bad: dict[int, str] = {}
     for position, k in enumerate(request.kept):
         if should_stop():
             break
         try:
             values = np.asarray(slices[(k, *every, slice(y0, y1), slice(x0, x1))])
+        except MemoryError:
+            raise
         except Exception as error:
-            raise StackError(f"Slice {k} of “{request.name}” cannot be read: {sentence(error)}") from error
-        if dtype.kind == "f" and not np.isfinite(values).all():
-            raise StackError(
-                f"Slice {k} of “{request.name}” holds NaN or infinite values: leave it out (Slices below, or the z "
-                "range), or replace them."
-            )
+            LOGGER.warning("Slice %d of %s cannot be read", k, request.name, exc_info=error)
+            bad[k] = f"cannot be read ({str(error).partition(chr(10))[0] or type(error).__name__})"
+            continue
         target[position] = values
+        if what := _damage_of(values):
+            bad[k] = what
         if mask is not None:
             mask.array()[position] = np.asarray(damage[k, y0:y1, x0:x1]) != 0
+    if bad:
+        raise _damaged(request, bad)
     return FitData(shared, mask)
+
+
+def _damage_of(values: Any) -> str:
+    """Why a slice cannot supervise a fit; empty where it can. Asked of each of its channels."""
+    for plane in values.reshape(-1, *values.shape[-2:]):
+        if plane.dtype.kind == "f" and not np.isfinite(plane).all():
+            return "holds NaN or infinite values"
+        low, high = plane.min(), plane.max()
+        if low == high:
+            return "is empty (all 0)" if low == 0 else f"holds one grey value ({low:g}) throughout"
+    return ""
+
+
+def _damaged(request: FitRequest, bad: Mapping[int, str]) -> StackError:
+    """One sentence about all slices that are no pictures, and what to do."""
+    numbers = tuple(sorted(bad))
+    listed = number_list(numbers)
+    first = bad[numbers[0]]
+    if len(numbers) == 1:
+        what = f"Slice {listed} of “{request.name}” {first}"
+    elif len(set(bad.values())) == 1:
+        what = f"{len(numbers)} slices of “{request.name}” ({listed}): each {first}"
+    else:
+        what = f"{len(numbers)} slices of “{request.name}” hold no picture ({listed}); the first {first}"
+    left = request.shape[0] - len(numbers)
+    if left < FEWEST_SLICES:
+        rest = "no slice is left to fit" if not left else f"the {left} left are too few for a fit"
+        return StackError(f"{what}, and {rest}: choose another layer, region or z range.")
+    return DamagedSlicesError(
+        f"{what}: leave {'it' if len(numbers) == 1 else 'them'} out, the fit fills the gap.", numbers
+    )
+
+
+def number_list(numbers: tuple[int, ...]) -> str:
+    """Slice numbers for people: ``3, 7–9 and 12``."""
+    runs: list[list[int]] = []
+    for k in numbers:
+        if runs and k == runs[-1][-1] + 1:
+            runs[-1].append(k)
+        else:
+            runs.append([k])
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs]
+    shown = (
+        parts if len(parts) <= _MOST_LISTED else [*parts[: _MOST_LISTED - 1], f"{len(parts) - _MOST_LISTED + 1} more"]
+    )
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

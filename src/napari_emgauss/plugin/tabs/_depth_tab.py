@@ -6,19 +6,20 @@ import logging
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
 
-from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin._background import in_background
-from napari_emgauss.plugin.process._wording import sentence
+from napari_emgauss.plugin._door import at_the_door, notify
+from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.view._compare import add_confidence, add_difference, add_linear, source_candidates
-from napari_emgauss.plugin.view._continuous_layer import record_of, smallest_step_nm
+from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of, refresh_shown, smallest_step_nm
 from napari_emgauss.plugin.view._depth_control import DepthControl
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading, rule
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
+from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.plugin.widgets._z_bar import ZBar
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
@@ -46,6 +47,7 @@ class DepthTab(Page):
         self.slider.setToolTip("Any depth between the first and the last slice.")
         self.bar = ZBar(viewer)
         self.where = Note()
+        self.retry_button = RemedyButton()
         self.previous_button, self.middle_button = QPushButton("◀ Slice"), QPushButton("Mid-gap")
         self.next_button = QPushButton("Slice ▶")
         self.previous_button.setToolTip("Previous observed slice (Alt+Left).")
@@ -63,6 +65,7 @@ class DepthTab(Page):
         )
         self.save_button = QPushButton("Save model…")
         self.save_button.setToolTip("A small file that holds the whole continuous volume; drop it on napari to reopen.")
+        self._heard: LayerRecord | None = None
         self._pending: float | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -80,6 +83,9 @@ class DepthTab(Page):
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
         self.control.disconnect_viewer()
+        if self._heard is not None:
+            self._heard.troubled.disconnect(self._show_trouble)
+            self._heard = None
         for part in (self.chooser, self.source, self.bar):
             part.disconnect_viewer()
 
@@ -105,6 +111,7 @@ class DepthTab(Page):
         column.addWidget(self.slider)
         column.addWidget(self.bar)
         column.addWidget(self.where)
+        column.addWidget(self.retry_button)
         column.addLayout(buttons)
         column.addWidget(rule())
         column.addWidget(heading("Compare with linear interpolation"))
@@ -134,6 +141,7 @@ class DepthTab(Page):
     def _on_layer(self, layer: Any) -> None:
         self.control.layer = layer
         record = record_of(layer)
+        self._listen_to(record)
         for widget in (
             self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
             self.middle_button, self.next_button, self.source, self.linear_button, self.difference_button,
@@ -160,6 +168,29 @@ class DepthTab(Page):
             self.source.layer = candidates[0]
         self._show_depth()
 
+    def _listen_to(self, record: LayerRecord | None) -> None:
+        """Hear of pictures that cannot be rendered."""
+        if self._heard is not None:
+            self._heard.troubled.disconnect(self._show_trouble)
+        self._heard = record
+        if record is not None:
+            record.troubled.connect(self._show_trouble)
+        self._show_trouble(None if record is None else record.problem)
+
+    def _show_trouble(self, problem: Problem | None) -> None:
+        if problem is None:
+            self.retry_button.offer(None)
+            self._show_depth()
+            return
+        self.where.tell(problem.sentence, theme_colours(self._viewer).error)
+        self.retry_button.offer(Remedy("Render again", self._render_again))
+
+    def _render_again(self) -> None:
+        record, layer = self.control.record, self.control.layer
+        if record is not None:
+            record.forget_problem()
+            refresh_shown(layer, thumbnail=True)
+
     def _show_step(self) -> None:
         record = self.control.record
         if record is not None:
@@ -180,7 +211,8 @@ class DepthTab(Page):
             widget.setValue(value)
             widget.blockSignals(False)
         self.bar.set_depth(here)
-        self.where.tell(self.control.where())
+        if record.problem is None:
+            self.where.tell(self.control.where())
 
     def _on_step(self, z_step_nm: float) -> None:
         self.control.set_step(z_step_nm)
@@ -208,12 +240,10 @@ class DepthTab(Page):
             depth, self._pending = self._pending, None
             self.control.go_to(depth)
 
+    @at_the_door
     def _compare(self, *, difference: bool) -> None:
         layer = self.control.layer
-        try:
-            (add_difference if difference else add_linear)(self._viewer, layer, self.source.layer)
-        except EmgaussError as error:
-            show_error(sentence(error))
+        (add_difference if difference else add_linear)(self._viewer, layer, self.source.layer)
 
     def add_confidence(self) -> None:
         """Show where the prior trusts what it inferred."""
@@ -222,13 +252,10 @@ class DepthTab(Page):
             return
 
         def show(confidence: Any) -> None:
-            try:
-                if layer in self._viewer.layers:
-                    add_confidence(self._viewer, layer, confidence)
-            except EmgaussError as error:
-                show_error(sentence(error))
+            if layer in self._viewer.layers:
+                add_confidence(self._viewer, layer, confidence)
 
-        in_background(self, lambda: record.model.confidence, show, lambda error: show_error(sentence(error)))
+        in_background(self, lambda: record.model.confidence, show)
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record
@@ -247,8 +274,13 @@ class DepthTab(Page):
         target = path if path.endswith(".safetensors") else f"{path}.emgauss.safetensors"
 
         def failed(error: Exception) -> None:
-            LOGGER.error("Saving failed: %s", error)
-            show_error(f"The model could not be written to {target}: {error}")
+            self.save_button.setEnabled(True)
+            why = getattr(error, "strerror", None) or problem_of(error).sentence
+            sentence = (
+                f"The model could not be written to {target} ({why}): it is still in the layer, save it elsewhere."
+            )
+            self.where.tell(sentence, theme_colours(self._viewer).error)
+            notify(Problem(sentence, problem_of(error).details))
 
         self.save_button.setEnabled(False)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -20,16 +20,19 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
-from napari_emgauss._errors import EmgaussError
+from napari_emgauss._errors import EmgaussError, ExportError
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._export_child import ExportRequest
 from napari_emgauss.plugin.process._export_job import export_job
+from napari_emgauss.plugin.process._problem import MissingFolderError, Problem, problem_of
 from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._remedy import Remedy
 from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.stack import Frame
 from napari_emgauss.volume import ExportFormat, export_ending_of, export_format, export_format_of, output_formats
@@ -136,8 +139,11 @@ class ExportTab(Page):
         if not self.path.text().strip():
             raise EmgaussError("Choose where to write the volume first.")
         self._plan()
+        target = self._target()
+        if not target.parent.is_dir():
+            raise MissingFolderError(f"The folder {target.parent} does not exist: create it, or choose another one.")
         return ExportRequest(
-            target=str(self._target()),
+            target=str(target),
             spacing_nm=self.spacing.value(),
             z_range_nm=(self.first.value(), self.last.value()) if self._is_part(record.model.z_nm) else None,
             format=self._row().name,
@@ -155,10 +161,11 @@ class ExportTab(Page):
                 if not self._may_replace(Path(request.target)):
                     return
                 request = self.request(overwrite=True)
-        except EmgaussError as error:
-            self.panel.fail(sentence(error))
+            record = record_of(self.chooser.layer)
+        except Exception as error:
+            problem = problem_of(error, "export")
+            self.panel.fail(problem, self._remedy(problem))
             return
-        record = record_of(self.chooser.layer)
         if record is None:
             return
         model = record.model
@@ -166,8 +173,29 @@ class ExportTab(Page):
             lambda: export_job(model, request),
             f"EMGauss export: {Path(request.target).name}",
             self._on_done,
+            work="export",
             cancelled="Cancelled; nothing was written.",
+            remedy_of=self._remedy,
         )
+
+    def _remedy(self, problem: Problem) -> Remedy | None:
+        folder = self._target().parent
+        if problem.kind == "folder":
+            return Remedy("Create the folder and export", lambda: self._create_and_export(folder))
+        if problem.kind in ("ended", "memory", "disk", "surprise"):
+            return Remedy("Try again", lambda: self.start(ask=True))
+        return None
+
+    def _create_and_export(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            refused = ExportError(
+                f"The folder {folder} cannot be created ({error.strerror or error}): choose another one."
+            )
+            self.panel.fail(problem_of(refused))
+            return
+        self.start(ask=True)
 
     def cancel(self) -> None:
         """Stop writing; nothing is left behind."""
@@ -286,7 +314,8 @@ class ExportTab(Page):
             return
 
         def failed(error: Exception) -> None:
-            show_error(f"{Path(path).name} was written, but cannot be opened here: {error}")
+            why = problem_of(error)
+            notify(Problem(f"{Path(path).name} was written, but cannot be opened here: {why.sentence}", why.details))
 
         def show(opened: tuple[Any, dict[str, Any]]) -> None:
             data, keywords = opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_emgauss.plugin.process._fit_state import FitStatus
@@ -13,6 +13,7 @@ from napari_emgauss.plugin.process._fit_store import SavedFit
 from napari_emgauss.plugin.process._process import moved_lately
 from napari_emgauss.plugin.widgets._form import Note, slim_bar, stack_up
 from napari_emgauss.plugin.widgets._loss_plot import LossPlot
+from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
 from ._session import FitSession
@@ -22,6 +23,10 @@ SHOW_INTERVAL_S = 0.5
 
 SHOW_WHILE_MOVING_S = 2.0
 """The same while somebody scrubs, and looks elsewhere."""
+
+
+STOP_PATIENCE_S = 30
+"""How long a fit may write what it keeps after Stop before one is asked whether to wait any longer."""
 
 
 class FitPanel(QWidget):
@@ -35,6 +40,10 @@ class FitPanel(QWidget):
         self._viewer = viewer
         self._session: FitSession | None = None
         self._shown_status, self._shown_at = FitStatus.IDLE, 0.0
+        self._patience = QTimer(self)
+        self._patience.setSingleShot(True)
+        self._patience.setInterval(1000 * STOP_PATIENCE_S)
+        self._patience.timeout.connect(self._offer_to_end_now)
         self.fit_button = QPushButton("Fit EMGauss")
         self.fit_button.setToolTip("Fit the stack; a continuous-z layer appears after a few seconds and improves.")
         self.fit_button.setMinimumHeight(32)
@@ -52,6 +61,7 @@ class FitPanel(QWidget):
         self.bar = slim_bar()
         self.bar.setRange(0, 1000)
         self.status = Note()
+        self.remedy_button = RemedyButton()
         self.plot = LossPlot(viewer)
 
         buttons = QHBoxLayout()
@@ -59,7 +69,7 @@ class FitPanel(QWidget):
         buttons.addWidget(self.resume_button, 1)
         buttons.addWidget(self.pause_button, 1)
         buttons.addWidget(self.stop_button, 1)
-        stack_up(self, buttons, self.saved, self.status, self.bar, self.plot)
+        stack_up(self, buttons, self.saved, self.status, self.remedy_button, self.bar, self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
         self.resume_button.clicked.connect(self.resume_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)
@@ -71,6 +81,7 @@ class FitPanel(QWidget):
         if self._session is not None:
             self._session.progressed.disconnect(self._on_progress)
             self._session = None
+        self._patience.stop()
         self.plot.disconnect_viewer()
 
     def set_session(self, session: FitSession | None) -> None:
@@ -89,12 +100,14 @@ class FitPanel(QWidget):
         self.resume_button.setVisible(wanted)
         self.saved.tell(saved.sentence() if saved is not None and wanted else "")
 
-    def tell_error(self, sentence: str) -> None:
-        """Show why a fit was not even begun."""
+    def tell_error(self, sentence: str, remedy: Remedy | None = None) -> None:
+        """Show why a fit was not even begun, or has failed, and what can be done about it."""
         self.status.tell(sentence, theme_colours(self._viewer).error)
+        self.remedy_button.offer(remedy)
 
     def tell_problem(self, sentence: str) -> None:
         """Show what is in the way of a fit, or nothing."""
+        self.remedy_button.offer(None)
         self.status.tell(sentence, theme_colours(self._viewer).warning)
 
     def _on_progress(self) -> None:
@@ -114,10 +127,18 @@ class FitPanel(QWidget):
         self.stop_button.setVisible(status.active)
         self.pause_button.setEnabled(status in (FitStatus.RUNNING, FitStatus.PAUSED))
         self.pause_button.setText("Resume" if status is FitStatus.PAUSED else "Pause")
-        self.stop_button.setEnabled(status is not FitStatus.STOPPING)
+        if status is not FitStatus.STOPPING:
+            self._patience.stop()
+            self.stop_button.setText("Stop")
+            self.stop_button.setToolTip("End the fit and keep the result so far.")
+            self.stop_button.setEnabled(True)
+        elif not self._patience.isActive() and self.stop_button.text() == "Stop":
+            self.stop_button.setEnabled(False)
+            self._patience.start()
         self.bar.setVisible(status.active)
         if status.active:
             self.offer(None)
+            self.remedy_button.offer(None)
         self.plot.setVisible(self._session is not None)
         if self._session is None:
             self.status.tell("")
@@ -142,5 +163,15 @@ class FitPanel(QWidget):
             self._session.pause()
 
     def _stop(self) -> None:
-        if self._session is not None:
+        if self._session is None:
+            return
+        if self._session.state.status is FitStatus.STOPPING:
+            self._session.end_now()
+        else:
             self._session.stop()
+
+    def _offer_to_end_now(self) -> None:
+        """Writing takes long, or the fit has hung itself up: only the user can tell which."""
+        self.stop_button.setText("End now")
+        self.stop_button.setToolTip("Do not wait any longer: what was not kept so far is lost.")
+        self.stop_button.setEnabled(True)

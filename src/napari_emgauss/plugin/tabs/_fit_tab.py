@@ -7,16 +7,17 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 
 from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._door import at_the_door, notify
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._estimate import FitPlan, record_fit
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.process._fit_store import saved_fit
+from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.process._remote_model import RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.process._request import FitRequest, check_request
@@ -34,6 +35,7 @@ from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, is
 from napari_emgauss.plugin.widgets._form import Page, fold, rule
 
 from ._fit_panel import FitPanel
+from ._fit_remedies import FitRemedies
 from ._method_form import MethodForm
 from ._region_form import RegionForm
 from ._session import FitSession
@@ -72,6 +74,7 @@ class FitTab(Page):
         self.region.changed.connect(self._on_part)
         self.slices.changed.connect(self._on_part)
         self.method.planned.connect(self._offer_to_resume)
+        self.remedies = FitRemedies(self)
         self.panel.fit_clicked.connect(lambda: self.start_fit())
         self.panel.resume_clicked.connect(lambda: self.start_fit(resume=True))
         self._on_stack()
@@ -119,20 +122,25 @@ class FitTab(Page):
 
     def start_fit(self, *, resume: bool = False) -> None:
         """Begin a fit of what is chosen, or go on with an unfinished one, or say why that cannot be."""
-        layer = self.stack.layer
         try:
-            request = dataclasses.replace(self.request(), resume=resume)
-            placement = self._placement(layer, request)
-            session = FitSession(FitProcess(request, layer_data(layer), damage=self.slices.damage()), self._service)
-            session.previews_wanted = lambda: preferences().live_preview
-            session.expected = self.method.expected()
-            self.method.end_trial()
-            session.start()
-        except EmgaussError as error:
-            LOGGER.error("%s", error)
-            self.panel.tell_error(sentence(error))
-            show_error(sentence(error))
-            return
+            self._begin(resume=resume)
+        except Exception as error:
+            self._refuse(problem_of(error, "fit"))
+
+    def _refuse(self, problem: Problem) -> None:
+        """Say why a fit was not begun, or has failed."""
+        notify(problem)
+        self.panel.tell_error(problem.sentence, self.remedies.of(problem))
+
+    def _begin(self, *, resume: bool) -> None:
+        layer = self.stack.layer
+        request = dataclasses.replace(self.request(), resume=resume)
+        placement = self._placement(layer, request)
+        session = FitSession(FitProcess(request, layer_data(layer), damage=self.slices.damage()), self._service)
+        session.previews_wanted = lambda: preferences().live_preview
+        session.expected = self.method.expected()
+        self.method.end_trial()
+        session.start()
         # What a stopped fit left is replaced by what it becomes.
         self._replaced = list(self._layers) if resume else []
         self.session, self._layers, self._work = session, [], self.method.plan
@@ -169,21 +177,29 @@ class FitTab(Page):
                 record.cache.clear()  # of the state before, which nobody will ask for again
                 refresh_shown(layer, thumbnail=True)
 
+    @at_the_door
     def _on_ended(self) -> None:
         session = self.session
         if session is None:
             return
+        if session.problem is not None:
+            self._refuse(session.problem)
+        try:
+            self._take_leave(session)
+        except Exception as error:
+            self._refuse(problem_of(error, "fit"))
+        self._offer_to_resume()
+
+    def _take_leave(self, session: FitSession) -> None:
+        """See to it that the result is shown, and learn from how long it took."""
         if session.model is not None and not any(layer in self._viewer.layers for layer in self._layers):
             self._layers = []
             self._show_model(session.model)  # the preview was removed, but a result must not be lost
-        if session.state.status is FitStatus.FAILED:
-            show_error(session.state.error)
-        elif session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
+        if session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
             pace = session.seconds_per_iteration
             if self._work is not None and self._work.tiles is None and pace is not None:
                 iterations_s = pace * session.state.total_iterations
                 record_fit(self._work.work, session.prior_s, iterations_s, self.method.device_info.device)
-        self._offer_to_resume()
 
     def _offer_to_resume(self) -> None:
         """Show the Resume button when there is an unfinished fit of what is chosen."""
@@ -196,6 +212,7 @@ class FitTab(Page):
             return
         in_background(self, lambda: saved_fit(request), self.panel.offer)
 
+    @at_the_door
     def _on_stack(self) -> None:
         layer = self.stack.layer
         if layer is not self._stack_layer and not self._fitting:
@@ -209,6 +226,7 @@ class FitTab(Page):
     def _fitting(self) -> bool:
         return self.session is not None and self.session.state.status.active
 
+    @at_the_door
     def _on_part(self) -> None:
         layer = self.stack.layer
         self.slices.set_layer(layer if is_stack_like(layer) else None, self.stack.voxel_size_nm)

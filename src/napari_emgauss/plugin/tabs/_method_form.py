@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
@@ -11,9 +12,9 @@ from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._estimate import FitPlan, PlanRequest, available_bytes, read_speed
+from napari_emgauss.plugin.process._problem import problem_of
 from napari_emgauss.plugin.process._render_child import DeviceInfo
 from napari_emgauss.plugin.process._render_service import RenderService
-from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.widgets._form import Note, fold, form_layout, stack_up
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
@@ -38,8 +39,9 @@ class MethodForm(QWidget):
         self._viewer, self._service, self._make_preset = viewer, service, preset
         self._wanted: Wanted | None = None
         self._asked: PlanRequest | None = None
+        self._then: Callable[[], Any] | None = None
         self.plan: FitPlan | None = None
-        self._trial = SpeedTrial(self, self._tell_cost)
+        self._trial = SpeedTrial(self, self._tell_cost, self._tell_cost)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(120)
@@ -91,6 +93,13 @@ class MethodForm(QWidget):
             self._wanted = wanted
             self._show_cost()
 
+    def when_planned(self, call: Callable[[], Any]) -> None:
+        """Call once the plan of the present choice is there: now, or soon; not at all where there can be none."""
+        if self._soon.isActive():
+            self._then = call
+        else:
+            call()
+
     def expected(self) -> tuple[float, float] | None:
         """Seconds that the prior and the iterations will take, as far as is known."""
         if self.plan is None or self.device_info is None:
@@ -139,13 +148,13 @@ class MethodForm(QWidget):
         def refuse(error: Exception) -> None:
             if device == self.device.currentText():
                 self.device_info = None
-                self.device_note.tell(sentence(error), theme_colours(self._viewer).error)
+                self.device_note.tell(problem_of(error).sentence, theme_colours(self._viewer).error)
                 self._show_cost()
 
         in_background(self, lambda: self._service.describe_device(device), show, refuse)
 
     def _show_cost(self) -> None:
-        self.plan = None
+        self.plan = self._then = None
         if self._wanted is None or self.device_info is None:
             self.cost.tell("")
             return
@@ -178,12 +187,16 @@ class MethodForm(QWidget):
             if self._asked is request:
                 self.plan = plan
                 self._tell_cost()
+                then, self._then = self._then, None
                 self.planned.emit()
+                if then is not None:
+                    then()
 
         in_background(self, lambda: self._service.plan(request), show, self._refuse_cost)
 
     def _refuse_cost(self, error: Exception) -> None:
-        self.cost.tell(sentence(error), theme_colours(self._viewer).error)
+        self._then = None
+        self.cost.tell(problem_of(error).sentence, theme_colours(self._viewer).error)
 
     def _tell_cost(self) -> None:
         if self.plan is None or self.device_info is None:
@@ -193,5 +206,5 @@ class MethodForm(QWidget):
         text = self.plan.sentence(speed)
         if speed is None and not self.plan.problem:
             self._trial.start(self.device_info.device)
-            text += " Measuring how fast this machine is…"
+            text += " " + self._trial.sentence(self.device_info.device)
         self.cost.tell(text, colours.warning if self.plan.problem else colours.muted_text)

@@ -14,15 +14,16 @@ from qtpy.QtWidgets import (
     QTableWidgetItem,
 )
 
-from napari_emgauss._errors import EmgaussError
+from napari_emgauss._errors import StackError
 from napari_emgauss.evaluation import BASELINE, MIN_SLICES, SCORED, method_label
 from napari_emgauss.plugin.process._job import Job
+from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
 from napari_emgauss.plugin.process._score_child import score_in_child
-from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_input import layer_data
 from napari_emgauss.plugin.widgets._form import Note, Page, heading, table_of
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
+from napari_emgauss.plugin.widgets._remedy import Remedy
 from napari_emgauss.plugin.widgets._score_plot import ScorePlot
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
@@ -76,22 +77,31 @@ class QualityTab(Page):
         """Score the stack of the first tab, or say why that cannot be."""
         try:
             request = self._fit_tab.request()
-        except EmgaussError as error:
-            self.panel.fail(sentence(error))
+            if request.shape[0] < MIN_SLICES:
+                raise StackError(
+                    f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least "
+                    f"{MIN_SLICES}, for every second one is hidden."
+                )
+            values, damage = layer_data(self._fit_tab.stack.layer), self._fit_tab.slices.damage()
+        except Exception as error:
+            problem = problem_of(error, "score")
+            self.panel.fail(problem, self._remedy(problem))
             return
-        if request.shape[0] < MIN_SLICES:
-            self.panel.fail(
-                f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least {MIN_SLICES}, "
-                "for every second one is hidden."
-            )
-            return
-        values, damage = layer_data(self._fit_tab.stack.layer), self._fit_tab.slices.damage()
         self.result = None
         self.table.hide()
         self.plot.hide()
         self.verdict.tell("")
         self.caution.tell("")
-        self.panel.run(lambda: _make_job(values, damage, request), f"EMGauss score: {request.name}", self.show_result)
+        self.panel.run(
+            lambda: _make_job(values, damage, request),
+            f"EMGauss score: {request.name}",
+            self.show_result,
+            work="score",
+            remedy_of=self._remedy,
+        )
+
+    def _remedy(self, problem: Problem) -> Remedy | None:
+        return self._fit_tab.remedies.of(problem, self.start, "score")
 
     def cancel(self) -> None:
         """Stop the score."""

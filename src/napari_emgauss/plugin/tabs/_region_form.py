@@ -26,6 +26,7 @@ class RegionForm(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._layer: Any = None
+        self._shape: tuple[int, int, int] | None = None
         self.kind = QComboBox()
         for kind in RegionKind:
             self.kind.addItem(kind.value, kind)
@@ -77,10 +78,11 @@ class RegionForm(QWidget):
 
     def set_layer(self, layer: Any) -> None:
         """The stack that the region is of."""
-        if layer is self._layer:
+        shape = stack_shape(layer) if is_stack_like(layer) else None
+        if layer is self._layer and shape == self._shape:
             return
-        self._layer = layer
-        last = stack_shape(layer)[0] - 1 if is_stack_like(layer) else 0
+        self._layer, self._shape = layer, shape
+        last = 0 if shape is None else shape[0] - 1
         for box, value in ((self.first, 0), (self.last, last)):
             box.blockSignals(True)
             box.setRange(0, max(last, 0))

@@ -8,19 +8,17 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from napari.qt.threading import GeneratorWorker, create_worker
 from psygnal import Signal
 
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin.process._fit_child import FitMessage
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitState, FitStatus, LossCurve
-from napari_emgauss.plugin.process._process import ChildFailedError
+from napari_emgauss.plugin.process._problem import ChildFailedError, Problem, problem_of, with_advice
 from napari_emgauss.plugin.process._remote_model import PreparedState, RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
-from napari_emgauss.plugin.process._wording import sentence
+from napari_emgauss.plugin.widgets._worker import Pump
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -55,6 +53,8 @@ class FitSession:
         Seconds that the prior and the iterations will take, as far as is known beforehand.
     prior_s : float
         Seconds that the prior has taken.
+    problem : Problem or None
+        What went wrong, where it has failed.
     """
 
     progressed = Signal()
@@ -70,8 +70,8 @@ class FitSession:
         self.process, self._service = process, service
         self.state, self.curve = FitState(), LossCurve()
         self.model: RemoteModel | None = None
-        self._worker: Any = None
-        self._abandoned = False
+        self._pump: Pump | None = None
+        self.problem: Problem | None = None
         self.previews_wanted: Callable[[], bool] = lambda: True
         self.expected: tuple[float, float] | None = None
         self.prior_s = 0.0
@@ -103,29 +103,17 @@ class FitSession:
                 raise FitBusyError(f"“{other.name}” is being fitted: stop it, or wait until it is done.")
         _RUNNING.add(self)
         self.state.status = FitStatus.PREPARING
-        process = self.process
-
-        class FitWorker(GeneratorWorker):
-            """``quit()`` ends the child at once.
-
-            The plain worker drops its generator without closing it, so the generator's ``finally`` would not run;
-            and when the window closes, its signals come after the end of the event loop, to nobody.
-            """
-
-            def quit(self) -> None:
-                process.abandon()
-                super().quit()
-
         # No bar in napari's activity dock, the widget has one: napari's moving picture beside it redraws the window
-        # thirty times a second, which takes half a core from the fit where OpenGL is done in software. Closing the
-        # window asks all the same.
-        worker = create_worker(self._news, _start_thread=False, _worker_class=FitWorker, _ignore_errors=True)
-        worker.yielded.connect(self._on_news)
-        worker.errored.connect(self._on_error)
-        worker.aborted.connect(self._on_aborted)
-        worker.finished.connect(self._on_worker_finished)
-        self._worker = worker
-        worker.start()
+        # thirty times a second, which takes half a core from the fit where OpenGL is done in software.
+        self._pump = Pump(
+            self._news,
+            "fit",
+            on_message=self._on_news,
+            on_end=self._on_end,
+            on_problem=self._on_problem,
+            abandon_work=self.process.abandon,
+        )
+        self._pump.start()
 
     def pause(self) -> None:
         """Let the fit wait."""
@@ -149,13 +137,18 @@ class FitSession:
             self.process.stop()
             self.progressed.emit()
 
+    def end_now(self) -> None:
+        """End a fit that is being stopped without waiting any longer for what it writes."""
+        if self.state.status is FitStatus.STOPPING:
+            self.process.end_now()
+
     def abandon(self) -> None:
-        """End the fit at once and drop its result: the viewer closes, and nobody listens any more."""
-        self._abandoned = True
+        """End the fit: the viewer closes, and nobody listens any more. Its state is kept all the same."""
         if self.state.status.active:
             self.state.status = FitStatus.STOPPED
-        if self._worker is not None:
-            self._worker.quit()
+        _RUNNING.discard(self)
+        if self._pump is not None:
+            self._pump.abandon()
         else:
             self.process.abandon()
 
@@ -184,12 +177,8 @@ class FitSession:
 
     # in the window's thread
 
-    def _on_news(self, news: News | None) -> None:
-        if (
-            news is None
-            or self._abandoned
-            or self.state.status in (FitStatus.FAILED, FitStatus.FINISHED, FitStatus.STOPPED)
-        ):
+    def _on_news(self, news: News) -> None:
+        if self.state.status in (FitStatus.FAILED, FitStatus.FINISHED, FitStatus.STOPPED):
             return
         message, shown = news
         self._take_over(message)
@@ -200,10 +189,7 @@ class FitSession:
             self.model.commit(shown)
             self.model_changed.emit(self.model)
         if message.kind in ("finished", "stopped"):
-            self.state.status = FitStatus.FINISHED if message.kind == "finished" else FitStatus.STOPPED
-            LOGGER.info("Fit of %s: %s", self.name, self.state.sentence())
-            self.progressed.emit()
-            self.ended.emit()
+            self._end(FitStatus.FINISHED if message.kind == "finished" else FitStatus.STOPPED)
         else:
             self.progressed.emit()
 
@@ -242,32 +228,29 @@ class FitSession:
         done = message.iteration / max(1, message.total_iterations)
         return max(message.eta_s, (1 - done) * self.expected[1])
 
-    def _on_error(self, error: Exception) -> None:
-        if self._abandoned:
-            return
-        details = error.details if isinstance(error, ChildFailedError) else ""
-        LOGGER.error("Fit of %s failed: %s\n%s", self.name, error, details)
-        if isinstance(error, EmgaussError):
-            said = sentence(error)
-        else:
-            LOGGER.error("Traceback", exc_info=error)
-            said = f"The fit failed ({type(error).__name__}: {error}); the log has the details."
+    def _on_problem(self, problem: Problem, error: BaseException) -> None:
+        """The fit failed, or what shows it did."""
         if self.model is not None:
-            said += " The last preview is kept."
-        self.state.error = said
-        self.state.status = FitStatus.FAILED
+            problem = with_advice(problem, "The last preview is kept.")
+        self.problem = problem
+        self.state.error = problem.sentence
+        self._end(FitStatus.FAILED)
+
+    def _on_end(self) -> None:
+        """The worker has nothing more to say."""
+        _RUNNING.discard(self)
+        if self.state.status is FitStatus.STOPPING:
+            self._end(FitStatus.STOPPED)
+        elif self.state.status.active:
+            error = ChildFailedError("The fit ended without a result: try again.", kind="ended")
+            self._on_problem(problem_of(error), error)
+
+    def _end(self, status: FitStatus) -> None:
+        _RUNNING.discard(self)
+        self.state.status = status
+        LOGGER.info("Fit of %s: %s", self.name, self.state.sentence())
         self.progressed.emit()
         self.ended.emit()
-
-    def _on_aborted(self) -> None:
-        if self.state.status.active and not self._abandoned:
-            self.state.status = FitStatus.STOPPED
-            self.progressed.emit()
-            self.ended.emit()
-
-    def _on_worker_finished(self) -> None:
-        _RUNNING.discard(self)
-        self._worker = None
 
 
 def running_sessions() -> list[FitSession]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_emgauss._errors import StackError
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin.process._problem import problem_of
 from napari_emgauss.plugin.process._request import StackView
-from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_input import is_stack_like, layer_data, stack_shape
 from napari_emgauss.plugin.widgets._form import Note, form_layout, stack_up, table_of
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
@@ -87,6 +88,16 @@ class SlicesForm(QWidget):
         rows = range(self.table.rowCount())
         return tuple(k for k in rows if self.table.item(k, 0).checkState() != Qt.CheckState.Checked)
 
+    def leave_out(self, slices: Sequence[int]) -> None:
+        """Untick slices that cannot be fitted."""
+        self.table.blockSignals(True)
+        for k in slices:
+            if 0 <= k < self.table.rowCount():
+                self.table.item(k, 0).setCheckState(Qt.CheckState.Unchecked)
+        self.table.blockSignals(False)
+        self._show_states()
+        self.changed.emit()
+
     def damage(self) -> Any:
         """Data of the chosen Labels layer, None without.
 
@@ -124,7 +135,7 @@ class SlicesForm(QWidget):
         def failed(error: Exception) -> None:
             LOGGER.error("Checking the slices failed: %s", error)
             self.check_button.setEnabled(True)
-            self.note.tell(sentence(error), theme_colours(self._viewer).error)
+            self.note.tell(problem_of(error).sentence, theme_colours(self._viewer).error)
 
         in_background(self, look, lambda reports: self._show_reports(layer, reports), failed)
 

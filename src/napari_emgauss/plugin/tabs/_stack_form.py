@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._door import notify
+from napari_emgauss.plugin.process._problem import problem_of
 from napari_emgauss.plugin.process._request import suspicion
-from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._layer_voxel_size import (
     apply_voxel_size,
     needs_voxel_size,
@@ -123,9 +123,9 @@ class StackForm(QWidget):
 
     def _open_failed(self, error: Exception) -> None:
         self.open_button.setEnabled(True)
-        LOGGER.error("Opening failed: %s", error)
-        self.note.tell(sentence(error), theme_colours(self._viewer).error)
-        show_error(sentence(error))
+        problem = problem_of(error)
+        self.note.tell(problem.sentence, theme_colours(self._viewer).error)
+        notify(problem)
 
     def _on_inserted(self, event: Any) -> None:
         self._look_into_file(event.value)
@@ -159,10 +159,16 @@ class StackForm(QWidget):
         if self._watched is not None:
             self._watched.events.scale.disconnect(self._show_size)
             self._watched.events.units.disconnect(self._show_size)
+            self._watched.events.data.disconnect(self._on_data)
         self._watched = layer
         if layer is not None:
             layer.events.scale.connect(self._show_size)
             layer.events.units.connect(self._show_size)
+            layer.events.data.connect(self._on_data)
+
+    def _on_data(self, event: Any = None) -> None:
+        """Other pixels in the same layer, perhaps another number of them."""
+        self.changed.emit()
 
     def _show_size(self, event: Any = None) -> None:
         boxes = (self.z, self.y, self.x)

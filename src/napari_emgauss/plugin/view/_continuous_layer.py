@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from psygnal import Signal
 
+from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.process._process import fit_runs
-from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.stack import Frame, Region
 from napari_emgauss.volume import ModelView, VolumeModel
 
@@ -90,6 +92,9 @@ class LayerRecord:
     z_step_nm: float = 0.0
     shown_step_nm: float = 0.0
 
+    troubled = Signal(object)
+    """A :class:`Problem`: pixels on screen cannot be rendered; None when they can again."""
+
     def __deepcopy__(self, memo: dict[int, Any]) -> LayerRecord:
         # Layer > Duplicate: the model is shared, the grid is the copy's own.
         return dataclasses.replace(self)
@@ -98,6 +103,7 @@ class LayerRecord:
         from napari_emgauss.volume import RenderCache
 
         self.cache = RenderCache(preferences().cache_mib << 20)
+        self.problem: Problem | None = None
         self.shifted = ShiftedModel(self.model, self.shift)
         self.painter = Painter(self._on_news, fit_runs)
 
@@ -115,11 +121,33 @@ class LayerRecord:
         views = pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
         return [PromptVolume(view, self.painter, coarsest=view is views[-1]) for view in views]
 
+    def forget_problem(self) -> None:
+        """It is to be tried again."""
+        if self.problem is not None:
+            self.problem = None
+            self.troubled.emit(None)
+
     def _on_news(self, error: Exception | None) -> None:
+        """From the painter's thread: a picture has become better, or cannot be had."""
         from napari_emgauss.plugin._background import call_in_window
 
-        painter = self.painter
-        call_in_window(lambda: refresh_painted(painter, error))
+        if error is None:
+            call_in_window(self._show_news)
+        else:
+            problem = problem_of(error, "render")
+            call_in_window(lambda: self._tell(problem))
+
+    def _show_news(self) -> None:
+        if not self.painter.failing:
+            self.forget_problem()
+        refresh_painted(self.painter)
+
+    def _tell(self, problem: Problem) -> None:
+        """Say why there is no picture: once, not with every step of the slider."""
+        told, self.problem = self.problem, problem
+        if told is None or told.sentence != problem.sentence:
+            notify(problem)
+            self.troubled.emit(problem)
 
 
 def record_of(layer: Any) -> LayerRecord | None:
@@ -193,13 +221,8 @@ def go_to_depth(layer: Image, viewer: Any, z_nm: float) -> None:
     viewer.dims.set_point(axis, float(layer.data_to_world(point)[-3]))
 
 
-def refresh_painted(painter: Painter, error: Exception | None) -> None:
-    """Draw the layers of a painter again, or say why that cannot be."""
-    if error is not None:
-        from napari.utils.notifications import show_error
-
-        show_error(sentence(error))
-        return
+def refresh_painted(painter: Painter) -> None:
+    """Draw the layers of a painter again."""
     began = time.perf_counter()
     for viewer in viewers():
         for layer in viewer.layers:

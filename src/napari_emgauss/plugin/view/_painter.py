@@ -91,6 +91,8 @@ class Painter:
 
     Attributes
     ----------
+    failing : bool
+        Whether the last picture could not be rendered.
     pictures, late : int
         Pictures that the window asked for, and those of them that were not ready in time.
     refresh_s : float
@@ -113,6 +115,7 @@ class Painter:
         self._thumbnail_at = 0.0
         self.refresh_s = 0.0
         self.pictures = self.late = 0
+        self.failing = False
         self._thread: threading.Thread | None = None
 
     def paint(self, view: LazyVolume, *, coarsest: bool, grid_nm: NDArray[np.float64] | None = None) -> NDArray[Any]:
@@ -141,6 +144,12 @@ class Painter:
                 self._look_ahead.arrive(drawing, grid_nm, view.cache)
                 self._ensure_thread()
         return view.pick(planes)
+
+    def stand_in(self, view: LazyVolume, error: Exception) -> NDArray[Any]:
+        """The best there is where :meth:`paint` has failed with ``error``, which is told."""
+        self._on_news(error)
+        drawing = view.drawing()
+        return view.pick(self._best(_Job(slot_of(drawing), None, drawing)))
 
     def _picture(self, drawing: Drawing, slot: Hashable) -> NDArray[Any]:
         now = time.monotonic()
@@ -259,7 +268,10 @@ class Painter:
 
     def _work(self) -> None:
         while (task := self._next_task()) is not None:
-            task()
+            try:
+                task()
+            except Exception:  # without the thread there would never be another picture
+                LOGGER.exception("Painting failed")
 
     def _next_task(self) -> Callable[[], None] | None:
         """What to do next, as soon as there is something; None, and no thread, after some idle time."""
@@ -333,7 +345,8 @@ class Painter:
             if job.error is None and job.drawing.known.all():
                 self._shown[job.slot] = job.drawing
             job.done.set()
-            news = job.news_wanted and not job.superseded
+            recovered, self.failing = self.failing and job.error is None, job.error is not None
+            news = (job.news_wanted or recovered) and not job.superseded
         if news:
             self._on_news(job.error)
 

@@ -86,7 +86,10 @@ class PromptVolume:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if not (self.size and _window_slices(sys._getframe(1))):
             return self._view.__array__(dtype, copy)
-        values = self.painter.paint(self._view, coarsest=self._coarsest, grid_nm=self._whole_z_nm)
+        try:
+            values = self.painter.paint(self._view, coarsest=self._coarsest, grid_nm=self._whole_z_nm)
+        except Exception as error:  # raised here, napari would show a traceback and nothing else
+            values = self.painter.stand_in(self._view, error)
         # The painter goes on writing into what it handed out.
         return np.array(values, dtype=dtype)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_emgauss._progress import ProgressUpdate
+from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin.process._job import Job
+from napari_emgauss.plugin.process._problem import Problem
 
 from ._form import Note, slim_bar, stack_up
 from ._job_worker import RunningJob
+from ._remedy import Remedy, RemedyButton
 from ._theme import theme_colours
-
-LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 
 class JobPanel(QWidget):
@@ -41,10 +41,11 @@ class JobPanel(QWidget):
         self.start_button, self.cancel_button = start_button, QPushButton("Cancel")
         self.bar = slim_bar()
         self.status = Note()
+        self.remedy_button = RemedyButton()
         buttons = QHBoxLayout()
         buttons.addWidget(start_button, 2)
         buttons.addWidget(self.cancel_button, 1)
-        stack_up(self, buttons, self.bar, self.status, spacing=6)
+        stack_up(self, buttons, self.bar, self.status, self.remedy_button, spacing=6)
         self.cancel_button.clicked.connect(self.cancel)
         self._show_running(False)
 
@@ -59,9 +60,16 @@ class JobPanel(QWidget):
         self.start_button.setEnabled(usable and not self.running)
 
     def run(
-        self, make_job: Callable[[], Job], title: str, on_done: Callable[[Any], Any], *, cancelled: str = "Cancelled."
+        self,
+        make_job: Callable[[], Job],
+        title: str,
+        on_done: Callable[[Any], Any],
+        *,
+        work: str,
+        cancelled: str = "Cancelled.",
+        remedy_of: Callable[[Problem], Remedy | None] = lambda problem: None,
     ) -> None:
-        """Start a job; ``on_done`` gets its answer."""
+        """Start a job; ``on_done`` gets its answer, and ``remedy_of`` says what can be done where it fails."""
 
         def done(result: Any) -> None:
             self.end("")
@@ -71,10 +79,11 @@ class JobPanel(QWidget):
         self._job = RunningJob(
             make_job,
             title,
+            work,
             on_progress=self._show_progress,
             on_done=done,
             on_cancelled=lambda: self.end(cancelled),
-            on_failed=self.fail,
+            on_failed=lambda problem: self.fail(problem, remedy_of(problem)),
             in_activity_dock=self._in_activity_dock,
         )
 
@@ -93,13 +102,15 @@ class JobPanel(QWidget):
     def end(self, text: str) -> None:
         """The job has ended, and this is to be said."""
         self._show_running(False)
+        self.remedy_button.offer(None)
         self.status.tell(text)
 
-    def fail(self, sentence: str) -> None:
-        """Say why the job failed, or was not even begun."""
+    def fail(self, problem: Problem, remedy: Remedy | None = None) -> None:
+        """Say why the job failed, or was not even begun, and what can be done about it."""
         self._show_running(False)
-        LOGGER.error("%s", sentence)
-        self.status.tell(sentence, theme_colours(self._viewer).error)
+        self.status.tell(problem.sentence, theme_colours(self._viewer).error)
+        self.remedy_button.offer(remedy)
+        notify(problem)
 
     def _show_progress(self, progress: ProgressUpdate) -> None:
         if progress.fraction is not None:
@@ -113,5 +124,6 @@ class JobPanel(QWidget):
         self.cancel_button.setVisible(running)
         self.bar.setVisible(running)
         if running:
+            self.remedy_button.offer(None)
             self.bar.setRange(0, 0)
             self.status.tell("Starting…")
