@@ -347,7 +347,7 @@ class ChildProcess:
 
     def _ended(self) -> ChildFailedError:
         """Why there will be no more messages."""
-        self._process.join(1)
+        self._process.join(10)  # its pipe has closed, so it is about to go
         code = self._process.exitcode
         if code is not None and (code < 0 or code == TERMINATED):
             sentence = (
