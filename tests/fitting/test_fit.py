@@ -223,6 +223,29 @@ def test_checkpoints_on_the_way_are_gone_in_the_end(
     assert any(there) and not path.exists()
 
 
+def test_a_checkpoint_is_kept_until_the_result_is_saved(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.safetensors"
+    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    updates = fit(stack, quick(teacher_student_iterations=5), checkpoint=path)
+    next(update for update in updates if update.finished)
+    assert path.exists()
+    assert next(updates, None) is None
+    assert not path.exists()
+
+
+def test_a_fit_goes_on_where_its_checkpoint_cannot_be_written(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = quick(teacher_student_iterations=5)
+    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    updates = list(fit(stack, config, checkpoint=tmp_path / "gone" / "c.safetensors"))
+    assert updates[-1].finished
+    warnings = [update.text for update in updates if update.text.startswith("Warning")]
+    assert warnings and "the fit goes on" in warnings[0] and "gone' does not exist" in warnings[0]
+
+
 def test_a_diverged_fit_says_so(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_emgauss.fitting._trainer import Trainer
 

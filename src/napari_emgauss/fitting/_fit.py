@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import ConfigError, FitError, PriorError
+from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
 from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss.fitting._background import Background
 from napari_emgauss.fitting._checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
@@ -58,8 +58,9 @@ def fit(
     resume : path, optional
         A checkpoint to go on from: with the same stack and seed the result is that of an uninterrupted fit.
     checkpoint : path, optional
-        Where to keep the state: written every two minutes and when the fit is closed or interrupted, removed when it
-        ends.
+        Where to keep the state: written every two minutes and when the fit is closed or interrupted. One written on
+        the way is removed when the caller asks for more after the last message: save the result before that, and it
+        is never lost. One that cannot be written on the way is told as a text that begins with "Warning".
     prior : Prior, optional
         What makes the pseudo-labels, in place of ``config.prior``.
 
@@ -125,6 +126,7 @@ class _Fit:
     checkpoint: Path | None
     _started: float = field(default=0.0, init=False)
     _elapsed_before: float = field(default=0.0, init=False)
+    _wrote: bool = field(default=False, init=False)  # a checkpoint, on the way
 
     def run(self) -> Iterator[FitUpdate]:
         self._started = time.monotonic()
@@ -244,7 +246,13 @@ class _Fit:
                     yield self._update(trainer, shown, self._eta(trainer, began, first), text)
                     reported = time.monotonic()
                     if keep and reported - saved >= _CHECKPOINT_INTERVAL_S:
-                        save()
+                        try:
+                            save()
+                            self._wrote = True
+                        except ModelFileError as error:
+                            # Hours of work are worth more than the way back to them.
+                            warning = f"Warning: the state of the fit could not be kept, the fit goes on. {error}"
+                            yield self._update(trainer, shown, self._eta(trainer, began, first), warning)
                         saved = time.monotonic()
                 trainer.step()
         except FitError:
@@ -258,11 +266,12 @@ class _Fit:
         shown.provenance.update(shift_report(trainer.supervision.shifts_px()))
         if until is not None:
             return
-        if self.checkpoint is not None and saved != began:
-            pathlib.Path(self.checkpoint).unlink(missing_ok=True)
         shown.publish(trainer.result)
         shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
         yield self._update(trainer, shown, 0.0, "finished", finished=True)
+        # Only now: whoever has the last message saves the result before asking for more.
+        if self.checkpoint is not None and self._wrote:
+            pathlib.Path(self.checkpoint).unlink(missing_ok=True)
 
     def _new_model(self, images: NDArray[np.float32], counts: list[int] | None) -> EmgaussModel:
         *_, height, width = images.shape
