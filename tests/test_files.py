@@ -15,17 +15,16 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from napari_emgauss import _files
+from napari_emgauss import _files, _parts
 from napari_emgauss._errors import ExportError, ModelFileError
 from napari_emgauss._files import (
-    PART_SUFFIX,
     check_writable,
-    sweep,
     whole,
     whole_folder,
     write_bytes,
 )
 from napari_emgauss._owned_folder import MANIFEST_NAME, note_in_manifest, read_manifest, remove_from_manifest
+from napari_emgauss._parts import PART_SUFFIX, sweep
 from napari_emgauss._paths import is_inside, same_file
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX")
@@ -213,7 +212,7 @@ def test_an_output_that_can_be_written_leaves_no_trace_of_the_trial(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "folder", "overwrite", "words"),
     [
-        ("there", False, False, "exists already; give another name, or --force"),
+        ("there", False, False, "exists already: choose another name"),
         ("dangling", False, False, "exists already"),
         ("folder", False, True, "is a folder"),
         ("there", True, True, "is a file"),
@@ -237,7 +236,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     os.mkfifo(tmp_path / "pipe")
     before = names_in(tmp_path)
     with pytest.raises(ExportError, match=words):
-        check_writable(tmp_path / name, overwrite=overwrite, folder=folder, advice="or --force")
+        check_writable(tmp_path / name, overwrite=overwrite, folder=folder)
     assert names_in(tmp_path) == before
 
 
@@ -376,7 +375,7 @@ def test_links_are_neither_followed_nor_deleted(tmp_path: Path) -> None:
 def test_where_no_locks_are_known_only_parts_of_yesterday_are_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_files, "_HAS_LOCKS", False)
+    monkeypatch.setattr(_parts, "HAS_LOCKS", False)
     fill(tmp_path, ".a.0123abcd.emgauss-part", ".a.4567abcd.emgauss-part")
     long_ago = time.time() - 2 * 24 * 3600
     os.utime(tmp_path / ".a.0123abcd.emgauss-part", (long_ago, long_ago))

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from napari_emgauss._errors import ExportError
-from napari_emgauss._files import Owns, first_foreign, remove_files, write_text
+from napari_emgauss._files import write_text
+from napari_emgauss._parts import Owns, first_foreign, remove_files
 from napari_emgauss._paths import kind_of
 
 MANIFEST_NAME = "emgauss-files.json"

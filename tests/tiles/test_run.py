@@ -91,7 +91,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     first = tmp_path / "run" / "tiles" / "z0000_y0000_x0000.safetensors"
     written = first.stat().st_mtime_ns
     # What a process killed while writing leaves behind.
-    (tmp_path / "run" / "tiles" / ".z0001_y0000_x0000.safetensors.abc.part").write_bytes(b"half")
+    (tmp_path / "run" / "tiles" / ".z0001_y0000_x0000.safetensors.0123abcd.emgauss-part").write_bytes(b"half")
     (tmp_path / "run" / "tiles" / "z0001_y0000_x0000.safetensors").write_bytes(b"not in the index")
     # Cutting and settings are taken from the folder.
     updates = list(fit_tiles(small_stack, folder=tmp_path / "run"))

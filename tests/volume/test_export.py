@@ -204,7 +204,7 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(model: AnalyticModel, tmp_pa
     precious = tmp_path / "a.zarr"
     precious.mkdir()
     (precious / "thesis.txt").write_text("x")
-    with pytest.raises(ExportError, match=r"not OME-Zarr 0\.4"):
+    with pytest.raises(ExportError, match=r"not OME-Zarr 0\.4 of napari-emgauss"):
         export(model, precious, overwrite=True)
     (tmp_path / "b.tif").mkdir()
     with pytest.raises(ExportError, match="is a folder"):
@@ -267,7 +267,7 @@ def test_an_old_file_survives_a_failed_overwrite(model: AnalyticModel, tmp_path:
 
 
 def test_no_folder(model: AnalyticModel, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="no folder"):
+    with pytest.raises(ExportError, match="does not exist; make it first"):
         export(model, tmp_path / "none" / "a.tif")
 
 

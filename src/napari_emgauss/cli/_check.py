@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._files import write_text
 from napari_emgauss.cli._inputs import new_file, say, stack_from
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
 
     depths_nm = None if thickness is None else _depths_in_file(stack, sound, thickness.z_nm)
     if depths_file is not None and depths_nm is not None:
-        depths_file.write_text("".join(f"{z:.2f}\n" for z in depths_nm), encoding="utf-8")
+        write_text(depths_file, "".join(f"{z:.2f}\n" for z in depths_nm))
         say(f"Wrote '{depths_file}'.")
     if figure is not None:
         from napari_emgauss.evaluation import write_check_figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
+from napari_emgauss._files import whole
 from napari_emgauss.cli._inputs import new_file, say
 
 
@@ -106,20 +106,15 @@ def write_image(
     """
     if path.suffix.lower() == ".png" and image.ndim > 2:
         raise ExportError(f"'{path}' would hold one slice of one channel; take .tif or .npy for {len(image)} of them.")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        suffix = path.suffix.lower()
+    suffix = path.suffix.lower()
+    with whole(path) as part:
         if suffix == ".npy":
-            np.save(temporary, image)
+            with part.open("wb") as file:
+                np.save(file, image)
         elif suffix == ".png":
-            _write_png(temporary, image)
+            _write_png(part, image)
         else:
-            _write_tiff(temporary, image, pixel_size_nm, z_nm, channels)
-        temporary.replace(path)
-    except OSError as error:
-        raise ExportError(f"'{path}' could not be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            _write_tiff(part, image, pixel_size_nm, z_nm, channels)
 
 
 def _write_tiff(
@@ -140,11 +135,11 @@ def _write_tiff(
 
 
 def _write_png(path: Path, image: NDArray[Any]) -> None:
-    from skimage.io import imsave
+    import imageio.v3 as iio
 
     if image.dtype.kind == "f":
         image = np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
-    imsave(path, image, check_contrast=False)
+    iio.imwrite(path, image, extension=".png")
 
 
 def _refuse_unknown_suffix(path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_emgauss._errors import ConfigError, ExportError
+from napari_emgauss._errors import ConfigError
+from napari_emgauss._files import whole
 
 from ._result import VIEWS, EvaluationResult, number_cell
 
@@ -45,16 +45,11 @@ def write_figure(result: EvaluationResult, path: str | Path) -> None:
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure, whole or not at all; errors are those of :func:`write_figure`."""
     target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
-        figure.savefig(temporary, dpi=130)
-        temporary.replace(target)
-    except ValueError as error:
-        raise ConfigError(f"A figure cannot be written as '{target.name}': take .png, .pdf or .svg.") from error
-    except OSError as error:
-        raise ExportError(f"'{target}' could not be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    form = target.suffix.lower().removeprefix(".")
+    if form not in figure.canvas.get_supported_filetypes():
+        raise ConfigError(f"A figure cannot be written as '{target.name}': take .png, .pdf or .svg.")
+    with whole(target) as part:
+        figure.savefig(part, dpi=130, format=form)
 
 
 def empty_figure(width_inches: float, height_inches: float) -> Figure:

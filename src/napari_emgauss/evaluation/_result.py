@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import ExportError
+from napari_emgauss._files import write_text
 from napari_emgauss._metrics import Scores
 
 VIEWS = ("xy", "xz", "yz")
@@ -176,21 +175,14 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as standard JSON under a temporary name, then rename; infinity becomes ``"inf"``.
+    """Write a value as standard JSON, whole or not at all; infinity becomes ``"inf"``.
 
     Raises
     ------
     ExportError
         The file cannot be written.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(_standard(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ExportError(f"'{target}' could not be written: {error.strerror or error}.") from error
+    write_text(path, json.dumps(_standard(value), indent=1, allow_nan=False) + "\n")
 
 
 def _standard(value: Any) -> Any:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,13 @@ def _record(values: dict[str, Any]) -> TileRecord:
 def is_tiled(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is the folder of a tiled model, finished or not."""
     return (Path(path) / INDEX_NAME).is_file()
+
+
+def is_tile_file(path: PurePosixPath) -> bool:
+    """Whether a path within a tiled model's folder is one of the model: its index, or a tile by its name."""
+    if len(path.parts) == 1:
+        return path.name == INDEX_NAME
+    return path.parts[:-1] == (TILES_NAME,) and re.fullmatch(r"z\d+_y\d+_x\d+\.safetensors", path.name) is not None
 
 
 def tile_path(folder: Path, tile: Tile) -> Path:

@@ -14,13 +14,24 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss._cache import ByteBoundCache
-from napari_emgauss._errors import ModelFileError
+from napari_emgauss._errors import ExportError, ModelFileError
+from napari_emgauss._files import whole_folder
 from napari_emgauss.model import ROOMY_PIXELS
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
 
-from ._index import INDEX_NAME, TILES_NAME, TileIndex, check_tile, is_tiled, read_index, tile_path, write_index
+from ._index import (
+    INDEX_NAME,
+    TILES_NAME,
+    TileIndex,
+    check_tile,
+    is_tile_file,
+    is_tiled,
+    read_index,
+    tile_path,
+    write_index,
+)
 from ._plan import Tile
 from ._spans import Span
 
@@ -234,25 +245,17 @@ class TiledModel:
             The folder exists already, or cannot be written.
         """
         target = Path(path)
-        if target.exists():
-            raise ModelFileError(f"'{target}' exists already; give another name.")
         index = self._index
-        if not target.parent.is_dir():
-            raise ModelFileError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
-        part = target.with_name(f".{target.name}.part")
         try:
-            (part / TILES_NAME).mkdir(parents=True)
-            for tile in index.plan:
-                if tile.name in index.tiles:
-                    source = check_tile(self.folder, tile, index.tiles[tile.name])
-                    shutil.copyfile(source, part / TILES_NAME / source.name)
-            write_index(part, index)
-            part.replace(target)
-        except OSError as error:
-            raise ModelFileError(f"'{target}' cannot be written: {error.strerror or error}.") from error
-        finally:
-            if part.exists():
-                shutil.rmtree(part, ignore_errors=True)
+            with whole_folder(target, is_tile_file) as new:
+                (new / TILES_NAME).mkdir()
+                for tile in index.plan:
+                    if tile.name in index.tiles:
+                        source = check_tile(self.folder, tile, index.tiles[tile.name])
+                        shutil.copyfile(source, new / TILES_NAME / source.name)
+                write_index(new, index)
+        except ExportError as error:
+            raise ModelFileError(error.problem, remedy=error.remedy) from error
 
     def __reduce__(self) -> Any:
         """Travels to other processes as the way to its folder: dask renders it on its workers."""

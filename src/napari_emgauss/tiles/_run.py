@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss._parts import sweep_folder
 from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import Background, FitConfig
@@ -221,8 +222,7 @@ class _Run:
             }
             self.index = replace(self.index, tiles=whole)
         for place in (self.folder, self.folder / TILES_NAME):
-            for part in place.glob(".*.part"):
-                part.unlink(missing_ok=True)
+            sweep_folder(place)
         write_index(self.folder, self.index)
 
     def _share_prior(self) -> Iterator[str]:

@@ -3,6 +3,7 @@ from ._depths import aligned_spacing as aligned_spacing
 from ._depths import isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing
 from ._export import export as export
+from ._export import sweep_export as sweep_export
 from ._lazy import LazyVolume as LazyVolume
 from ._model_view import ModelView as ModelView
 from ._plan import ExportPlan as ExportPlan

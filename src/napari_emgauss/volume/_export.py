@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
+from napari_emgauss._files import check_writable, whole, whole_folder
+from napari_emgauss._parts import sweep
+from napari_emgauss._paths import is_inside, kind_of, same_file
 from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame
 
@@ -22,7 +22,7 @@ from ._channel_model import one_channel
 from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
-from .formats._registry import export_format
+from .formats._registry import ExportFormat, export_format, output_formats
 
 Planes = Iterator[NDArray[Any]]
 # Slices rendered in one call: more let a graphics card work in batches, but memory stays independent of depth.
@@ -65,7 +65,8 @@ def export(
     original_intensity : bool
         Write grey values as they are in the source, where brightness and contrast of the slices were evened out.
     overwrite : bool
-        Replace an existing file.
+        Replace an existing file, or a folder of which every file was written by an earlier export. The stack that the
+        model was fitted to, and what lies in its own folder, are never replaced.
     on_progress : callable, optional
         Called as ``on_progress(fraction, text)`` after each slice. It may raise to cancel: nothing is left behind, and
         the exception passes through.
@@ -78,7 +79,8 @@ def export(
     Raises
     ------
     ExportError
-        The file exists, its folder does not, the disk is full, or writing failed; nothing is left behind.
+        The file exists, its folder does not or cannot be written to (tried before anything is rendered), the disk is
+        full, or writing failed; nothing is left behind. A folder to replace holds something that is not ours.
     DepthError, ConfigError
         See :func:`plan_export`.
     """
@@ -96,20 +98,34 @@ def export(
         z_range_nm=z_range_nm,
         format=format,
     )
-    _check_target(plan, overwrite)
-    temporary = plan.path.with_name(f".{plan.path.name}.{uuid.uuid4().hex[:8]}.part")
-    write = export_format(plan.format).load_writer()
-    try:
-        write(plan, _rendered(model, plan, on_progress), temporary)
-        _check_target(plan, overwrite)  # minutes have passed
-        _rename(temporary, plan.path)
-    except ExportError:
-        raise
-    except OSError as error:
-        raise ExportError(f"{plan.path} could not be written: {_reason(error)}.") from error
-    finally:
-        _remove(temporary)
+    row = export_format(plan.format)
+    write = row.load_writer()
+    _refuse_own_input(model, plan.path)
+
+    def check_old(folder: Path) -> None:
+        _check_replaced(row, folder, overwrite)
+
+    check_writable(
+        plan.path,
+        overwrite=overwrite,
+        folder=plan.is_folder,
+        nbytes=0 if plan.is_folder else plan.nbytes,  # a Zarr is compressed, nobody knows how well
+    )
+    if plan.is_folder:
+        if plan.path.exists():
+            check_old(plan.path)
+        with whole_folder(plan.path, row.writes, check_old=check_old) as target:
+            write(plan, _rendered(model, plan, on_progress), target)
+    else:
+        with whole(plan.path, overwrite=overwrite) as target:
+            write(plan, _rendered(model, plan, on_progress), target)
     return plan.path
+
+
+def sweep_export(path: str | os.PathLike[str]) -> None:
+    """Remove the unfinished file or folder that a killed :func:`export` to ``path`` left."""
+    rows = output_formats()
+    sweep(path, lambda found: any(row.kind == "folder" and row.writes(found) for row in rows))
 
 
 def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float, str], None] | None) -> Planes:
@@ -143,50 +159,21 @@ def _batches(model: VolumeModel, depths_nm: NDArray[np.float64], at_once: int) -
         yield np.asarray(following.result())
 
 
-def _check_target(plan: ExportPlan, overwrite: bool) -> None:
-    path, folder = plan.path, plan.path.absolute().parent
-    if not folder.is_dir():
-        raise ExportError(f"There is no folder {folder}: make it first.")
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise ExportError(f"{path} exists already", remedy=remedy("overwrite"))
-        if path.is_dir() != plan.is_folder:
-            raise ExportError(f"{path} is a {'folder' if path.is_dir() else 'file'}, so it cannot be overwritten.")
-        row = export_format(plan.format)
-        if path.is_dir() and not any((path / name).exists() for name in row.marks):
-            raise ExportError(f"{path} is a folder but not {row.label}: it is not overwritten.")
-    free = shutil.disk_usage(folder).free
-    if not plan.is_folder and plan.nbytes > free:  # a Zarr is compressed, nobody knows how well
-        raise ExportError(
-            f"The volume needs {plan.nbytes / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are free in {folder}."
-        )
+def _check_replaced(row: ExportFormat, folder: Path, overwrite: bool) -> None:
+    """Refuse to replace a folder in which anything is not ours."""
+    if not overwrite:
+        raise ExportError(f"'{folder}' exists already", remedy=remedy("overwrite"))
+    owned = row.owned_in(folder)
+    if owned is None:
+        raise ExportError(f"'{folder}' is a folder but not {row.label} of napari-emgauss: it is not overwritten.")
+    owned.check()
 
 
-def _reason(error: OSError) -> str:
-    # NumPy tells a full disk as "40000 requested and 16928 written", without the system's error number.
-    short = error.errno is None and "requested" in str(error)
-    if short or error.errno == errno.ENOSPC:
-        return "the disk is full"
-    return error.strerror or str(error)
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    if not path.is_dir():
-        os.replace(temporary, path)
-        return
-    # A folder cannot be replaced in one step: the old one steps aside until the new one is there.
-    old = temporary.with_suffix(".old")
-    os.replace(path, old)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _refuse_own_input(model: VolumeModel, path: Path) -> None:
+    """What the volume is made from must outlive it, whoever says overwrite."""
+    source = (getattr(model, "provenance", None) or {}).get("source")
+    if isinstance(source, str) and source and kind_of(Path(source)) is not None and same_file(source, path):
+        raise ExportError(f"'{path}' is the stack that the model was fitted to: give another name.")
+    folder = getattr(model, "folder", None)
+    if folder is not None and is_inside(path, folder):
+        raise ExportError(f"'{path}' lies in the folder of the model itself: give another name.")

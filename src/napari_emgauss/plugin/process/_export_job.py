@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
 from pathlib import Path
+
+from napari_emgauss.volume import sweep_export
 
 from ._export_child import ExportRequest, export_in_child
 from ._job import Job
@@ -19,10 +19,6 @@ def export_job(model: RemoteModel, request: ExportRequest) -> Job:
         """Remove what a killed export has left: its copy of the model, and the unfinished file."""
         if not Path(copy).is_dir():  # a folder of tiles is the user's own
             Path(copy).unlink(missing_ok=True)
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)
+        sweep_export(target)
 
     return Job(export_in_child, (copy, request), name="export", clean_up=clean_up)

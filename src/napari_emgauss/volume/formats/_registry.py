@@ -10,10 +10,11 @@ Kept light: the command line's help asks for it, so nothing here imports NumPy o
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from napari_emgauss._entry_points import EntryPointGroup
@@ -22,17 +23,25 @@ from napari_emgauss._errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_emgauss._owned_folder import OwnedFolder
     from napari_emgauss.volume._plan import ExportPlan
 
 Writer: TypeAlias = "Callable[[ExportPlan, Iterator[NDArray[Any]], Path], None]"
-"""Writes planes as planned: slice after slice, ``(H, W)`` or ``(C, H, W)``, of the plan's dtype, to a new path."""
+"""Writes planes as planned, slice after slice, ``(H, W)`` or ``(C, H, W)`` of the plan's dtype: over the empty file, or
+into the empty folder, of a path."""
+Owned: TypeAlias = "Callable[[Path], OwnedFolder | None]"
 
 # Classic TIFF counts bytes with 32 bits; the rest is left for the pages' headers and the metadata.
 CLASSIC_TIFF_BYTES = 2**32 - 2**25
 _HERE = "napari_emgauss.volume.formats"
 _OME_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 _ZARR_DTYPES = (*_OME_DTYPES, "uint64", "int64", "float16")
-_ZARR_MARKS = (".zgroup", ".zattrs", "zarr.json")
+# Metadata, and chunks of numbered arrays; both have another name while zarr-python writes them.
+_ZARR_FILES = (
+    r"(\d+/)?(\.zgroup|\.zattrs|\.zarray|zarr\.json|(\.?\w+\.)*[0-9a-f]{32}\.partial)"
+    r"|\d+/(c/)?(\d+/)*\d+(\.[0-9a-f]{32}\.partial)?"
+)
+_ZARR_OWNED = f"{_HERE}._zarr_files:owned_zarr"
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,12 @@ class ExportFormat:
         holds all its values; where none does, the volume is refused.
     kind : {"file", "folder"}
         Which of them is written.
-    marks : tuple of str
-        Names of which one lies in each folder of this format: what has none of them is never replaced.
+    files : str
+        For a folder: a regular expression of the files' paths in it, in the middle of writing, too. Only these are
+        removed when writing fails or was killed.
+    owned : callable or str, optional
+        For a folder: tells which files in one that exists an export wrote, or None for a foreign folder, which is
+        never replaced; or ``"module:function"``.
     has_channels : bool
         It has room for several grey values of a voxel.
     needs : tuple of str
@@ -78,7 +91,8 @@ class ExportFormat:
     writer: Writer | str
     dtypes: tuple[str, ...]
     kind: Literal["file", "folder"] = "file"
-    marks: tuple[str, ...] = ()
+    files: str = r".*"
+    owned: Owned | str | None = None
     has_channels: bool = True
     needs: tuple[str, ...] = ()
     install: str = ""
@@ -121,9 +135,24 @@ class ExportFormat:
             raise ConfigError(f"Writing {self.label} needs {' and '.join(missing)}: {self.install_command}.")
         if not isinstance(self.writer, str):
             return self.writer
-        module, _, function = self.writer.partition(":")
-        writer: Writer = getattr(import_module(module), function)
+        writer: Writer = _named(self.writer)
         return writer
+
+    def writes(self, path: PurePosixPath) -> bool:
+        """Whether a file of this path within a folder is one that the writer makes."""
+        return re.fullmatch(self.files, str(path)) is not None
+
+    def owned_in(self, folder: Path) -> OwnedFolder | None:
+        """What in an existing folder an export wrote; None where that cannot be proved."""
+        if self.owned is None:
+            return None
+        find: Owned = _named(self.owned) if isinstance(self.owned, str) else self.owned
+        return find(folder)
+
+
+def _named(name: str) -> Any:
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
 
 
 _ROWS = (
@@ -154,7 +183,8 @@ _ROWS = (
         writer=f"{_HERE}._zarr:write_ome_zarr",
         dtypes=_ZARR_DTYPES,
         kind="folder",
-        marks=_ZARR_MARKS,
+        files=_ZARR_FILES,
+        owned=_ZARR_OWNED,
         note="Zarr 2, with a pyramid",
         checked_with="ngff-zarr, tensorstore",
     ),
@@ -165,7 +195,8 @@ _ROWS = (
         writer=f"{_HERE}._zarr:write_ome_zarr",
         dtypes=_ZARR_DTYPES,
         kind="folder",
-        marks=_ZARR_MARKS,
+        files=_ZARR_FILES,
+        owned=_ZARR_OWNED,
         note="Zarr 3, with a pyramid",
         checked_with="ngff-zarr, tensorstore",
     ),
