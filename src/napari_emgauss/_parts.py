@@ -53,7 +53,7 @@ def sweep(path: PathLike, owns: Owns | None = None) -> list[Path]:
         What was removed. Parts of living writers, and whatever cannot be removed, stay.
     """
     target = real_target(path)
-    stem = _stem(target.name)
+    stem = short_name(target.name)
     removed: list[Path] = []
     for part in _parts_in(target.parent):
         found = _PART.fullmatch(part.name)
@@ -131,7 +131,8 @@ def walk(folder: Path) -> Iterator[PurePosixPath]:
                     yield place / entry.name
 
 
-def _stem(name: str) -> str:
+def short_name(name: str) -> str:
+    """A file's name, with a digest in place of its end where that is long: it leaves room for something around it."""
     raw = os.fsencode(name)
     if len(raw) <= _STEM_BYTES:
         return name
@@ -140,7 +141,7 @@ def _stem(name: str) -> str:
 
 
 def _part_name(target: Path) -> Path:
-    return target.with_name(f".{_stem(target.name)}.{secrets.token_hex(4)}{PART_SUFFIX}")
+    return target.with_name(f".{short_name(target.name)}.{secrets.token_hex(4)}{PART_SUFFIX}")
 
 
 def _parts_in(folder: Path) -> list[Path]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import write_text
-from napari_emgauss.cli._inputs import new_file, say, stack_from
+from napari_emgauss.cli._inputs import say, stack_from
+from napari_emgauss.cli._outputs import figure_path, output_path
 
 if TYPE_CHECKING:
     from napari_emgauss.stack import Stack
@@ -23,8 +24,8 @@ def run_check_command(arguments: argparse.Namespace) -> int:
 
     if arguments.write_z is not None and not arguments.thickness:
         raise ConfigError("--write-z writes the estimate of --thickness: give both.")
-    depths_file = None if arguments.write_z is None else new_file(arguments.write_z, force=arguments.force)
-    figure = None if arguments.figure is None else new_file(arguments.figure, force=arguments.force)
+    depths_file = None if arguments.write_z is None else output_path(arguments, "write_z")
+    figure = None if arguments.figure is None else figure_path(arguments)
     stack = stack_from(arguments, arguments.stack, allow_isotropic=True, allow_damaged=True)
     reports = find_damage(stack)
     # People know slices by their number in the file, and --skip counts them so.

@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from napari_emgauss.cli._inputs import fit_config, new_file, say, stack_from
+from napari_emgauss.cli._inputs import STEADY_STDERR, fit_config, say, stack_from
+from napari_emgauss.cli._outputs import figure_path as path_of_figure
+from napari_emgauss.cli._outputs import output_path
 
 
 def run_evaluate_command(arguments: argparse.Namespace) -> int:
     """Thin a volume out, reconstruct it with each method, print the table and write what was asked for."""
-    json_path = None if arguments.json is None else new_file(arguments.json, force=arguments.force)
-    figure_path = None if arguments.figure is None else new_file(arguments.figure, force=arguments.force)
+    json_path = None if arguments.json is None else output_path(arguments, "json")
+    figure_path = None if arguments.figure is None else path_of_figure(arguments)
 
     from napari_emgauss.evaluation import evaluate, evaluate_masks, read_volume, write_figure
 
@@ -50,7 +52,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
 
 def run_score_command(arguments: argparse.Namespace) -> int:
     """Cross-validate on the stack itself, print the table and the verdict."""
-    json_path = None if arguments.json is None else new_file(arguments.json, force=arguments.force)
+    json_path = None if arguments.json is None else output_path(arguments, "json")
     from napari_emgauss.evaluation import score
 
     config = fit_config(arguments)
@@ -81,7 +83,11 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
     on_terminal = sys.stderr.isatty()
     interval = 0.2 if on_terminal else 10
     with tqdm(
-        total=1.0, bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} {desc}", mininterval=interval, leave=False
+        total=1.0,
+        file=STEADY_STDERR,
+        bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} {desc}",
+        mininterval=interval,
+        leave=False,
     ) as bar:
 
         def show(progress: Any) -> None:

@@ -11,32 +11,46 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss._errors import ConfigError, ExportError, FitError, ModelFileError
+from napari_emgauss._files import check_writable
+from napari_emgauss._holding import hold_output
+from napari_emgauss._paths import same_file
+from napari_emgauss._rescue import rescued
 from napari_emgauss.cli._inputs import (
+    STEADY_STDERR,
     asked_for,
     device_line,
     fit_config,
     has_fit_options,
-    new_file,
     say,
     stack_from,
     stem,
 )
+from napari_emgauss.cli._outputs import output_path, refuse_inputs
+from napari_emgauss.cli._stopping import polite_signals, survive_lost_terminal
 from napari_emgauss.cli._tiles import has_tile_options, run_fit_in_tiles
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitUpdate
+    from napari_emgauss.render import EmgaussModel
+
+MODEL, CHECKPOINT = "model", "checkpoint"
 
 
 def run_fit_command(arguments: argparse.Namespace) -> int:
     """Fit, show progress, write the model; on Ctrl-C or a polite kill write a checkpoint and say where."""
     if has_tile_options(arguments):
         return run_fit_in_tiles(arguments, _Interruption())
-    output = Path(arguments.output or f"{stem(Path(arguments.stack))}.safetensors")
-    new_file(output, force=arguments.force)
+    output = output_path(arguments, "output", path=arguments.output or f"{stem(Path(arguments.stack))}.safetensors")
+    _refuse_foreign(output, MODEL, arguments)
     checkpoint = output.with_name(f"{stem(output)}.checkpoint.safetensors")
     resume = _resume_from(arguments.resume, checkpoint)
+    _check_checkpoint(checkpoint, resume, arguments)
+    with hold_output(output), hold_output(checkpoint):
+        return _fit_and_save(arguments, output, checkpoint, resume)
 
+
+def _fit_and_save(arguments: argparse.Namespace, output: Path, checkpoint: Path, resume: Path | None) -> int:
     # A bare --resume goes on with the checkpoint's own settings; given ones must agree with them, which fit checks.
     own = resume is not None and arguments.prior is None and not has_fit_options(arguments)
     config = None if own else fit_config(arguments, **asked_for(arguments))
@@ -63,7 +77,9 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
             for update in updates:
                 last = update
                 show(update)
-                if interruption.asked and not update.finished:
+                if update.finished and update.model is not None:
+                    _save(update.model, output, checkpoint)  # the fit removes its checkpoint when it is asked for more
+                elif interruption.asked:
                     break
     if last is None or last.model is None:
         raise FitError("The fit ended before it had a model; run again with --verbose to see why.")
@@ -71,10 +87,51 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
         return _say_where(checkpoint, last, arguments, interruption.exit_code)
 
     _tell_shifts(last.model.provenance)
-    last.model.save(output)
-    checkpoint.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)  # one that this run resumed from
     say(f"Wrote '{output}' ({last.gaussians:,} Gaussians, {last.elapsed_s:.0f} s).")
     return 0
+
+
+def _save(model: EmgaussModel, output: Path, checkpoint: Path) -> None:
+    """Write the model; where that fails, anywhere else, and say where it is."""
+    try:
+        model.save(output)
+    except ModelFileError as error:
+        place = rescued(output, model.save)
+        if place is not None:
+            raise ModelFileError(
+                f"{error} The fitted model is kept whole in '{place}'; save it with:  cp '{place}' '{output}'"
+            ) from error
+        if checkpoint.is_file():
+            raise ModelFileError(
+                f"{error} The state of the fit is kept in '{checkpoint}': make room, and give the same command with "
+                "--resume."
+            ) from error
+        raise
+
+
+def _refuse_foreign(path: Path, what: str, arguments: argparse.Namespace) -> None:
+    """Even with --force, a fit replaces only what a fit wrote."""
+    from napari_emgauss.fitting import CHECKPOINT_FORMAT
+    from napari_emgauss.model import MODEL_FORMAT, stored_format
+
+    expected = {MODEL: MODEL_FORMAT, CHECKPOINT: CHECKPOINT_FORMAT}[what]
+    if path.exists() and stored_format(path) != expected:
+        raise ExportError(f"'{path}' is no {what} of napari-emgauss, so it is not replaced: move it away.")
+
+
+def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse.Namespace) -> None:
+    """The state of an earlier fit, hours perhaps, is only replaced on purpose; what is none of ours never is."""
+    if resume is None:
+        refuse_inputs(arguments, checkpoint)
+    if checkpoint.exists() and (resume is None or not same_file(resume, checkpoint)):
+        _refuse_foreign(checkpoint, CHECKPOINT, arguments)
+        if not arguments.force:
+            raise ConfigError(
+                f"'{checkpoint}' holds the state of an earlier fit: go on with it with --resume, or start anew with "
+                "--force."
+            )
+    check_writable(checkpoint, overwrite=True)
 
 
 def _tell_shifts(provenance: dict[str, Any]) -> None:
@@ -112,7 +169,7 @@ def _resume_from(choice: str | None, checkpoint: Path) -> Path | None:
 
 
 class _Interruption:
-    """Turns the first Ctrl-C or SIGTERM into a request to stop after the running step; a second one acts at once."""
+    """Turns a first Ctrl-C, SIGTERM or SIGHUP into a request to stop after the running step; a second acts at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -120,8 +177,8 @@ class _Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> _Interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(ValueError):  # not in the main thread: whoever calls from there has own ways
+        with contextlib.suppress(ValueError):  # not in the main thread: whoever calls from there has own ways
+            for number in (signal.SIGINT, *polite_signals()):
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
@@ -130,6 +187,7 @@ class _Interruption:
             raise KeyboardInterrupt
         self.asked = True
         self.exit_code = 128 + number
+        survive_lost_terminal()
         say("\nStopping after this step and keeping the state (once more to stop at once).")
 
     def __exit__(self, *_exception: object) -> None:
@@ -149,6 +207,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
         disable=quiet,
         dynamic_ncols=on_terminal,
         ncols=None if on_terminal else 100,
+        file=STEADY_STDERR,
         mininterval=0.1 if on_terminal else 10,  # a log file needs no ten lines a second
         maxinterval=1 if on_terminal else 30,
         desc="starting",
@@ -156,9 +215,11 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
     told: set[str] = set()
 
     def show(update: FitUpdate) -> None:
-        if update.text and not quiet and update.stage != "prior" and update.text not in told:
+        if update.text.startswith("Warning"):
+            bar.write(update.text, file=STEADY_STDERR)
+        elif update.text and not quiet and update.stage != "prior" and update.text not in told:
             told.add(update.text)
-            bar.write(update.text, file=sys.stderr)
+            bar.write(update.text, file=STEADY_STDERR)
         if bar.total is None and update.total_iterations:
             bar.reset(total=update.total_iterations)
             bar.initial = bar.n = update.iteration

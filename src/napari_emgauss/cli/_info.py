@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.cli._inputs import known_name, new_file, say, stack_from
+from napari_emgauss.cli._inputs import known_name, say, stack_from
+from napari_emgauss.cli._outputs import output_path
 
 if TYPE_CHECKING:
     from napari_emgauss.stack import Stack
@@ -54,12 +55,12 @@ def run_info_command(arguments: argparse.Namespace) -> int:
 def run_sample_command(arguments: argparse.Namespace) -> int:
     """Write the generated phantom, and its truth if asked for."""
     from napari_emgauss.stack import sample_stack, sample_truth
-    from napari_emgauss.volume import export
+    from napari_emgauss.volume import export, is_folder_format
 
-    targets = [(arguments.output, sample_stack)]
+    targets = [("output", sample_stack)]
     if arguments.truth is not None:
-        targets.append((arguments.truth, sample_truth))
-    paths = [new_file(name, force=arguments.force) for name, _ in targets]
+        targets.append(("truth", sample_truth))
+    paths = [output_path(arguments, name, folder=is_folder_format(getattr(arguments, name))) for name, _ in targets]
     for path, (_, make) in zip(paths, targets, strict=True):
         sample = make()
         step_nm = float(np.median(np.diff(sample.z_nm)))

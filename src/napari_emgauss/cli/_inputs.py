@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_emgauss._errors import ConfigError, ExportError
+from napari_emgauss._errors import ConfigError
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -17,9 +18,28 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
+class _SteadyStderr:
+    """stderr as it is at the time, whose loss (a closed terminal, a pipe's reader gone) ends no work."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+STEADY_STDERR: Any = _SteadyStderr()
+
+
 def say(text: str) -> None:
     """A line for people, on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    print(text, file=STEADY_STDERR, flush=True)
 
 
 def stem(path: Path) -> str:
@@ -103,16 +123,6 @@ def has_fit_options(arguments: argparse.Namespace) -> bool:
         arguments.sampling if hasattr(arguments, "slice_shifts") else None,
     )
     return bool(arguments.settings) or any(value is not None for value in given)
-
-
-def new_file(path: str | Path, *, force: bool) -> Path:
-    """The path of a file about to be written: refuses one that exists, and a folder that does not, before any work."""
-    target = Path(path)
-    if target.exists() and not force:
-        raise ExportError(f"'{target}' exists already; give another name, or --force to overwrite it.")
-    if not target.parent.is_dir():
-        raise ExportError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
-    return target
 
 
 def device_line(device: str) -> str:

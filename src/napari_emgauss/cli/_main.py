@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss._remedies import Door
 from napari_emgauss.cli import _commands
+from napari_emgauss.cli._stopping import Stopped, signals_as_exceptions
 
+EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -54,30 +56,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 when all went well, 2 for bad input (one sentence on stderr), 130 when interrupted.
+        0 when all went well; 2 for bad input and 1 for what was not foreseen (one sentence on stderr, the rest in a
+        log that it names); 130 when interrupted, 128 and its number when a signal ended it.
     """
     _survive_narrow_encodings()
-    arguments = build_parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
-    )
-    module, function = arguments.handler.split(":")
+    typed = list(sys.argv[1:] if argv is None else argv)
+    command = ""
     try:
-        handler = getattr(importlib.import_module(f"napari_emgauss.cli.{module}"), function)
-        code: int = handler(arguments) or 0
-        sys.stdout.flush()
+        arguments = build_parser().parse_args(typed)
+        command = str(arguments.command)
+        with signals_as_exceptions():
+            return _run(arguments)
     except EmgaussError as error:
-        print(f"emgauss {arguments.command}: {error.worded(Door.COMMAND_LINE)}", file=sys.stderr)
+        _complain(f"emgauss {command}: {error.worded(Door.COMMAND_LINE)}")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print(f"\nemgauss {arguments.command}: interrupted.", file=sys.stderr)
+        _complain(f"\nemgauss {command}: interrupted.")
         return EXIT_INTERRUPTED
+    except Stopped as stopped:
+        _complain(f"\nemgauss {command}: ended by {stopped.name}; nothing half-written is left.")
+        return stopped.exit_code
     except BrokenPipeError:
         # The reader of a pipe went away (`emgauss info … | head`): no error of ours. Python would complain once more
         # when it flushes at exit, unless stdout leads elsewhere by then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        from napari_emgauss.cli._unexpected import told
+
+        _complain(told(error, command, typed))
+        return EXIT_UNEXPECTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr
+    )
+    module, function = arguments.handler.split(":")
+    handler = getattr(importlib.import_module(f"napari_emgauss.cli.{module}"), function)
+    code: int = handler(arguments) or 0
+    sys.stdout.flush()
     return code
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody is left to read it
+        print(text, file=sys.stderr, flush=True)
 
 
 def _survive_narrow_encodings() -> None:

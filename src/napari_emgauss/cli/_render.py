@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
-from napari_emgauss.cli._inputs import new_file, say
+from napari_emgauss.cli._inputs import STEADY_STDERR, say
+from napari_emgauss.cli._outputs import output_path, refuse_source
 
 
 def run_render_command(arguments: argparse.Namespace) -> int:
     """Render one slice, or several as a stack, in the source's dtype."""
-    output = new_file(arguments.output, force=arguments.force)
-    _refuse_unknown_suffix(output)
+    _refuse_unknown_suffix(Path(arguments.output))
+    output = output_path(arguments, "output")
     from napari_emgauss.tiles import load
 
     model = load(arguments.model, device=arguments.device)
+    refuse_source(model, output)
     depths = [float(z) for z in arguments.z]
+    _check_png(output, np.dtype(model.dtype), len(depths), getattr(model, "channels", 1))
     image = np.asarray(
         model.render(
             depths[0] if len(depths) == 1 else depths,
@@ -38,30 +41,38 @@ def run_render_command(arguments: argparse.Namespace) -> int:
 
 def run_export_command(arguments: argparse.Namespace) -> int:
     """Write the isotropic volume, with a progress bar."""
-    output = new_file(arguments.output, force=arguments.force)
     from tqdm import tqdm
 
+    from napari_emgauss.stack import Frame
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import export, export_format
+    from napari_emgauss.volume import export, is_folder_format, plan_export
 
-    if arguments.format is not None:
-        export_format(arguments.format)  # refuses an unknown one before the model is read
-    model: Any = load(arguments.model, device=arguments.device)
+    # A format that is unknown is refused before the model is read.
+    output = output_path(arguments, "output", folder=is_folder_format(arguments.output, arguments.format))
     confidence_output = None
     if arguments.confidence is not None:
-        confidence_output = new_file(arguments.confidence, force=arguments.force)
+        confidence_output = output_path(arguments, "confidence", folder=is_folder_format(arguments.confidence))
+    model: Any = load(arguments.model, device=arguments.device)
+    refuse_source(model, output)
+    if confidence_output is not None:
+        refuse_source(model, confidence_output)
         if model.confidence is None:
             raise ExportError(
                 f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
                 "older version; leave --confidence out."
             )
-    grid = {
+    grid: dict[str, Any] = {
         "spacing_nm": arguments.spacing,
         "z_range_nm": None if arguments.z_range is None else tuple(arguments.z_range),
         "overwrite": arguments.force,
     }
+    if confidence_output is not None:  # what cannot be planned is told before hours of rendering
+        wanted = {name: grid[name] for name in ("spacing_nm", "z_range_nm")}
+        confidence = model.confidence
+        plan_export(Frame.of(confidence), confidence_output, dtype=confidence.dtype, **wanted)
     bar = tqdm(
         total=1.0,
+        file=STEADY_STDERR,
         disable=arguments.quiet,
         desc="export",
         bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left",
@@ -104,8 +115,7 @@ def write_image(
     channels : int
         Channels of the image.
     """
-    if path.suffix.lower() == ".png" and image.ndim > 2:
-        raise ExportError(f"'{path}' would hold one slice of one channel; take .tif or .npy for {len(image)} of them.")
+    _check_png(path, image.dtype, len(z_nm), channels)
     suffix = path.suffix.lower()
     with whole(path) as part:
         if suffix == ".npy":
@@ -115,6 +125,16 @@ def write_image(
             _write_png(part, image)
         else:
             _write_tiff(part, image, pixel_size_nm, z_nm, channels)
+
+
+def _check_png(path: Path, dtype: np.dtype[Any], slices: int, channels: int) -> None:
+    """Refuse what a PNG cannot hold, before it is rendered."""
+    if path.suffix.lower() != ".png":
+        return
+    if slices * channels > 1:
+        raise ExportError(f"'{path}' would hold one slice of one channel; take .tif or .npy for more.")
+    if dtype.kind != "f" and dtype.name not in ("uint8", "uint16"):
+        raise ExportError(f"'{path}' cannot hold grey values of type {dtype.name}; take .tif or .npy.")
 
 
 def _write_tiff(

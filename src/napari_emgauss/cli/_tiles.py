@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_emgauss._errors import ConfigError
-from napari_emgauss.cli._inputs import asked_for, fit_config, has_fit_options, say, stack_from, stem
+from napari_emgauss.cli._inputs import STEADY_STDERR, asked_for, fit_config, has_fit_options, say, stack_from, stem
+from napari_emgauss.cli._outputs import refuse_inputs
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -73,9 +72,8 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
     from napari_emgauss.tiles import RunOptions, fit_tiles, is_tiled
 
     folder = Path(arguments.output or f"{stem(Path(arguments.stack))}.emgauss")
-    if arguments.force:
-        _clear(folder)
-    going_on = is_tiled(folder)
+    refuse_inputs(arguments, folder)
+    going_on = is_tiled(folder) and not arguments.force
     path = Path(arguments.stack)
     # Workers elsewhere do not start in the folder that this command was given in.
     stack = stack_from(arguments, str(path.resolve() if arguments.scheduler is not None and path.exists() else path))
@@ -88,7 +86,7 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
     else:
         size = tile_size(arguments, stack, fit_config(arguments, **asked_for(arguments)) if config is None else config)
     options = RunOptions(workers=arguments.workers, scheduler=arguments.scheduler)
-    updates = fit_tiles(stack, config, folder=folder, size=size, options=options)
+    updates = fit_tiles(stack, config, folder=folder, size=size, options=options, overwrite=arguments.force)
     last: TilesUpdate | None = None
     with interruption, _progress(quiet=arguments.quiet) as show, contextlib.closing(updates):  # type: ignore[type-var]
         for update in updates:
@@ -128,19 +126,6 @@ def tile_size(arguments: argparse.Namespace, stack: Stack, config: FitConfig) ->
         workers=arguments.workers,
         preferred=replace(TileSize(), **given),
     )
-
-
-def _clear(folder: Path) -> None:
-    """Remove an earlier run, unless somebody works on it."""
-    from napari_emgauss.tiles import exclusive, is_tiled
-
-    if not folder.exists():
-        return
-    if not is_tiled(folder):
-        raise ConfigError(f"'{folder}' is no folder of tiles; delete it yourself, or give another name.")
-    with exclusive(folder):
-        (folder / "index.json").unlink()
-    shutil.rmtree(folder)
 
 
 def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list[tuple[str, str]]:
@@ -184,6 +169,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
     on_terminal = sys.stderr.isatty()
     bar = tqdm(
         total=1.0,
+        file=STEADY_STDERR,
         disable=quiet,
         ncols=None if on_terminal else 100,
         dynamic_ncols=on_terminal,
@@ -194,7 +180,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
 
     def show(update: TilesUpdate) -> None:
         if update.text and not quiet and not update.finished:
-            bar.write(update.text, file=sys.stderr)
+            bar.write(update.text, file=STEADY_STDERR)
         left = "" if update.eta_s is None else f", {_duration(update.eta_s)} left"
         now = ", ".join(f"{_short(tile.name)} {tile.fraction:.0%}" for tile in update.running[:2])
         more = f" and {len(update.running) - 2} more" if len(update.running) > 2 else ""

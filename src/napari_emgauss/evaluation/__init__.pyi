@@ -1,5 +1,6 @@
 from ._check_figure import write_check_figure as write_check_figure
 from ._evaluate import evaluate as evaluate
+from ._figure import check_figure as check_figure
 from ._figure import write_figure as write_figure
 from ._masks import MaskResult as MaskResult
 from ._masks import evaluate_masks as evaluate_masks

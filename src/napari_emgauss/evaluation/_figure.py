@@ -44,12 +44,23 @@ def write_figure(result: EvaluationResult, path: str | Path) -> None:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure, whole or not at all; errors are those of :func:`write_figure`."""
-    target = Path(path)
-    form = target.suffix.lower().removeprefix(".")
-    if form not in figure.canvas.get_supported_filetypes():
-        raise ConfigError(f"A figure cannot be written as '{target.name}': take .png, .pdf or .svg.")
-    with whole(target) as part:
+    form = check_figure(path)
+    with whole(path) as part:
         figure.savefig(part, dpi=130, format=form)
+
+
+def check_figure(path: str | Path) -> str:
+    """The file format that a figure's name means, before it is drawn.
+
+    Raises
+    ------
+    ConfigError
+        matplotlib is not installed, or cannot write such a file.
+    """
+    form = Path(path).suffix.lower().removeprefix(".")
+    if form not in empty_figure(1, 1).canvas.get_supported_filetypes():
+        raise ConfigError(f"A figure cannot be written as '{Path(path).name}': take .png, .pdf or .svg.")
+    return form
 
 
 def empty_figure(width_inches: float, height_inches: float) -> Figure:

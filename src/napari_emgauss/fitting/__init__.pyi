@@ -1,4 +1,5 @@
 from ._background import Background as Background
+from ._checkpoint import CHECKPOINT_FORMAT as CHECKPOINT_FORMAT
 from ._config import FitConfig as FitConfig
 from ._fit import fit as fit
 from ._fit import run_fit as run_fit

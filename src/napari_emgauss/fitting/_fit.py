@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
 from napari_emgauss._progress import OnProgress, ProgressUpdate
+from napari_emgauss._rescue import rescued
 from napari_emgauss.fitting._background import Background
 from napari_emgauss.fitting._checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
 from napari_emgauss.fitting._config import FitConfig
@@ -103,6 +104,22 @@ def run_fit(stack: Stack, config: FitConfig | None = None, *, prior: Prior | Non
     if model is None:
         raise FitError("The fit ended without a model.")
     return model
+
+
+def _save_somewhere(checkpoint: Path, save: Callable[[Path], None]) -> None:
+    """Keep the state of a fit that ends early: in its place, else in another.
+
+    Raises
+    ------
+    FitError
+        It is in another place, which is named; or nowhere.
+    """
+    try:
+        save(checkpoint)
+    except ModelFileError as error:
+        place = rescued(checkpoint, save)
+        kept = "is lost" if place is None else f"is kept in '{place}' instead: resume it from there"
+        raise FitError(f"{error} The state of the fit {kept}.") from error
 
 
 def _differences(one: FitConfig, other: FitConfig) -> str:
@@ -226,16 +243,15 @@ class _Fit:
         saved = began
         keep = self.checkpoint is not None
 
-        def save() -> None:
-            if self.checkpoint is not None:
-                write_checkpoint(
-                    self.checkpoint,
-                    trainer,
-                    labels,
-                    stack=stack_id,
-                    elapsed_s=self._elapsed(),
-                    provenance=shown.provenance,
-                )
+        def save(path: Path) -> None:
+            write_checkpoint(
+                path,
+                trainer,
+                labels,
+                stack=stack_id,
+                elapsed_s=self._elapsed(),
+                provenance=shown.provenance,
+            )
 
         try:
             while trainer.iteration < end:
@@ -245,9 +261,9 @@ class _Fit:
                     shown.publish(trainer.result)
                     yield self._update(trainer, shown, self._eta(trainer, began, first), text)
                     reported = time.monotonic()
-                    if keep and reported - saved >= _CHECKPOINT_INTERVAL_S:
+                    if self.checkpoint is not None and reported - saved >= _CHECKPOINT_INTERVAL_S:
                         try:
-                            save()
+                            save(self.checkpoint)
                             self._wrote = True
                         except ModelFileError as error:
                             # Hours of work are worth more than the way back to them.
@@ -261,8 +277,8 @@ class _Fit:
         finally:
             # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
             # finite, and at most one half-applied update.
-            if keep and trainer.iteration < end:
-                save()
+            if keep and self.checkpoint is not None and trainer.iteration < end:
+                _save_somewhere(self.checkpoint, save)
         shown.provenance.update(shift_report(trainer.supervision.shifts_px()))
         if until is not None:
             return

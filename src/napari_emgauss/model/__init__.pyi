@@ -46,6 +46,9 @@ from ._file import (
     read_tensors as read_tensors,
 )
 from ._file import (
+    stored_format as stored_format,
+)
+from ._file import (
     write_bytes as write_bytes,
 )
 from ._file import (

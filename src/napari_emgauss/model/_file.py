@@ -62,6 +62,20 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise ModelFileError(str(error)) from error
 
 
+def stored_format(path: str | os.PathLike[str]) -> str | None:
+    """What a file of ours says it is ("napari-emgauss-model", ...), read without its tensors; None for any other."""
+    from safetensors import safe_open
+
+    try:
+        if not Path(path).is_file():
+            return None
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            header = json.loads((file.metadata() or {})[HEADER_KEY])
+            return str(header["format"])
+    except Exception:  # safetensors raises errors of many kinds over what is none of its files
+        return None
+
+
 def read_tensors(
     path: str | os.PathLike[str], *, expected_format: str, newest_version: int, kind: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _REPORT_INTERVAL_S = 0.5
 _QUEUED_PER_THREAD = 2
 _CONNECT_TIMEOUT_S = 15.0
+_LOST = "The connection to the dask scheduler was lost; run again to go on from the finished tiles."
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,9 @@ class Cluster:
     """
 
     def __init__(self, workers: int | None, scheduler: str | None, threads: int) -> None:
-        try:
-            import dask
-            from distributed import Client, LocalCluster
-        except ImportError as error:
-            raise ConfigError(
-                "Workers and schedulers need dask.distributed: pip install 'napari-emgauss[distributed]'."
-            ) from error
+        _check_installed()
+        import dask
+        from distributed import Client, LocalCluster
 
         self._exit = contextlib.ExitStack()
         # A tile's slices travel in its task, not beside it: what lies beside is lost with the worker that held it.
@@ -111,9 +108,13 @@ class Cluster:
                 self._client.register_plugin(_one_card_each())
         except BaseException as error:
             self._exit.close()
-            if isinstance(error, (OSError, ValueError)):
+            if scheduler is not None and isinstance(error, (OSError, ValueError)):
                 raise ConfigError(
                     f"No dask scheduler answers at {scheduler}: start one (dask scheduler), or correct the address."
+                ) from error
+            if isinstance(error, Exception) and not isinstance(error, EmgaussError):
+                raise FitError(
+                    f"The workers could not be started ({_in_short(error)}): try fewer, or none (without --workers)."
                 ) from error
             raise
 
@@ -150,6 +151,14 @@ class Cluster:
         fit_one : callable, optional
             What runs on a worker.
         """
+        try:
+            yield from self._run(tasks, fit_one)
+        except (EmgaussError, GeneratorExit, KeyboardInterrupt):
+            raise
+        except OSError as error:  # what dask raises when the other side is gone
+            raise FitError(_LOST) from error
+
+    def _run(self, tasks: Iterable[TileTask], fit_one: Callable[[TileTask, str], TileResult] | None) -> Iterator[Event]:
         happened: queue.Queue[Any] = queue.Queue()
         topic = f"emgauss-{uuid.uuid4().hex}"
         self._client.subscribe_topic(topic, lambda event: happened.put(TileProgress(**event[1]["tile"])))
@@ -178,8 +187,8 @@ class Cluster:
                 elif event in pending:
                     yield self._ended(event, pending.pop(event))
         finally:
-            self._client.unsubscribe_topic(topic)
             with contextlib.suppress(Exception):  # of a cluster that is gone already there is nothing to call back
+                self._client.unsubscribe_topic(topic)
                 self._client.cancel(list(pending))
 
     def _ended(self, future: Any, tile: Tile) -> Event:
@@ -188,7 +197,7 @@ class Cluster:
         if future.status == "finished":
             return TileDone(tile, future.result())
         if future.status != "error":
-            raise FitError("The connection to the dask scheduler was lost; run again to go on from the finished tiles.")
+            raise FitError(_LOST)
         error = future.exception()
         if isinstance(error, KilledWorker):
             return TileFailed(
@@ -200,7 +209,36 @@ class Cluster:
 
     def _check_alive(self) -> None:
         if self._client.status not in ("running", "connecting"):
-            raise FitError("The connection to the dask scheduler was lost; run again to go on from the finished tiles.")
+            raise FitError(_LOST)
+
+
+def check_cluster(workers: int | None, scheduler: str | None) -> None:
+    """Find out whether the cluster of these options can be had, without starting one.
+
+    Raises
+    ------
+    ConfigError
+        dask.distributed is not installed, or there is no scheduler at the address.
+    """
+    if workers is None and scheduler is None:
+        return
+    _check_installed()
+    if scheduler is not None:
+        with Cluster(None, scheduler, 1):
+            pass
+
+
+def _check_installed() -> None:
+    try:
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "Workers and schedulers need dask.distributed: pip install 'napari-emgauss[distributed]'."
+        ) from error
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def fit_on_worker(task: TileTask, topic: str) -> TileResult:

@@ -12,24 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, FitError
-from napari_emgauss._parts import sweep_folder
+from napari_emgauss._files import check_writable
+from napari_emgauss._owned_folder import OwnedFolder
+from napari_emgauss._parts import first_foreign, sweep_folder
+from napari_emgauss._paths import check_kind, explained, kind_of, real_target
 from napari_emgauss._progress import OnProgress, ProgressUpdate
 from napari_emgauss._remedies import remedy
 from napari_emgauss.fitting import Background, FitConfig
 from napari_emgauss.priors import Prior, WeightedPrior
 from napari_emgauss.stack import Stack
 
-from ._engine import Cluster, Event, TileDone, TileFailed, run_serially
+from ._engine import Cluster, Event, TileDone, TileFailed, check_cluster, run_serially
 from ._identity import check_same_run, index_of, shared_name
-from ._index import TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
+from ._index import INDEX_NAME, TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
 from ._lock import exclusive
 from ._model import TiledModel
+from ._owned import LOG_NAME, is_left_at_start, is_of_lock, owned_tiles
 from ._plan import Tile, TilePlan, TileSize
 from ._shared_prior import learn_shared_prior, read_shared_prior, write_shared_prior
 from ._task import TileProgress, TileTask, pinned_threads, tile_task
 from ._update import TilesUpdate
-
-LOG_NAME = "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def fit_tiles(
     size: TileSize | None = None,
     options: RunOptions | None = None,
     prior: Prior | None = None,
+    overwrite: bool = False,
 ) -> Iterator[TilesUpdate]:
     """Fit a stack in tiles, each an independent fit; the result is a folder that :func:`load` opens.
 
@@ -95,6 +98,9 @@ def fit_tiles(
         Who fits them.
     prior : Prior, optional
         Shared by all tiles, in place of what ``config.prior`` names and of what is learned for the volume.
+    overwrite : bool
+        Begin anew in the folder of an earlier run. Its files are deleted one by one as the first message is asked
+        for, and only if nothing else lies in the folder.
 
     Yields
     ------
@@ -105,18 +111,15 @@ def fit_tiles(
     ------
     ConfigError
         The folder holds a run on another stack or with other settings, another run is working on it, or
-        dask.distributed is needed and missing.
+        dask.distributed is needed and missing, or no scheduler answers.
+    ExportError
+        The folder is missing or cannot be written to, holds other things, or the disk is full.
     FitError
         Some tiles could not be fitted; the others are kept.
     """
     options = RunOptions() if options is None else options
     target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"'{target}' is a file; tiles need a folder: give another name.")
-    if not target.parent.is_dir():
-        raise ConfigError(f"The folder '{target.parent}' does not exist; make it first or give another name.")
-    if target.is_dir() and not is_tiled(target) and any(target.iterdir()):
-        raise ConfigError(f"The folder '{target}' holds other things; give the name of a new one.")
+    _check_folder(target, overwrite)
     if stack.channels > 1:
         raise ConfigError(
             f"Tiles are fitted to one channel, and the stack has {stack.channels}",
@@ -126,7 +129,7 @@ def fit_tiles(
         raise ConfigError(
             "Shifts of slices cannot be learned in tiles, which would disagree", remedy=remedy("straighten no tiles")
         )
-    saved = read_index(target) if is_tiled(target) else None
+    saved = read_index(target) if is_tiled(target) and not overwrite else None
     index = index_of(
         stack,
         config,
@@ -137,7 +140,40 @@ def fit_tiles(
         threads_per_tile=options.threads_per_tile,
         share_prior=options.share_prior,
     )
-    return _Run(stack, index, target, options, prior).messages()
+    return _Run(stack, index, target, options, prior, overwrite).messages()
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse, before anything else, a folder that cannot take a run, or that holds what is not ours."""
+    target = real_target(folder)
+    check_kind(target, folder=True, shown=folder)
+    if kind_of(target) is None:
+        check_writable(folder, folder=True)
+        return
+    if overwrite:
+        owned = _owned(folder)
+        if owned is not None:
+            owned.check()
+    elif not is_tiled(folder):
+        _refuse_foreign(folder)
+    check_writable(folder / INDEX_NAME, overwrite=True)
+
+
+def _owned(folder: Path) -> OwnedFolder | None:
+    """What is ours in a folder; None where there is nothing but what a run that was killed at its start leaves."""
+    owned = owned_tiles(folder)
+    if owned is None:
+        _refuse_foreign(folder)
+    return owned
+
+
+def _refuse_foreign(folder: Path) -> None:
+    foreign = first_foreign(folder, is_left_at_start)
+    if foreign is not None:
+        raise ConfigError(
+            f"'{folder}' is no folder of tiles: it holds '{foreign.relative_to(folder)}', which napari-emgauss did not "
+            "write. Give the name of a new one."
+        )
 
 
 def run_fit_tiles(
@@ -165,12 +201,23 @@ class _Run:
     folder: Path
     options: RunOptions
     prior: Prior | None
+    overwrite: bool = False
     _running: dict[str, TileProgress] = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)
 
     def messages(self) -> Iterator[TilesUpdate]:
+        # Before anything is deleted, and not after an hour of training.
+        check_cluster(self.options.workers, self.options.scheduler)
+        try:
+            yield from self._messages()
+        except OSError as error:
+            raise explained(error, self.folder) from error
+
+    def _messages(self) -> Iterator[TilesUpdate]:
         self.folder.mkdir(exist_ok=True)
         with exclusive(self.folder):
+            if self.overwrite:
+                self._clear_folder()
             self._prepare_folder()
             model = TiledModel(self.folder, device=str(self._config.device), allow_incomplete=True)
             todo = self._todo()
@@ -208,6 +255,13 @@ class _Run:
     @property
     def _config(self) -> FitConfig:
         return FitConfig.from_dict(self.index.provenance["fit"])
+
+    def _clear_folder(self) -> None:
+        """Delete an earlier run's files, if nothing but them lies in the folder."""
+        owned = _owned(self.folder)
+        if owned is not None:
+            owned.check()
+            replace(owned, owns=lambda path: owned.owns(path) and not is_of_lock(path)).clear()
 
     def _prepare_folder(self) -> None:
         """Read the index again now that nobody else writes it, and clear away what a killed run left."""

@@ -17,5 +17,6 @@ from .formats._registry import export_ending_of as export_ending_of
 from .formats._registry import export_format as export_format
 from .formats._registry import export_format_of as export_format_of
 from .formats._registry import export_formats as export_formats
+from .formats._registry import is_folder_format as is_folder_format
 from .formats._registry import output_formats as output_formats
 from .formats._registry import register_writer as register_writer

@@ -299,6 +299,12 @@ def export_format_of(name: str) -> ExportFormat | None:
     return next((row for row in output_formats() if ending in row.endings), None)
 
 
+def is_folder_format(path: str | Path, format: str | None = None) -> bool:
+    """Whether a volume is written to ``path`` as a folder; False where the format cannot be told."""
+    row = export_format_of(Path(path).name) if format is None else export_format(format)
+    return row is not None and row.kind == "folder"
+
+
 def export_ending_of(name: str) -> str:
     """The longest ending of a name that a format has; empty where there is none."""
     endings = {ending for row in output_formats() for ending in row.endings}
