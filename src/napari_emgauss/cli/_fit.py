@@ -41,7 +41,8 @@ def run_fit_command(arguments: argparse.Namespace) -> int:
     """Fit, show progress, write the model; on Ctrl-C or a polite kill write a checkpoint and say where."""
     if has_tile_options(arguments):
         return run_fit_in_tiles(arguments, _Interruption())
-    output = output_path(arguments, "output", path=arguments.output or f"{stem(Path(arguments.stack))}.safetensors")
+    default = f"{stem(Path(arguments.stack))}.safetensors"
+    output = output_path(arguments, "output", path=default if arguments.output is None else arguments.output)
     _refuse_foreign(output, MODEL, arguments)
     checkpoint = output.with_name(f"{stem(output)}.checkpoint.safetensors")
     resume = _resume_from(arguments.resume, checkpoint)

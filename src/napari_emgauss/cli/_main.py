@@ -15,6 +15,7 @@ from napari_emgauss._remedies import Door
 from napari_emgauss.cli import _commands
 from napari_emgauss.cli._stopping import Stopped, signals_as_exceptions
 
+_LONGEST_COMPLAINT = 2000
 EXIT_UNEXPECTED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -85,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from napari_emgauss.cli._unexpected import told
 
         _complain(told(error, command, typed))
-        return EXIT_UNEXPECTED
+        # What the system refuses (a name too long, no permission, a full disk) is the input's or the place's fault.
+        return EXIT_BAD_INPUT if isinstance(error, OSError) and error.errno is not None else EXIT_UNEXPECTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -100,6 +102,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _complain(text: str) -> None:
+    if len(text) > _LONGEST_COMPLAINT:  # it quotes what was typed
+        text = f"{text[:_LONGEST_COMPLAINT]} …"
     with contextlib.suppress(OSError):  # nobody is left to read it
         print(text, file=sys.stderr, flush=True)
 

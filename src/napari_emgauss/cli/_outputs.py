@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import check_writable
-from napari_emgauss._paths import is_inside, kind_of, same_file
+from napari_emgauss._paths import is_inside, real_target, same_file
 
 # Attributes of parsed arguments that name files, and what the user calls them.
 _INPUTS = {
@@ -66,11 +67,13 @@ def output_path(
     ExportError
         It exists, or cannot be written.
     """
-    target = Path(getattr(arguments, name) if path is None else path)
+    given = getattr(arguments, name) if path is None else path
+    real_target(given)  # an empty name would be the working folder by now
+    target = Path(given)
     refuse_inputs(arguments, target)
     for other, option in _OUTPUTS.items():
-        given = getattr(arguments, other, None)
-        if other != name and isinstance(given, str) and same_file(given, target):
+        another = getattr(arguments, other, None)
+        if other != name and isinstance(another, str) and same_file(another, target):
             raise ConfigError(f"'{target}' is to be written twice, by {_OUTPUTS[name]} and {option}: give two names.")
     check_writable(target, overwrite=arguments.force, folder=folder, nbytes=nbytes)
     return target
@@ -116,22 +119,22 @@ def refuse_source(model: object, target: Path) -> None:
 
 def _refuse(target: Path, inputs: Iterable[tuple[str, Path]]) -> None:
     for what, given in inputs:
-        if kind_of(given) is None and not glob.has_magic(str(given)):
+        if not os.path.lexists(given) and not glob.has_magic(str(given)):
             continue
         if any(same_file(target, one) for one in files_of(given)):
-            raise ConfigError(f"'{target}' is {what} itself, which is never overwritten: give another name.")
-        if given.is_dir() and is_inside(target, given) and (_is_container(given) or _is_image(target)):
+            raise ConfigError(f"'{target}' is {what}, which is never overwritten: give another name.")
+        if os.path.isdir(given) and is_inside(target, given) and (_is_container(given) or _is_image(target)):
             raise ConfigError(f"'{target}' lies in {what} ('{given}'), which stays as it is: give another name.")
-        if target.is_dir() and is_inside(given, target):
+        if os.path.isdir(target) and is_inside(given, target):
             raise ConfigError(f"'{target}' is the folder around {what}, which stays as it is: give another name.")
 
 
 def files_of(path: Path) -> Iterator[Path]:
     """The files that a path stands for: itself, what a pattern matches, the other files of an OME-TIFF."""
     yield path
-    if glob.has_magic(path.name) and kind_of(path) is None:
+    if glob.has_magic(path.name) and not os.path.lexists(path):
         yield from path.parent.glob(path.name)
-    elif path.is_file():
+    elif os.path.isfile(path):
         for name in _other_ome_files(path):
             yield path.parent / name
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_emgauss._paths import real_target
 from napari_emgauss.cli._inputs import STEADY_STDERR, asked_for, fit_config, has_fit_options, say, stack_from, stem
 from napari_emgauss.cli._outputs import refuse_inputs
 
@@ -26,7 +28,7 @@ def has_tile_options(arguments: argparse.Namespace) -> bool:
     if any(getattr(arguments, name, None) is not None for name in _TILE_OPTIONS):
         return True
     output = getattr(arguments, "output", None)
-    if output is None or not Path(output).is_dir():
+    if output is None or not os.path.isdir(output):
         return False
     from napari_emgauss.tiles import is_tiled
 
@@ -71,7 +73,8 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
     """
     from napari_emgauss.tiles import RunOptions, fit_tiles, is_tiled
 
-    folder = Path(arguments.output or f"{stem(Path(arguments.stack))}.emgauss")
+    folder = Path(f"{stem(Path(arguments.stack))}.emgauss" if arguments.output is None else arguments.output)
+    real_target(folder if arguments.output is None else arguments.output)
     refuse_inputs(arguments, folder)
     going_on = is_tiled(folder) and not arguments.force
     path = Path(arguments.stack)

@@ -30,7 +30,7 @@ def told(error: Exception, command: str, argv: Sequence[str]) -> str:
     if isinstance(error, MemoryError):
         what = f"there is not enough memory ({about}); fit in tiles (--memory), or choose a smaller part"
     elif isinstance(error, OSError) and error.strerror:
-        where = f" ('{error.filename}')" if error.filename else ""
+        where = f" ('{str(error.filename)[:200]}')" if error.filename else ""
         what = f"the system refused: {error.strerror}{where}"
     else:
         what = f"something failed that was not foreseen ({about})"
