@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import mrcfile
 import ngff_zarr
 import numpy as np
@@ -66,6 +68,48 @@ class TestOmeZarr(WriterContract):
 class TestOmeZarr5(TestOmeZarr):
     format = "ome-zarr-0.5"
     version = "0.5"
+
+
+class TestOmeZarr6(TestOmeZarr):
+    format = "ome-zarr-0.6"
+    version = "0.6"
+
+
+class TestPrecomputed(WriterContract):
+    format = "precomputed"
+
+    def read(self, path: Path) -> Read:
+        """The finest scale after the published layout: blocks are named by their range of x, y and z."""
+        info = json.loads((path / "info").read_text())
+        assert (info["@type"], info["type"]) == ("neuroglancer_multiscale_volume", "image")
+        scale = info["scales"][0]
+        shape, first = (*scale["size"], info["num_channels"]), scale["voxel_offset"]
+        values = np.full(shape, 77, info["data_type"])
+        names = [file.name for file in (path / scale["key"]).iterdir()]
+        for name in names:
+            x, y, z = (
+                slice(*(int(n) - start for n in part.split("-")))
+                for part, start in zip(name.split("_"), first, strict=True)
+            )
+            block = values[x, y, z]
+            block[:] = self.unpacked(path / scale["key"] / name, block.shape, block.dtype)
+        size = [-(-n // c) for n, c in zip(scale["size"], scale["chunk_sizes"][0], strict=True)]
+        assert len(names) == np.prod(size)  # blocks of black alone are there, too
+        x_nm, y_nm, z_nm = scale["resolution"]
+        return (values[..., 0].T if shape[-1] == 1 else values.transpose(2, 3, 1, 0)), (z_nm, y_nm, x_nm)
+
+    def unpacked(self, file: Path, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """x is the fastest axis, channels the slowest."""
+        return np.fromfile(file, dtype.newbyteorder("<")).reshape(shape, order="F")
+
+
+class TestPrecomputedPng(TestPrecomputed):
+    format = "precomputed-png"
+
+    def unpacked(self, file: Path, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """Rows of y and z below each other; channels as colours."""
+        x, y, z, channels = shape
+        return imagecodecs.png_decode(file.read_bytes()).reshape(z, y, x, channels).transpose(2, 1, 0, 3)
 
 
 class TestMrc(WriterContract):

@@ -91,7 +91,7 @@ class WriterContract:
         model = KnownVolume(dtype)
         held = self.row.dtypes if self.row.instead is None else export_format(self.row.instead).dtypes
         widened = [name for name in held if np.can_cast(dtype, name, "safe")]
-        if dtype == "float64" and dtype not in held:
+        if dtype == "float64" and dtype not in held and "float32" in held:
             model.values = np.clip(model.values, -1e30, 1e30).astype(np.float32).astype(np.float64)
             widened = ["float32"]
         if not widened:

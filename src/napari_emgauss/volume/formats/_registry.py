@@ -41,6 +41,8 @@ _ZARR_FILES = (
     r"(\d+/)?(\.zgroup|\.zattrs|\.zarray|zarr\.json|(\.?\w+\.)*[0-9a-f]{32}\.partial)"
     r"|\d+/(c/)?(\d+/)*\d+(\.[0-9a-f]{32}\.partial)?"
 )
+# Metadata, and blocks named by their range; tensorstore adds to a name while it writes.
+_PRECOMPUTED_FILES = r"(info|provenance|[^/]+/\d+-\d+_\d+-\d+_\d+-\d+)(\.__lock)?"
 _ZARR_OWNED = f"{_HERE}._zarr_files:owned_zarr"
 
 
@@ -199,6 +201,46 @@ _ROWS = (
         owned=_ZARR_OWNED,
         note="Zarr 3, with a pyramid",
         checked_with="ngff-zarr, tensorstore",
+    ),
+    ExportFormat(
+        name="ome-zarr-0.6",
+        label="OME-Zarr 0.6",
+        endings=(".ome.zarr", ".zarr"),
+        writer=f"{_HERE}._zarr:write_ome_zarr",
+        dtypes=_ZARR_DTYPES,
+        kind="folder",
+        files=_ZARR_FILES,
+        owned=_ZARR_OWNED,
+        note="Zarr 3, with a pyramid and coordinate systems; few programs read it yet",
+        checked_with="ngff-zarr",
+    ),
+    ExportFormat(
+        name="precomputed",
+        label="Neuroglancer precomputed",
+        endings=(".precomputed",),
+        writer=f"{_HERE}._precomputed:write_precomputed",
+        dtypes=("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32"),
+        kind="folder",
+        files=_PRECOMPUTED_FILES,
+        owned=f"{_HERE}._precomputed_files:owned_precomputed",
+        needs=("tensorstore",),
+        install="napari-emgauss[remote]",
+        note="raw blocks in several scales, resolution in nm",
+        checked_with="blocks read after the published layout",
+    ),
+    ExportFormat(
+        name="precomputed-png",
+        label="Neuroglancer precomputed, packed",
+        endings=(".precomputed",),
+        writer=f"{_HERE}._precomputed:write_precomputed",
+        dtypes=("uint8", "uint16"),
+        kind="folder",
+        files=_PRECOMPUTED_FILES,
+        owned=f"{_HERE}._precomputed_files:owned_precomputed",
+        needs=("tensorstore",),
+        install="napari-emgauss[remote]",
+        note="the same with blocks as PNG, which loses nothing",
+        checked_with="blocks read after the published layout",
     ),
     ExportFormat(
         name="mrc",

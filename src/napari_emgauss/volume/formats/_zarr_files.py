@@ -66,14 +66,14 @@ def _multiscale(folder: Path) -> dict[str, Any] | None:
 
 
 def _attributes(folder: Path) -> Iterator[dict[str, Any]]:
-    yield _read(folder / ".zattrs")
-    newer = _read(folder / "zarr.json").get("attributes")
+    yield read_metadata(folder / ".zattrs")
+    newer = read_metadata(folder / "zarr.json").get("attributes")
     yield newer if isinstance(newer, dict) else {}
 
 
 def _chunk_grid(array: Path) -> tuple[int, ...] | None:
     """Numbers of chunks along each axis; None where that cannot be told."""
-    older, newer = _read(array / ".zarray"), _read(array / "zarr.json")
+    older, newer = read_metadata(array / ".zarray"), read_metadata(array / "zarr.json")
     try:
         shape = older["shape"] if older else newer["shape"]
         chunks = older["chunks"] if older else newer["chunk_grid"]["configuration"]["chunk_shape"]
@@ -82,7 +82,8 @@ def _chunk_grid(array: Path) -> tuple[int, ...] | None:
         return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
+    """A small file of JSON; empty where there is none, or no such thing in it."""
     try:
         if path.is_symlink() or path.stat().st_size > _LARGEST_METADATA:
             return {}
