@@ -21,7 +21,7 @@ class Counting:
 
 def _model(values: Any) -> LinearModel:
     # Slices 1 to 4, rows 2 to 21, columns 3 to 29, at uneven depths.
-    return LinearModel(values, 1, (2, 22, 3, 30), np.array([40.0, 80.0, 130.0, 160.0]), (4.0, 5.0))
+    return LinearModel(values, (1, 2, 3, 4), (2, 22, 3, 30), np.array([40.0, 80.0, 130.0, 160.0]), (4.0, 5.0))
 
 
 def test_between_slices_a_straight_line(values: np.ndarray) -> None:
@@ -38,6 +38,12 @@ def test_region_and_coarser_sampling(values: np.ndarray) -> None:
     np.testing.assert_array_equal(_model(values).render(80.0, region=(4, 9, 6, 20)), whole[4:9, 6:20])
     coarse = _model(values).render(80.0, region=(0, 20, 0, 27), shape=(10, 9))
     np.testing.assert_array_equal(coarse, whole[1::2, 1::3])  # centres of cells 2 by 3
+
+
+def test_slices_that_were_left_out_are_not_drawn_between(values: np.ndarray) -> None:
+    model = LinearModel(values, (0, 1, 3), (0, 24, 0, 32), np.array([0.0, 40.0, 120.0]), (4.0, 5.0))
+    np.testing.assert_array_equal(model.render(120.0), values[3])
+    np.testing.assert_array_equal(model.render(80.0), (values[1].astype(int) + values[3]) // 2)
 
 
 def test_each_slice_is_read_once(values: np.ndarray) -> None:

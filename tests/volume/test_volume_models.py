@@ -115,7 +115,7 @@ class TestLinearModel(VolumeModelContract):
     @pytest.fixture
     def model(self) -> VolumeModel:
         values = np.random.default_rng(2).integers(0, 255, (5, 30, 40)).astype(np.uint8)
-        return LinearModel(values, 1, (2, 22, 3, 30), Z_NM, PIXEL_NM)
+        return LinearModel(values, (1, 2, 4), (2, 22, 3, 30), Z_NM, PIXEL_NM)
 
 
 class TestDifferenceModel(VolumeModelContract):

@@ -30,7 +30,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
     reports = find_damage(stack)
     # People know slices by their number in the file, and --skip counts them so.
     numbers = stack.numbers_in_file
-    left_out = list(stack.metadata.get("left_out_slices", ()))
+    left_out = list(stack.record.left_out_slices)
     bad = suggested_skip(reports)
     skip = sorted([*left_out, *(numbers[k] for k in bad)])
     sound = [report.index for report in reports if report.index not in set(bad)]
@@ -89,7 +89,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
 def _depths_in_file(stack: Stack, sound: list[int], estimated_nm: NDArray[np.float64]) -> NDArray[np.float64]:
     """A depth for every slice of the file, as --z-positions wants it: those not measured keep their place between."""
     nominal = {number: float(z) for number, z in zip(stack.numbers_in_file, stack.z_nm, strict=True)}
-    nominal.update(zip(stack.metadata.get("left_out_slices", ()), stack.metadata.get("left_out_z_nm", ()), strict=True))
+    nominal.update(stack.record.left_out)
     all_nm = np.array([nominal[number] for number in sorted(nominal)])
     known_nm = stack.z_nm[sound]
     depths = np.interp(all_nm, known_nm, estimated_nm)

@@ -87,7 +87,7 @@ def _fit_and_save(arguments: argparse.Namespace, output: Path, checkpoint: Path,
     if not last.finished:
         return _say_where(checkpoint, last, arguments, interruption.exit_code)
 
-    _tell_shifts(last.model.provenance)
+    _tell_shifts(last.model)
     checkpoint.unlink(missing_ok=True)  # one that this run resumed from
     say(f"Wrote '{output}' ({last.gaussians:,} Gaussians, {last.elapsed_s:.0f} s).")
     return 0
@@ -135,15 +135,18 @@ def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse
     check_writable(checkpoint, overwrite=True)
 
 
-def _tell_shifts(provenance: dict[str, Any]) -> None:
+def _tell_shifts(model: EmgaussModel) -> None:
     """How far the slices were found to lie off, where that was learned."""
-    largest = provenance.get("slice_shift_largest_px")
+    from napari_emgauss.volume import Provenance
+
+    provenance = Provenance.from_json(model.provenance)
+    largest = provenance.slice_shift_largest_px
     if largest is None:
         return
     if largest == 0:
         say("Slices were left where they are: they are too unlike their neighbours to tell how far they lie off.")
     else:
-        median = provenance["slice_shift_median_px"]
+        median = provenance.slice_shift_median_px or 0.0
         say(
             f"Slices lay off by {median:.2f} pixels (median), {largest:.2f} at most; each is in the model's provenance."
         )

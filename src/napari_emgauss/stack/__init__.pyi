@@ -40,6 +40,8 @@ from ._read import (
 from ._read import (
     read_voxel_size as read_voxel_size,
 )
+from ._record import JsonRecord as JsonRecord
+from ._record import StackRecord as StackRecord
 from ._size_rules import believed as believed
 from ._size_rules import without_unit as without_unit
 from ._skip import parse_slices as parse_slices

@@ -135,7 +135,7 @@ def remove_jitter(stack: Stack, report: AlignmentReport) -> Stack:
     error[[0, -1]] = error[[1, -2]]
     off *= (square / (square + error**2 + 1e-12))[:, None]
     moved = move_slices(stack, -off)
-    return replace(moved, metadata={**stack.metadata, "jitter_removed_px": off.round(3).tolist()})
+    return replace(moved, metadata=stack.noting(jitter_removed_px=off.round(3).tolist()).metadata)
 
 
 def move_slices(stack: Stack, shift_px: NDArray[np.float64]) -> Stack:

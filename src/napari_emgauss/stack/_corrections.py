@@ -101,9 +101,10 @@ def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Callable[[float]
 
 def _masked(stack: Stack, damage: Any, _: Callable[[float], None]) -> Stack:
     if isinstance(damage, (str, os.PathLike)):
-        count = stack.shape[0] + len(stack.metadata.get("left_out_slices", ()))
-        shape = stack.metadata.get("shape_in_file", (count, *stack.shape[1:]))
-        damage = read_damage_mask(Path(damage), tuple(shape))
+        record = stack.record
+        count = stack.shape[0] + len(record.left_out_slices)
+        slices, height, width = record.shape_in_file or (count, *stack.shape[1:])
+        damage = read_damage_mask(Path(damage), (slices, height, width))
     return mask_damage(stack, damage)
 
 

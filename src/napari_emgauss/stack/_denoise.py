@@ -70,12 +70,12 @@ def denoise(
         if on_progress is not None:
             on_progress(done / len(pairs))
     best, strength = min(losses, key=lambda pair: losses[pair])
-    metadata = {**stack.metadata, "denoising": {"method": best, "strength": strength, "noise": noise}}
+    noted = stack.noting(denoising={"method": best, "strength": strength, "noise": noise})
     normalisation = stack.normalisation
     return replace(
         stack,
         slices=_DenoisedSlices(stack.slices, normalisation.low, normalisation.high, best, strength, noise),
-        metadata=metadata,
+        metadata=noted.metadata,
     )
 
 

@@ -64,14 +64,14 @@ def correct_intensity(
         return _linear(stack, window, on_progress)
     if method == "histogram":
         reference = np.asarray(stack.slices[stack.shape[0] // 2])
-        metadata = {**stack.metadata, "intensity_correction": "histogram"}
-        return replace(stack, slices=_MatchedSlices(stack.slices, reference), metadata=metadata)
+        noted = stack.noting(intensity_correction="histogram")
+        return replace(stack, slices=_MatchedSlices(stack.slices, reference), metadata=noted.metadata)
     if method == "clahe":
         if not 0 < clip_limit <= 1:
             raise ConfigError(f"The clip limit must lie between 0 and 1, not {clip_limit}.")
-        metadata = {**stack.metadata, "intensity_correction": f"clahe {clip_limit:g}"}
+        noted = stack.noting(intensity_correction=f"clahe {clip_limit:g}")
         equalised = _EqualisedSlices(stack.slices, stack.normalisation.low, stack.normalisation.high, clip_limit)
-        return replace(stack, slices=equalised, metadata=metadata)
+        return replace(stack, slices=equalised, metadata=noted.metadata)
     raise ConfigError(f"There is no intensity correction {method!r}: choose linear, histogram or clahe.")
 
 
@@ -85,7 +85,7 @@ def original_intensity(stack: Stack, values: NDArray[Any], z_nm: float) -> NDArr
     ConfigError
         The stack was not corrected, or in a way that cannot be undone.
     """
-    lines = stack.metadata.get("intensity_lines")
+    lines = stack.record.intensity_lines
     if lines is None:
         raise ConfigError("Only a linear intensity correction can be undone, and this stack has none.")
     gain, offset = (np.interp(z_nm, stack.z_nm, column) for column in np.array(lines, dtype=np.float64).T)
@@ -113,8 +113,8 @@ def _linear(stack: Stack, window: int | None, on_progress: Callable[[float], Non
     gain = np.where(weak, 1.0, (wanted[:, 1] - wanted[:, 0]) / np.where(weak, 1.0, spread))
     offset = wanted.mean(axis=1) - gain * ends.mean(axis=1)
     lines = np.stack([gain, offset], axis=1)
-    metadata = {**stack.metadata, "intensity_correction": "linear", "intensity_lines": lines.tolist()}
-    return replace(stack, slices=_LinearSlices(stack.slices, lines), metadata=metadata)
+    noted = stack.noting(intensity_correction="linear", intensity_lines=lines.tolist())
+    return replace(stack, slices=_LinearSlices(stack.slices, lines), metadata=noted.metadata)
 
 
 def _as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -57,12 +57,13 @@ def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[Damaged
     mask: Any = _from_rectangles(damage, stack.shape) if _is_rectangles(damage) else damage
     if not hasattr(mask, "shape"):
         mask = np.asarray(mask)
-    in_file = stack.metadata.get("selected_slices")
+    in_file = stack.record.selected_slices
     if in_file is not None and len(mask.shape) == 3 and mask.shape[0] > max(*in_file, count - 1) >= count:
         mask = SliceView(mask, in_file)
-    region = stack.metadata.get("region")
-    if region is not None and tuple(mask.shape[1:]) == tuple(stack.metadata.get("shape_in_file", ())[1:]):
-        mask = SliceView(mask, range(int(mask.shape[0])), tuple(region))
+    region = stack.record.region
+    if region is not None and tuple(mask.shape[1:]) == tuple(stack.record.shape_in_file[1:]):
+        y0, y1, x0, x1 = region
+        mask = SliceView(mask, range(int(mask.shape[0])), (y0, y1, x0, x1))
     if tuple(int(n) for n in mask.shape) != (count, height, width):
         raise StackError(
             f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."
@@ -85,8 +86,9 @@ def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[Damaged
     def filled(one: Stack) -> Stack:
         return replace(one, slices=_FilledSlices(one.slices, mask, one.z_nm, frozenset(damaged_slices)))
 
-    metadata = {**stack.metadata, "masked_fraction": fractions}
-    return replace(on_each_channel(stack, filled), metadata=metadata, damage=mask)
+    return replace(
+        on_each_channel(stack, filled), metadata=stack.noting(masked_fraction=fractions).metadata, damage=mask
+    )
 
 
 def read_damage_mask(path: str | Path, shape: tuple[int, int, int] | None = None) -> SliceSource:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -78,7 +77,7 @@ def leave_out(stack: Stack, skip: str | Sequence[int]) -> Stack:
         Not such a list, or a slice that is not there.
     """
     numbers = stack.numbers_in_file
-    before = dict(zip(stack.metadata.get("left_out_slices", ()), stack.metadata.get("left_out_z_nm", ()), strict=True))
+    before = stack.record.left_out
     wanted = set(parse_slices(skip, max((*numbers, *before)) + 1)) - before.keys()
     if not wanted:
         return stack
@@ -87,6 +86,5 @@ def leave_out(stack: Stack, skip: str | Sequence[int]) -> Stack:
         raise StackError(f"Slice {missing[0]} is not there: the stack has slices {numbers[0]} to {numbers[-1]}.")
     z_nm = dict(zip(numbers, stack.z_nm.tolist(), strict=True))
     left_out = dict(sorted({**before, **{number: z_nm[number] for number in wanted}}.items()))
-    about = {"left_out_slices": list(left_out), "left_out_z_nm": list(left_out.values())}
     kept = [index for index, number in enumerate(numbers) if number not in wanted]
-    return replace(stack, metadata={**stack.metadata, **about}).select(kept)
+    return stack.noting(left_out_slices=list(left_out), left_out_z_nm=list(left_out.values())).select(kept)

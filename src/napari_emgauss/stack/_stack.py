@@ -13,6 +13,7 @@ from napari_emgauss._errors import StackError, VoxelSizeError
 from napari_emgauss._remedies import remedy
 
 from ._channel_slices import view
+from ._record import StackRecord
 
 # A model of more would need more grey values per Gaussian than anything else of it.
 MAX_CHANNELS = 4
@@ -119,7 +120,8 @@ class Stack:
     source : str or None
         Where it was read from, for provenance.
     metadata : dict
-        Free provenance (where the voxel size came from, which slices were left out, ...); JSON-compatible.
+        Free provenance (where the voxel size came from, which slices were left out, ...); JSON-compatible. What this
+        project notes itself is told by :class:`StackRecord`, see :attr:`record`.
     damage : array-like, optional
         ``(K, H, W)``, not zero at pixels that must not supervise a fit; see :func:`mask_damage`.
 
@@ -176,6 +178,15 @@ class Stack:
         return int(self.slices.shape[1]) if len(self.slices.shape) == 4 else 1
 
     @property
+    def record(self) -> StackRecord:
+        """What is noted of the stack."""
+        return StackRecord.from_json(self.metadata)
+
+    def noting(self, **notes: Any) -> Stack:
+        """The same stack with notes added; the names are those of :class:`StackRecord`."""
+        return replace(self, metadata={**self.metadata, **StackRecord(**notes).to_json()})
+
+    @property
     def t(self) -> NDArray[np.float64]:
         """Depth of each slice in [0, 1]: ``(z - z_0) / (z_{K-1} - z_0)`` (paper, section 3)."""
         return np.asarray((self.z_nm - self.z_nm[0]) / (self.z_nm[-1] - self.z_nm[0]))
@@ -223,14 +234,12 @@ class Stack:
         count = self.shape[0]
         if not chosen or any(k < 0 or k >= count for k in chosen) or any(np.diff(chosen) <= 0):
             raise StackError(f"Slices to select must increase and lie between 0 and {count - 1}.")
-        before = self.metadata.get("selected_slices")
+        before = self.record.selected_slices
         in_file = chosen if before is None else [before[k] for k in chosen]
-        metadata = {**self.metadata, "selected_slices": in_file}
         return replace(
-            self,
+            self.noting(selected_slices=in_file),
             slices=view(self.slices, chosen),
             z_nm=self.z_nm[chosen],
-            metadata=metadata,
             damage=None if self.damage is None else view(self.damage, chosen),
         )
 
@@ -243,7 +252,7 @@ class Stack:
     @property
     def numbers_in_file(self) -> list[int]:
         """Number of each slice in the file it was read from: those of left-out slices are missing."""
-        selected = self.metadata.get("selected_slices")
+        selected = self.record.selected_slices
         return list(range(self.shape[0])) if selected is None else [int(k) for k in selected]
 
     def crop(self, region: tuple[int, int, int, int]) -> Stack:
@@ -253,13 +262,11 @@ class Stack:
         """
         depth, height, width = self.shape
         y0, y1, x0, x1 = checked_box(region, height, width)
-        top, _, left, _ = self.metadata.get("region", (0, height, 0, width))
-        metadata = {**self.metadata, "region": [top + y0, top + y1, left + x0, left + x1]}
+        top, _, left, _ = self.record.region or (0, height, 0, width)
         box = (y0, y1, x0, x1)
         return replace(
-            self,
+            self.noting(region=[top + y0, top + y1, left + x0, left + x1]),
             slices=view(self.slices, range(depth), box),
-            metadata=metadata,
             damage=None if self.damage is None else view(self.damage, range(depth), box),
         )
 

@@ -13,6 +13,7 @@ from napari_emgauss._errors import ConfigError, ModelFileError
 from napari_emgauss.fitting import FitConfig, preset
 from napari_emgauss.priors import Prior
 from napari_emgauss.stack import Stack
+from napari_emgauss.volume import Provenance
 
 from ._index import TileIndex
 from ._plan import TileSize, cut
@@ -38,36 +39,35 @@ def index_of(
         size = saved.plan.size if size is None else size
     config = preset("default") if config is None else config
     plan = cut(stack.shape, stack.z_nm, TileSize() if size is None else size)
-    identity = {
-        "fit": config.to_dict(),
-        "threads_per_tile": threads_per_tile,
-        "shared_prior": prior.name if prior is not None else shared_name(config, share_prior),
-        "stack_id": stack_id(stack),
-    }
+    provenance = Provenance(
+        name=stack.name,
+        source=stack.source,
+        stack=stack.record,
+        stack_id=stack_id(stack),
+        fit=config.to_dict(),
+        threads_per_tile=threads_per_tile,
+        shared_prior=prior.name if prior is not None else shared_name(config, share_prior),
+        napari_emgauss=__version__,
+    )
+    wanted = TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, provenance.to_json())
     if saved is None:
-        provenance = {
-            "source": stack.source,
-            "name": stack.name,
-            "stack": stack.metadata,
-            **identity,
-            "napari_emgauss": __version__,
-        }
-        return TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, provenance)
-    check_same_run(saved, TileIndex(plan, stack.z_nm, stack.pixel_size_nm, stack.normalisation, identity), folder)
+        return wanted
+    check_same_run(saved, wanted, folder)
     return saved
 
 
 def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     """Refuse a folder whose tiles would differ from those that are wanted."""
-    if saved.provenance.get("stack_id") != wanted.provenance["stack_id"]:
+    known = Provenance.from_json(saved.provenance)
+    if known.stack_id != Provenance.from_json(wanted.provenance).stack_id:
         raise ConfigError(
-            f"'{folder}' holds tiles of another stack ({saved.provenance.get('name')}), or the stack has changed; "
-            "give another folder."
+            f"'{folder}' holds tiles of another stack ({known.name}), or the stack has changed; give another folder."
         )
 
     def settings(index: TileIndex) -> dict[str, Any]:
-        shared = {name: index.provenance.get(name) for name in ("threads_per_tile", "shared_prior")}
-        return {**index.provenance.get("fit", {}), **index.plan.to_dict()["size"], **shared}
+        about = Provenance.from_json(index.provenance)
+        shared = {"threads_per_tile": about.threads_per_tile, "shared_prior": about.shared_prior}
+        return {**about.fit, **index.plan.to_dict()["size"], **shared}
 
     before, after = settings(saved), settings(wanted)
     # Where a tile is fitted does not say what it is.

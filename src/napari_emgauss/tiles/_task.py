@@ -20,6 +20,7 @@ from napari_emgauss.model import fewest_gaussians
 from napari_emgauss.priors import Prior
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
+from napari_emgauss.volume import Provenance
 
 from ._plan import Tile
 
@@ -99,7 +100,7 @@ def fit_tile(task: TileTask) -> Iterator[TileProgress | TileResult]:
         "tile": list(task.tile.index),
         "region": list(task.tile.region),
         "slices": [task.tile.slices.start, task.tile.slices.stop],
-        "prior": model.provenance.get("prior_name"),
+        "prior": Provenance.from_json(model.provenance).prior_name,
         "seed": task.config.seed,
     }
     with tempfile.TemporaryDirectory(prefix="emgauss-tile-") as folder:

@@ -9,6 +9,7 @@ from ._model_view import ModelView as ModelView
 from ._plan import ExportPlan as ExportPlan
 from ._plan import plan_export as plan_export
 from ._protocol import VolumeModel as VolumeModel
+from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
 from .formats._registry import ExportFormat as ExportFormat

@@ -12,6 +12,7 @@ from napari_emgauss.stack import Region
 
 from ._model_view import ModelView
 from ._protocol import VolumeModel
+from ._provenance import Provenance
 
 
 def in_original_intensity(model: VolumeModel) -> VolumeModel:
@@ -24,18 +25,19 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
     ConfigError
         There was no correction, or one that is no straight line for each slice.
     """
-    provenance = model.provenance
-    about = provenance.get("stack") or {}
-    each = about.get("channels") or [about]
-    lines = [one.get("intensity_lines") for one in each]
+    provenance = Provenance.from_json(model.provenance)
+    each = provenance.stack.by_channel
+    lines = [one.intensity_lines for one in each]
     if all(line is None for line in lines):
-        kind = next((one["intensity_correction"] for one in each if one.get("intensity_correction")), None)
+        kind = next((one.intensity_correction for one in each if one.intensity_correction), None)
         why = "its slices were not evened out" if kind is None else f"a correction of the kind {kind} cannot be undone"
         raise ConfigError(f"The model has no original intensity to go back to: {why}.")
-    channel = provenance.get("channel")
+    channel = provenance.channel
     if channel is not None and len(each) > 1:
         lines = [lines[channel]]
-    if len(lines) != model.channels or any(np.shape(line) != (len(model.z_nm), 2) for line in lines):
+    if len(lines) != model.channels or any(
+        line is None or np.shape(np.asarray(line)) != (len(model.z_nm), 2) for line in lines
+    ):
         raise ConfigError(
             "The model's record of its intensity correction does not fit its slices: export it corrected."
         )

@@ -17,6 +17,7 @@ from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame
 
 from ._depths import isotropic_depths
+from ._provenance import Provenance
 from .formats._registry import ExportFormat, export_format, export_format_of, output_formats
 
 
@@ -184,17 +185,16 @@ def _dtype_in_file(row: ExportFormat, dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _about(frame: Frame, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Which slices were observed and which left out: a reader of the file must be able to tell data from inference."""
-    stack = provenance.get("stack") or {}
+    known = Provenance.from_json(provenance)
+    stack = known.stack
     about: dict[str, Any] = {"reconstructed_by": "napari-emgauss", "observed_z_nm": [float(z) for z in frame.z_nm]}
     for key in ("source", "name", "channel", "prior_name", "napari_emgauss"):
-        if provenance.get(key) is not None:
-            about[key] = provenance[key]
-    if stack.get("left_out_slices"):
-        about["filled_slices"] = stack["left_out_slices"]
-        if stack.get("left_out_z_nm"):
-            about["filled_z_nm"] = stack["left_out_z_nm"]
-    if stack.get("masked_fraction"):
-        about["partly_filled_slices"] = stack["masked_fraction"]
-    if provenance.get("slice_shifts_px"):
-        about["slice_shifts_px"] = provenance["slice_shifts_px"]
-    return about
+        if getattr(known, key) is not None:
+            about[key] = getattr(known, key)
+    told = {
+        "filled_slices": stack.left_out_slices,
+        "filled_z_nm": stack.left_out_z_nm,
+        "partly_filled_slices": stack.masked_fraction,
+        "slice_shifts_px": known.slice_shifts_px,
+    }
+    return about | {key: value for key, value in told.items() if value}

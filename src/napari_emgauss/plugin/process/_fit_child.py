@@ -90,24 +90,23 @@ def request_config(request: FitRequest) -> FitConfig:
 
 def request_stack(request: FitRequest, data: FitData) -> Stack:
     """The stack a request stands for."""
-    from napari_emgauss.stack import Corrections, stack_from_array
+    from napari_emgauss.stack import Corrections, StackRecord, stack_from_array
 
     _, y_nm, x_nm = request.voxel_size_nm
     kept = request.kept
-    metadata = {
-        "first_slice": kept[0],
-        "region": list(request.region),
-        "layer_shape": list(request.layer_shape or ()),
-    }
-    if request.skip:
-        metadata["skipped_slices"] = [k for k in request.skip if request.slices[0] <= k <= request.slices[1]]
+    record = StackRecord(
+        first_slice=kept[0],
+        region=list(request.region),
+        layer_shape=list(request.layer_shape or ()),
+        skipped_slices=[k for k in request.skip if request.slices[0] <= k <= request.slices[1]],
+    )
     stack = stack_from_array(
         data.array(),
         z_nm=request.z_nm,
         pixel_size_nm=(y_nm, x_nm),
         name=request.name,
         source=request.source,
-        metadata=metadata,
+        metadata=record.to_json(),
     )
     return Corrections(damage=None if data.damage is None else data.damage.array()).apply(stack)
 

@@ -230,7 +230,7 @@ def read_for_layer(path: str) -> tuple[Any, dict[str, Any]]:
     try:
         stack = read_stack(path, allow_isotropic=True, allow_damaged=True)
         step = float(np.median(np.diff(stack.z_nm)))
-        origin = str(stack.metadata.get("voxel_size_source", "metadata"))
+        origin = stack.record.voxel_size_source or "metadata"
         keywords["scale"] = (step, *stack.pixel_size_nm)
         keywords["units"] = ("nm", "nm", "nm")
         keywords["metadata"]["emgauss_voxel_size_origin"] = f"the file's {origin}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import count, islice
 from typing import Any
 
 from napari_emgauss._errors import StackError
+from napari_emgauss.stack import StackRecord
+from napari_emgauss.volume import Provenance
 
 from ._continuous_layer import LayerRecord, layer_data_tuple, record_of
 from ._layer_input import layer_data
@@ -21,28 +24,35 @@ def source_candidates(viewer: Any, layer: Any) -> list[Any]:
     record = record_of(layer)
     if record is None:
         return []
-    first, region = fitted_part(record)
+    _, region = fitted_part(record)
     fitting = [
         other
         for other in viewer.layers
-        if isinstance(other, Image) and record_of(other) is None and _holds(other, record, first, region)
+        if isinstance(other, Image) and record_of(other) is None and _holds(other, record, region)
     ]
-    name = str(record.model.provenance.get("name", layer.name.removesuffix(" EMGauss")))
+    name = Provenance.from_json(record.model.provenance).name or layer.name.removesuffix(" EMGauss")
     return sorted(fitting, key=lambda other: other.name != name)
 
 
 def fitted_part(record: LayerRecord) -> tuple[int, tuple[int, int, int, int]]:
     """First slice and rectangle ``(y0, y1, x0, x1)`` in the stack that was fitted; all of it where it is not told."""
-    told = stack_metadata(record)
+    told = stack_record(record)
     _, height, width = record.model.shape
-    y0, y1, x0, x1 = told.get("region") or (0, height, 0, width)
-    return int(told.get("first_slice", 0)), (int(y0), int(y1), int(x0), int(x1))
+    y0, y1, x0, x1 = told.region or (0, height, 0, width)
+    return int(told.first_slice), (int(y0), int(y1), int(x0), int(x1))
 
 
-def stack_metadata(record: LayerRecord) -> dict[str, Any]:
+def fitted_slices(record: LayerRecord) -> list[int]:
+    """Slices of the layer that were fitted, in order: all from the first on but those that were left out."""
+    told = stack_record(record)
+    left_out = frozenset(told.skipped_slices)
+    from_first = (k for k in count(int(told.first_slice)) if k not in left_out)
+    return list(islice(from_first, record.model.shape[0]))
+
+
+def stack_record(record: LayerRecord) -> StackRecord:
     """What the model's provenance says of its stack."""
-    told = record.model.provenance.get("stack")
-    return told if isinstance(told, dict) else {}
+    return Provenance.from_json(record.model.provenance).stack
 
 
 def add_linear(viewer: Any, layer: Any, source: Any) -> Any:
@@ -99,28 +109,28 @@ def _checked(layer: Any, source: Any) -> LayerRecord:
         raise StackError("Choose an EMGauss layer first.")
     if source is None:
         raise StackError("Open the stack that was fitted, then choose it here.")
-    first, region = fitted_part(record)
-    if not _holds(source, record, first, region):
+    _, region = fitted_part(record)
+    if not _holds(source, record, region):
         raise StackError(f"“{source.name}” is not the stack that “{layer.name}” was fitted to: their sizes differ.")
     return record
 
 
-def _holds(source: Any, record: LayerRecord, first: int, region: tuple[int, int, int, int]) -> bool:
+def _holds(source: Any, record: LayerRecord, region: tuple[int, int, int, int]) -> bool:
     shape = tuple(int(n) for n in layer_data(source).shape)
     if len(shape) != 3 or getattr(source, "rgb", False):
         return False
-    told = stack_metadata(record).get("layer_shape")
+    told = stack_record(record).layer_shape
     if told and tuple(told) != shape:
         return False
-    depth, height, width = record.model.shape
+    _, height, width = record.model.shape
     y0, y1, x0, x1 = region
-    inside = first + depth <= shape[0] and y1 <= shape[1] and x1 <= shape[2]
+    inside = fitted_slices(record)[-1] < shape[0] and y1 <= shape[1] and x1 <= shape[2]
     return inside and (y1 - y0, x1 - x0) == (height, width)
 
 
 def _linear(record: LayerRecord, source: Any) -> LinearModel:
-    first, region = fitted_part(record)
-    return LinearModel(layer_data(source), first, region, record.model.z_nm, record.model.pixel_size_nm)
+    _, region = fitted_part(record)
+    return LinearModel(layer_data(source), fitted_slices(record), region, record.model.z_nm, record.model.pixel_size_nm)
 
 
 def _look(layer: Any) -> dict[str, Any]:

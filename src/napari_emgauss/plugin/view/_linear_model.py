@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,8 +25,8 @@ class LinearModel:
     ----------
     values : array-like
         The source layer's data, possibly lazy.
-    first_slice : int
-        First slice of the fitted part.
+    slices : sequence of int
+        Slices of the layer that were fitted: those left out are not among them.
     region : tuple of int
         ``(y0, y1, x0, x1)`` of the fitted part in the layer.
     z_nm : ndarray
@@ -40,12 +41,12 @@ class LinearModel:
     def __init__(
         self,
         values: Any,
-        first_slice: int,
+        slices: Sequence[int],
         region: PixelRegion,
         z_nm: NDArray[np.float64],
         pixel_size_nm: tuple[float, float],
     ) -> None:
-        self._values, self._first, self._region = values, first_slice, region
+        self._values, self._slices, self._region = values, tuple(slices), region
         self.z_nm, self.pixel_size_nm = np.asarray(z_nm, dtype=np.float64), pixel_size_nm
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -86,7 +87,7 @@ class LinearModel:
         with self._lock:
             if index not in self._kept:
                 y0, y1, x0, x1 = self._region
-                self._kept[index] = np.asarray(self._values[self._first + index, y0:y1, x0:x1])
+                self._kept[index] = np.asarray(self._values[self._slices[index], y0:y1, x0:x1])
             self._kept.move_to_end(index)
             while len(self._kept) > SLICES_KEPT:
                 self._kept.popitem(last=False)

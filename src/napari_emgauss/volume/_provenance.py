@@ -1,0 +1,64 @@
+"""Where a model comes from, as a dataclass over the JSON that is kept with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from napari_emgauss.stack import JsonRecord, StackRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance(JsonRecord):
+    """Where a model comes from: ``model.provenance`` is this as JSON.
+
+    Parameters
+    ----------
+    name, source : str, optional
+        Of the stack.
+    stack : StackRecord
+        How that came about.
+    stack_id : str, optional
+        Fingerprint of the stack, by which a run that goes on knows it again.
+    fit : mapping
+        Settings.
+    prior : optional
+        What the prior reported of itself; in a tile the prior's name.
+    prior_name, napari_emgauss, torch : str, optional
+        Prior and versions.
+    prior_s, fit_s, final_loss : float, optional
+        Times and the last loss.
+    slice_shifts_px : sequence, optional
+        ``(y, x)`` by which slices were moved in the fit; with its largest and its median length.
+    shared_prior : optional
+        Of a fit in tiles: what they share; with ``threads_per_tile``.
+    channel : int, optional
+        Where one channel of several is shown.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    stack: StackRecord = field(default_factory=StackRecord)
+    stack_id: str | None = None
+    fit: Mapping[str, Any] = field(default_factory=dict)
+    prior: Any = None
+    prior_name: str | None = None
+    napari_emgauss: str | None = None
+    torch: str | None = None
+    prior_s: float | None = None
+    fit_s: float | None = None
+    final_loss: float | None = None
+    slice_shifts_px: Sequence[Sequence[float]] | None = None
+    slice_shift_largest_px: float | None = None
+    slice_shift_median_px: float | None = None
+    shared_prior: Any = None
+    threads_per_tile: int | None = None
+    channel: int | None = None
+
+    @classmethod
+    def from_json(cls, values: object) -> Self:
+        """See `JsonRecord.from_json`."""
+        if isinstance(values, Mapping):
+            values = {**values, "stack": StackRecord.from_json(values.get("stack"))}
+        return super().from_json(values)
