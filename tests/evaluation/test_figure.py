@@ -30,6 +30,22 @@ def test_a_column_per_method_and_two_rows_per_view(result):
     assert any(image.shape == difference.shape and np.allclose(image, difference) for image in shown)
 
 
+def test_every_method_is_drawn_from_its_own_planes(result):
+    from napari_emgauss.evaluation._figure import draw
+
+    axes = np.array(draw(result).axes).reshape(6, 3)
+    for row, view in enumerate(("xy", "xz", "yz")):
+        truth = result.truth_planes[view]
+        for column, name in enumerate(("nearest", "linear"), start=1):
+            image, error = (np.asarray(axes[2 * row + k, column].images[0].get_array()) for k in (0, 1))
+            plane = result.methods[name].planes[view]
+            assert not np.array_equal(plane, truth)
+            np.testing.assert_array_equal(image, plane)
+            np.testing.assert_allclose(error, plane - truth, atol=1e-6)
+            score = getattr(result.methods[name], view)
+            assert f"{score.psnr:.2f} dB / {score.ssim:.3f}" in axes[2 * row, column].get_title()
+
+
 def test_written_whole_and_nothing_else(result, tmp_path):
     write_figure(result, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")

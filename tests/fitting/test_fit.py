@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -277,3 +278,10 @@ def test_messages_keep_coming_while_a_prior_is_silent(stack: Stack) -> None:
         if count == 5:
             prior.stopped.set()
     assert count >= 5
+
+
+def test_what_is_left_is_told_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module.time, "monotonic", lambda: 120.0)
+    trainer = SimpleNamespace(iteration=13, schedule=SimpleNamespace(total=53))
+    assert fit_module._Fit._eta(None, trainer, began=100.0, first=3) == 80.0  # ten in 20 s, forty to go
+    assert fit_module._Fit._eta(None, trainer, began=100.0, first=11) is None

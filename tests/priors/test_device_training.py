@@ -7,9 +7,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from napari_emgauss._torch import _precision
 from napari_emgauss._torch._graphs import GraphedSteps
+from napari_emgauss.priors.learned import _sampler
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors.learned._sampler import PatchPlan, RowDropSampler, log_gaps
 from napari_emgauss.priors.learned._training_config import TrainingConfig
@@ -98,6 +100,28 @@ def test_no_step_waits_for_the_device(launches: ModuleType) -> None:
         for _ in range(3):
             step(draw(), 0.02, 2e-3, 0.9)
     assert waits.found == {}
+
+
+def test_no_step_waits_while_plans_are_sent(launches: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A plan is made for 64 steps: a test of fewer would never see the second one.
+    monkeypatch.setattr(_sampler, "_STEPS_AT_ONCE", 2)
+    device, sent = torch.device("meta"), []
+
+    def prepared(values: np.ndarray, device: torch.device) -> Tensor:
+        """As `uploaded`: from page-locked memory, which nobody waits for."""
+        sent.append(values.shape)
+        return torch.empty(values.shape, dtype=torch.from_numpy(values).dtype, device=device)
+
+    monkeypatch.setattr(_sampler, "uploaded", prepared)
+    draw = make_sampler(GAPS["broken"], "meta").draw
+    step = TrainingStep(GapNetwork(NetworkConfig(5, (4, 6), (1, 1))).to(device), device)
+    step(draw(), 0.02, 2e-3, 0.9)
+    sent.clear()
+    waits = launches.Waits("meta")
+    with waits:
+        for _ in range(5):
+            step(draw(), 0.02, 2e-3, 0.9)
+    assert waits.found == {} and len(sent) == 2 * 2  # steps 3 and 5 begin a plan: places and numbers
 
 
 def test_recorded_steps_are_the_steps(launches: ModuleType) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from napari_emgauss.stack import find_damage, stack_from_array, suggested_skip
+from napari_emgauss.stack import _damage, find_damage, stack_from_array, suggested_skip
 
 
 def tissue(count: int = 24) -> NDArray[np.float64]:
@@ -55,6 +55,37 @@ def test_each_kind_of_damage(damage: object, state: str, reason: str) -> None:
     assert found[0][1] == state
     everything = find_damage(stack_from_array(values.astype("uint8"), (40, 4, 4), allow_damaged=True))[10].reasons
     assert any(text.startswith(reason) for text in everything), everything
+
+
+def looks_with_sharpness(log_sharpness: float) -> _damage._Looks:
+    """24 slices alike but for sharpness: -0.14, 0, 0.14, ... (spread 1.4826 x 0.14 = 0.2), and slice 12's own."""
+    looks = _damage._Looks(24)
+    for values, constant in (
+        (looks.flat, 0.01),
+        (looks.saturated, 0.0),
+        (looks.brightness, 0.5),
+        (looks.contrast, 0.3),
+        (looks.to_next, 0.9),
+    ):
+        values[:] = constant
+    spread = 0.2 / 1.4826
+    looks.sharpness[:] = np.exp(np.tile([-spread, 0.0, spread], 8))
+    looks.sharpness[12] = np.exp(log_sharpness)
+    return looks
+
+
+@pytest.mark.parametrize(
+    ("log_sharpness", "state"),
+    [(-0.2 * 5.5, "good"), (-0.2 * 6.5, "suspect"), (-0.2 * 11.5, "suspect"), (-0.2 * 12.5, "bad"), (2.0, "good")],
+)
+def test_six_spreads_are_suspect_and_twelve_are_bad(
+    log_sharpness: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = looks_with_sharpness(log_sharpness)
+    monkeypatch.setattr(_damage, "_look", lambda stack, on_progress: looks)
+    found = find_damage(stack_from_array(tissue().astype("uint8"), (40, 4, 4)))
+    assert found[12].state == state
+    assert {report.state for report in found if report.index != 12} == {"good"}
 
 
 def test_nan() -> None:

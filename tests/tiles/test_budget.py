@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP
 from napari_emgauss.tiles import TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
 from napari_emgauss.tiles._estimate import (
     CARD_BYTES,
+    MODEL_COPIES,
     card_memory_bytes,
     label_count,
     model_bytes,
@@ -117,6 +119,19 @@ def test_larger_tiles_and_longer_fits_take_more(quick_config: FitConfig) -> None
     seconds = [tile_seconds(shape, Z_NM[:8], PIXEL_NM, quick_config) for shape in (small, large)]
     longer = tile_seconds(small, Z_NM[:8], PIXEL_NM, replace(quick_config, iterations_scale=2.0))
     assert seconds[0] < seconds[1] and seconds[0] < longer
+
+
+@pytest.mark.parametrize("memory", [tile_memory_bytes, card_memory_bytes])
+def test_every_copy_of_the_model_is_counted(quick_config: FitConfig, memory: Callable[..., int]) -> None:
+    shape = (8, 128, 128)
+    few, many = (
+        replace(quick_config, pixels_per_gaussian=p, growth=1.0, field="spline", knots_per_gap=1) for p in (16.0, 4.0)
+    )
+    # Of each Gaussian seven numbers and five deltas at each of eight slices, as float32.
+    more_gaussians = 128 * 128 // 4 - 128 * 128 // 16
+    more = MODEL_COPIES * more_gaussians * 4 * (7 + 5 * 8)
+    assert memory(shape, Z_NM, PIXEL_NM, many) - memory(shape, Z_NM, PIXEL_NM, few) == pytest.approx(more, abs=2)
+    assert MODEL_COPIES >= 5  # parameters, gradients, two moments of Adam, and the teacher
 
 
 def test_what_is_learned_is_counted_once_or_in_every_tile(quick_config: FitConfig) -> None:

@@ -13,7 +13,7 @@ import tifffile
 import torch
 
 from napari_emgauss import ConfigError, FitConfig, FitError, ModelFileError, Stack, get_prior, read_stack, run_fit
-from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, cut, fit_tiles, load, run_fit_tiles
+from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, _run, cut, fit_tiles, load, run_fit_tiles
 from napari_emgauss.tiles._task import tile_task
 
 SIZE = TileSize(70, 8, 4, 2)
@@ -302,3 +302,14 @@ def test_a_run_that_another_one_got_ahead_of_looks_again(
     early.close()
     with pytest.raises(ConfigError, match=r"begun with other settings.*seed 3, not 9"):
         next(late)
+
+
+def test_what_is_left_is_told_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(_run.time, "monotonic", lambda: now[0])
+    clock = _run._Clock(4)
+    now[0] = 130.0
+    assert clock.eta_s(0.01) is None  # too early to tell
+    clock.tile_done()
+    assert clock.eta_s(0.5) == 50.0  # one and a half in 30 s: the other two and a half take 50 s
+    assert clock.elapsed_s == 30.0

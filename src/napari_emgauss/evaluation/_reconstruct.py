@@ -13,6 +13,7 @@ from napari_emgauss._progress import Progress
 from napari_emgauss.fitting import FitConfig, fit, preset
 from napari_emgauss.priors import Observation, get_prior, prior_of_fit
 from napari_emgauss.stack import Stack
+from napari_emgauss.volume import Provenance
 
 
 def by_prior(
@@ -50,7 +51,7 @@ def by_fit(
         images[i] = stack.normalisation.to_unit(model.render(float(z)))
         progress.tell(0.95 + 0.05 * (i + 1) / len(z_nm), "rendering")
     about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
-    if chosen := model.provenance.get("prior"):
+    if chosen := Provenance.from_json(model.provenance).prior:
         about["prior"] = chosen
     return images, about
 
