@@ -123,3 +123,22 @@ def _finish(model: str, channel: Channel, request: Any, data: Any, folder: str) 
     shutil.copyfile(model, result)
     channel.tell(FitMessage("progress", "joint", 1, 10))
     channel.tell(FitMessage("finished", "joint", 10, 10, 0.1, 7, 1.0, 0.0, model_path=str(result)))
+
+
+def saves_slowly(channel: Channel, request: Any, data: Any, folder: str) -> None:
+    """A fit whose state takes longer to write than anybody waits for a process to end."""
+    channel.tell(FitMessage("progress", "prior", stage_fraction=0.3))
+    try:
+        while not channel.stop_wanted:
+            time.sleep(0.02)
+    finally:
+        with channel.saving():
+            for _ in range(50):
+                time.sleep(0.1)
+            Path(request.source).write_text("all of it")
+
+
+def saves_for_ever(channel: Channel, *args: Any) -> None:
+    channel.tell(FitMessage("progress", "prior", stage_fraction=0.3))
+    with channel.saving():
+        time.sleep(600)

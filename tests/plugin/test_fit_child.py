@@ -1,5 +1,6 @@
 """What the fit's process tells, and when."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -8,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from napari_emgauss import FitError
 from napari_emgauss.plugin.process import _fit_child
+from napari_emgauss.plugin.process._fit_child import _keep_result
+from napari_emgauss.plugin.process._fit_store import keep_result, result_path
+from napari_emgauss.render import load
 
 
 class Window:
@@ -66,3 +71,43 @@ def test_previews_are_rare_while_somebody_scrubs(clock: list[float], tmp_path: P
 
     _fit_child._walk(window, _updates(clock, 15, scrub), tmp_path)
     assert window.previews == [0.1, 1.1, 6.1, 11.1, 13.0, 14.0, 15.0]
+
+
+def test_a_result_that_the_temporary_folder_cannot_take_is_kept_elsewhere(
+    request_for: Any, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, request = load(model_file, device="cpu"), request_for()
+    path, note = _keep_result(model, tmp_path / "gone", request)
+    assert path == result_path(request) and path.is_file() and str(path) in note
+    monkeypatch.setattr("napari_emgauss.plugin.process._fit_store.result_path", lambda request: tmp_path / "no" / "x")
+    with pytest.raises(FitError, match="The state of the fit is kept: make room, then press Resume"):
+        _keep_result(model, tmp_path / "gone", request)
+
+
+def test_a_result_that_cannot_be_shown_is_put_where_it_stays(
+    request_for: Any, model_file: Path, tmp_path: Path
+) -> None:
+    request = request_for()
+    scratch = tmp_path / "result.emgauss.safetensors"
+    shutil.copyfile(model_file, scratch)
+    kept = keep_result(scratch, request)
+    assert kept == result_path(request) and kept.read_bytes() == model_file.read_bytes()
+    assert keep_result(tmp_path / "never written", request) is None
+
+
+def test_a_preview_that_cannot_be_written_ends_no_fit(clock: list[float], tmp_path: Path) -> None:
+    class Told(Window):
+        def tell_progress(self, message: Any) -> bool:
+            notes.append(message.note)
+            return True
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    notes: list[str] = []
+    updates = list(_updates(clock, 1))
+    for update in updates:
+        update.model = SimpleNamespace(save=full)
+    last = _fit_child._walk(Told(clock), iter(updates), tmp_path)
+    assert last is updates[-1]
+    assert any("cannot be shown while it runs (" in one and "it goes on" in one for one in notes)

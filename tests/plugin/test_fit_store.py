@@ -1,6 +1,7 @@
 """Unfinished fits on the disk."""
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from napari_emgauss.plugin.process._fit_store import (
     tiles_path,
 )
 from napari_emgauss.stack import stack_from_array
+from napari_emgauss.tiles import TileSize, fit_tiles
 
 
 @pytest.fixture
@@ -62,20 +64,66 @@ def test_what_is_no_checkpoint_is_none(request_of: Any) -> None:
     assert saved_fit(request_of) is None
 
 
-def test_old_ones_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def _age(path: Path, days: float) -> None:
+    when = time.time() - days * 90_000
+    os.utime(path, (when, when))
+
+
+def _checkpoint(name: str, days: float) -> Path:
+    from safetensors.numpy import save_file
+
+    path = store_folder() / name
+    header = json.dumps({"format": "napari-emgauss-checkpoint"})
+    save_file({"x": np.zeros(1)}, path, {"emgauss": header})
+    _age(path, days)
+    return path
+
+
+def test_old_ones_go_and_what_is_not_ours_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fit_store, "KEPT", 2)
-    names = ["a.safetensors", "b.emgauss", "c.safetensors", "d.safetensors"]
-    for age_days, name in enumerate(reversed(names)):
-        path = store_folder() / name
-        path.mkdir() if name.endswith(".emgauss") else path.touch()
-        when = time.time() - age_days * 90_000
-        os.utime(path, (when, when))
+    ours = [_checkpoint(f"{k:016x}.checkpoint.safetensors", k) for k in range(5)]
+    foreign = {  # the folder is one that the user named, with the user's own files in it
+        "stack.tif": b"II*\0 a year of work",
+        "notes.checkpoint.safetensors": b"mine",
+        f"{7:016x}.checkpoint.safetensors": b"the name of ours, the content of mine",
+    }
+    for name, content in foreign.items():
+        (store_folder() / name).write_bytes(content)
+        _age(store_folder() / name, 400)
+    series = store_folder() / f"{9:016x}-{1:08x}.emgauss"  # a folder with the name of ours
+    series.mkdir()
+    (series / "index.json").write_text("{}")
+    (series / "slice.tif").write_bytes(b"mine")
+    _age(series, 400)
     tidy()
-    assert sorted(path.name for path in Path(store_folder()).iterdir()) == ["c.safetensors", "d.safetensors"]
+    left = {path.name for path in store_folder().iterdir()}
+    assert left == {ours[0].name, ours[1].name, *foreign, series.name}
+    assert sorted(path.name for path in series.iterdir()) == ["index.json", "slice.tif"]
+    for name, content in foreign.items():
+        assert (store_folder() / name).read_bytes() == content
+
+
+def test_a_folder_of_tiles_loses_our_files_only(request_of: Any, values: np.ndarray) -> None:
+    tiled = dataclasses.replace(
+        request_of, tiles={"pixels": 64, "halo_pixels": 4, "window_slices": 24, "overlap_slices": 3}
+    )
+    config = FitConfig(prior="linear", iterations_scale=0.005, grid_channels=4, head_width=8, device="cpu")
+    stack = stack_from_array(values, (40.0, 4.0, 5.0))
+    for _ in fit_tiles(stack, config, folder=tiles_path(tiled), size=TileSize(**tiled.tiles)):
+        pass
+    mine = tiles_path(tiled) / "tiles" / "segmentation.tif"
+    mine.write_bytes(b"mine")
+    forget(tiled)
+    assert [path.relative_to(tiles_path(tiled)) for path in tiles_path(tiled).rglob("*") if path.is_file()] == [
+        Path("tiles/segmentation.tif")
+    ]
 
 
 def test_sentences() -> None:
     assert SavedFit(0.34, 300.0, 12).sentence() == (
         "A fit of this stack was stopped 5 min ago with 34 % done: it can go on."
+    )
+    assert (
+        SavedFit(0.34, 300.0, 12, preset="preset fast").sentence().startswith("A fit of this stack (preset fast) was")
     )
     assert "with 3 of 12 tiles done" in SavedFit(0.25, 7200.0, tiles=(3, 12)).sentence()

@@ -58,5 +58,5 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) ->
 
 
 def test_a_missing_folder_is_told(values: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="could not be written"):
+    with pytest.raises(ExportError, match="does not exist"):
         _write(Image(values), tmp_path / "no folder" / "a.ome.tif")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_emgauss._errors import ExportError
+from napari_emgauss._files import whole
 
 
 def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -60,7 +61,7 @@ def _write_model(path: str, record: Any) -> str:
 
 
 def write_volume(path: Path, values: Any, meta: dict[str, Any]) -> None:
-    """Write ``(z, y, x)`` values slice by slice, under a temporary name that is renamed at the end.
+    """Write ``(z, y, x)`` values slice by slice, whole or not at all.
 
     Raises
     ------
@@ -73,17 +74,10 @@ def write_volume(path: Path, values: Any, meta: dict[str, Any]) -> None:
     shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
     if dtype.kind == "b":
         dtype = np.dtype(np.uint8)
-    partial = path.with_name(f".{path.name}.part")
     slices = (np.ascontiguousarray(np.asarray(values[k]), dtype=dtype) for k in range(shape[0]))
     big = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize > 2**32 - 2**25
-    try:
-        with tifffile.TiffWriter(partial, bigtiff=big, ome=True) as file:
-            file.write(slices, shape=shape, dtype=dtype, photometric="minisblack", metadata={"axes": "ZYX", **sizes})
-        partial.replace(path)
-    except OSError as error:
-        raise ExportError(f"{path} could not be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as part, tifffile.TiffWriter(part, bigtiff=big, ome=True) as file:
+        file.write(slices, shape=shape, dtype=dtype, photometric="minisblack", metadata={"axes": "ZYX", **sizes})
 
 
 def ome_sizes(meta: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ._budget import (
 from ._budget import (
     size_within as size_within,
 )
+from ._copy import copy_tiles as copy_tiles
 from ._estimate import (
     Estimate as Estimate,
 )
@@ -45,6 +46,7 @@ from ._index import read_index as read_index
 from ._lock import exclusive as exclusive
 from ._model import TiledModel as TiledModel
 from ._model import load as load
+from ._owned import owned_tiles as owned_tiles
 from ._plan import Tile as Tile
 from ._plan import TilePlan as TilePlan
 from ._plan import TileSize as TileSize

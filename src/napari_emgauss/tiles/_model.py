@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss._cache import ByteBoundCache
-from napari_emgauss._errors import ExportError, ModelFileError
-from napari_emgauss._files import whole_folder
+from napari_emgauss._errors import ModelFileError
 from napari_emgauss.model import ROOMY_PIXELS
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
 
+from ._copy import copy_tiles
 from ._index import (
     INDEX_NAME,
-    TILES_NAME,
     TileIndex,
     check_tile,
-    is_tile_file,
     is_tiled,
     read_index,
     tile_path,
-    write_index,
 )
 from ._plan import Tile
 from ._spans import Span
@@ -244,18 +240,7 @@ class TiledModel:
         ModelFileError
             The folder exists already, or cannot be written.
         """
-        target = Path(path)
-        index = self._index
-        try:
-            with whole_folder(target, is_tile_file) as new:
-                (new / TILES_NAME).mkdir()
-                for tile in index.plan:
-                    if tile.name in index.tiles:
-                        source = check_tile(self.folder, tile, index.tiles[tile.name])
-                        shutil.copyfile(source, new / TILES_NAME / source.name)
-                write_index(new, index)
-        except ExportError as error:
-            raise ModelFileError(error.problem, remedy=error.remedy) from error
+        copy_tiles(self.folder, path, self._index)
 
     def __reduce__(self) -> Any:
         """Travels to other processes as the way to its folder: dask renders it on its workers."""

@@ -12,19 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from napari_emgauss._errors import EmgaussError, FitError
+
 from ._process import Channel
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig, FitUpdate
     from napari_emgauss.plugin.process._request import FitData, FitRequest
+    from napari_emgauss.render import EmgaussModel
     from napari_emgauss.stack import Stack
     from napari_emgauss.tiles import TilesUpdate
 
 PREVIEW_INTERVAL_S = 1.0
 """Least time between two previews; longer where writing one takes more than :data:`PREVIEW_SHARE` of the time."""
 
+FULL_DISK_INTERVAL_S = 30.0
+"""Time between two tries to write a preview where there is no room for it."""
+
 CALM_PREVIEW_INTERVAL_S = 5.0
 """The same while somebody scrubs: then the cores are scarce, and pictures that change by themselves disturb."""
+
+WARNING = "Warning: "
+"""What the fit says begins so where it is to be told beside its progress."""
 
 PREVIEW_SHARE = 0.05
 """Share of the fit's time that previews may take."""
@@ -42,6 +51,8 @@ class FitMessage:
         As in :class:`~napari_emgauss.fitting.FitUpdate`; the stage ``tiles`` counts in thousandths of all tiles.
     model_path : str
         A model file, or folder of tiles, to show, for previews and final messages; empty where there is none.
+    note : str
+        What else is to be told, in a sentence: a warning, or where a result is.
     """
 
     kind: Literal["device", "progress", "preview", "finished", "stopped"]
@@ -55,6 +66,7 @@ class FitMessage:
     text: str = ""
     model_path: str = ""
     stage_fraction: float | None = None
+    note: str = ""
 
 
 def fit_in_child(channel: Channel, request: FitRequest, data: FitData, folder: str) -> None:
@@ -132,13 +144,40 @@ def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Pat
             updates.close()  # type: ignore[attr-defined] # writes the checkpoint
     if last is None:
         return
-    if last.finished:
-        forget(request)
     path: Path | str = ""
+    note = ""
     if last.model is not None and last.iteration > 0:
-        path = folder / "result.emgauss.safetensors"
-        last.model.save(path)
-    channel.tell(_message("finished" if last.finished else "stopped", last, path))
+        with channel.saving():
+            path, note = _keep_result(last.model, folder, request)
+    if last.finished:  # only now: the result is on the disk
+        forget(request)
+    channel.tell(_message("finished" if last.finished else "stopped", last, path, note))
+
+
+def _keep_result(model: EmgaussModel, folder: Path, request: FitRequest) -> tuple[Path, str]:
+    """Save the model where the window looks for it, else where it can be saved; and what to tell of that.
+
+    Raises
+    ------
+    FitError
+        It can be saved nowhere.
+    """
+    from ._fit_store import result_path
+
+    usual, other = folder / "result.emgauss.safetensors", result_path(request)
+    try:
+        model.save(usual)
+        return usual, ""
+    except (EmgaussError, OSError) as error:
+        refused = error
+    try:
+        model.save(other)
+    except (EmgaussError, OSError) as error:
+        raise FitError(
+            f"The result could be saved neither in {usual.parent} nor in {other.parent} ({error}). The state of the "
+            "fit is kept: make room, then press Resume."
+        ) from refused
+    return other, f"The temporary folder could not be written, so the result is kept as {other}."
 
 
 def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUpdate | None:
@@ -159,7 +198,14 @@ def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUp
         if wanted and due and update.model is not None:
             channel.attention.clear()
             preview = folder / f"preview-{count}.emgauss.safetensors"
-            update.model.save(preview)
+            try:
+                update.model.save(preview)
+            except (EmgaussError, OSError) as error:  # no reason to end a fit
+                last_preview, pause_s = now, FULL_DISK_INTERVAL_S
+                channel.attention.set()
+                note = f"The fit cannot be shown while it runs ({error}); it goes on."
+                channel.tell_progress(_message("progress", update, note=note))
+                continue
             count += 1
             cost = time.perf_counter() - now
             last_preview, pause_s = now, max(PREVIEW_INTERVAL_S, cost / PREVIEW_SHARE)
@@ -228,7 +274,10 @@ def _cores() -> int:
 
 
 def _message(
-    kind: Literal["progress", "preview", "finished", "stopped"], update: FitUpdate, path: Path | str = ""
+    kind: Literal["progress", "preview", "finished", "stopped"],
+    update: FitUpdate,
+    path: Path | str = "",
+    note: str = "",
 ) -> FitMessage:
     return FitMessage(
         kind,
@@ -242,6 +291,7 @@ def _message(
         text=update.text,
         model_path=str(path),
         stage_fraction=update.stage_fraction,
+        note=note or (update.text if update.text.startswith(WARNING) else ""),
     )
 
 

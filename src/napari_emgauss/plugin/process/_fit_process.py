@@ -127,7 +127,7 @@ class FitProcess:
                 except ChildFailedError:
                     if not self._cut_short:
                         raise
-                    yield FitMessage("stopped", text="The fit was ended before it had kept its state.")
+                    yield FitMessage("stopped", note="The fit was ended before it had kept its state.")
                     return
                 child.tell_crowded(moved_lately())
                 yield message

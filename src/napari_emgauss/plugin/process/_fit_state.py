@@ -62,6 +62,8 @@ class FitState:
         Where it runs and why.
     error : str
         One sentence after a failure.
+    note : str
+        What the fit has to say beside its progress, in sentences.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -77,6 +79,7 @@ class FitState:
     text: str = ""
     device: str = ""
     error: str = ""
+    note: str = ""
 
     @property
     def fraction(self) -> float | None:
@@ -86,7 +89,10 @@ class FitState:
         return self.iteration / self.total_iterations if self.total_iterations and self.iteration else None
 
     def sentence(self) -> str:
-        """The state in one line."""
+        """The state in one line, and what else there is to say."""
+        return " ".join(filter(None, (self._state(), self.note)))
+
+    def _state(self) -> str:
         if self.status is FitStatus.FAILED:
             return self.error
         if self.status is FitStatus.PREPARING:
@@ -99,8 +105,6 @@ class FitState:
         if self.status is FitStatus.FINISHED:
             return f"Finished{took}: {self.gaussians:,} Gaussians."
         if self.status is FitStatus.STOPPED:
-            if self.text.endswith("."):  # what the process had to say of its end
-                return self.text
             return (
                 f"Stopped{took}; the result so far is kept." if self.iteration else "Stopped before the first result."
             )

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
 import time
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_emgauss._errors import EmgaussError
+
 if TYPE_CHECKING:
+    from napari_emgauss.fitting import FitConfig
     from napari_emgauss.plugin.process._request import FitRequest
 
 FOLDER_VARIABLE = "NAPARI_EMGAUSS_UNFINISHED"
@@ -23,6 +27,10 @@ KEPT = 5
 _DAY_S = 86_400.0
 
 _LONGEST_HEADER = 100 << 20
+CHECKPOINT_FORMAT = "napari-emgauss-checkpoint"
+"""As checkpoints say of themselves; the window does not load what writes them, which needs torch."""
+_CHECKPOINT = re.compile(r"[0-9a-f]{16}\.checkpoint\.safetensors")
+_TILES = re.compile(r"[0-9a-f]{16}-[0-9a-f]{8}\.emgauss")
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,15 @@ class SavedFit:
         Iterations done; 0 for tiles.
     tiles : tuple of int or None
         Finished tiles, and all; None for a fit in one piece.
+    preset : str
+        Its settings, for people; empty where they are not known.
     """
 
     fraction: float
     age_s: float
     iteration: int = 0
     tiles: tuple[int, int] | None = None
+    preset: str = ""
 
     def sentence(self) -> str:
         """For people."""
@@ -53,7 +64,8 @@ class SavedFit:
         done = f"{100 * self.fraction:.0f} % done" if self.iteration else "its prior learned"
         if self.tiles is not None:
             done = f"{self.tiles[0]} of {self.tiles[1]} tiles done"
-        return f"A fit of this stack was stopped {duration(self.age_s)} ago with {done}: it can go on."
+        settings = f" ({self.preset})" if self.preset else ""
+        return f"A fit of this stack{settings} was stopped {duration(self.age_s)} ago with {done}: it can go on."
 
 
 def store_folder() -> Path:
@@ -85,24 +97,73 @@ def saved_fit(request: FitRequest) -> SavedFit | None:
     return None
 
 
+def result_path(request: FitRequest) -> Path:
+    """Where a result goes that the temporary folder cannot take."""
+    return store_folder() / f"{_key(request)}.result.emgauss.safetensors"
+
+
+def keep_result(path: str | Path, request: FitRequest) -> Path | None:
+    """Put a result out of the temporary folder, which goes with napari; None where that is not possible."""
+    from napari_emgauss._files import whole
+
+    source = Path(path)
+    if source.is_dir():  # tiles are kept where they were fitted
+        return source
+    try:
+        target = result_path(request)
+        with whole(target) as part:
+            shutil.copyfile(source, part)
+    except (EmgaussError, OSError):
+        return None
+    return target
+
+
 def forget(request: FitRequest) -> None:
     """Remove what there is to go on from: the user starts anew."""
     with contextlib.suppress(OSError):
-        if request.tiles is not None:
-            shutil.rmtree(tiles_path(request), ignore_errors=True)
-        else:
-            checkpoint_path(request).unlink(missing_ok=True)
+        _remove(checkpoint_path(request) if request.tiles is None else tiles_path(request))
 
 
 def tidy() -> None:
-    """Remove all but the last few, and those of today: a layer may show them."""
+    """Remove all unfinished fits but the last few, and those of today: a layer may show them.
+
+    What else lies in the folder is not ours and stays.
+    """
     with contextlib.suppress(OSError):
-        found = sorted(store_folder().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in (path for path in found[KEPT:] if _age(path) > _DAY_S):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        ours = [
+            path for path in store_folder().iterdir() if _CHECKPOINT.fullmatch(path.name) or _TILES.fullmatch(path.name)
+        ]
+        ours.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in (path for path in ours[KEPT:] if _age(path) > _DAY_S):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Delete a checkpoint, or the files of a folder of tiles, where its content proves that it is one of ours."""
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        from napari_emgauss.tiles import owned_tiles
+
+        owned = owned_tiles(path)
+        if owned is not None:
+            with contextlib.suppress(EmgaussError):
+                owned.clear()
+    elif path.is_file() and _header(path).get("format") == CHECKPOINT_FORMAT:
+        path.unlink()
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What a file of ours says of itself; empty for other files."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if not 2 <= length <= _LONGEST_HEADER:
+                return {}
+            header = json.loads(json.loads(file.read(length))["__metadata__"]["emgauss"])
+    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def _key(request: FitRequest) -> str:
@@ -117,20 +178,28 @@ def _key(request: FitRequest) -> str:
 
 
 def _saved_checkpoint(path: Path, slices: int) -> SavedFit | None:
-    if not path.is_file():
+    header = _header(path) if path.is_file() else {}
+    if header.get("format") != CHECKPOINT_FORMAT:
         return None
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if not 2 <= length <= _LONGEST_HEADER:
-            return None
-        header = json.loads(json.loads(file.read(length))["__metadata__"]["emgauss"])
     from napari_emgauss.fitting import FitConfig
 
     names = {field.name for field in dataclasses.fields(FitConfig)}
     config = FitConfig(**{name: value for name, value in header["config"].items() if name in names})
     iteration = int(header["state"]["iteration"])
     total = config.total_iterations(slices)
-    return SavedFit(min(1.0, iteration / total), _age(path), iteration)
+    return SavedFit(min(1.0, iteration / total), _age(path), iteration, preset=_preset_of(config))
+
+
+def _preset_of(config: FitConfig) -> str:
+    """The preset that settings come from, whatever the device; with changes the nearest one, which is said."""
+    from napari_emgauss.fitting import preset, preset_names
+
+    def changes(name: str) -> int:
+        theirs, ours = preset(name).to_dict(), config.to_dict()
+        return sum(value != theirs[key] for key, value in ours.items() if key != "device")
+
+    nearest = min(preset_names(), key=changes)
+    return f"preset {nearest}" + (" with changed settings" if changes(nearest) else "")
 
 
 def _saved_tiles(folder: Path) -> SavedFit | None:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss._errors import ExportError
+from napari_emgauss._files import whole
+from napari_emgauss._paths import same_file
 from napari_emgauss.stack import Region
 
 from ._process import moved_lately
@@ -156,21 +159,23 @@ class RemoteModel:
             threading.Thread(target=_forget, args=(self._service, [old], self._temporary), daemon=True).start()
 
     def save(self, path: str | Path) -> Path:
-        """Copy the model file, or the folder of tiles, to ``path`` (whole or not at all)."""
+        """Copy the model file, or the folder of tiles, to ``path``, whole or not at all.
+
+        Raises
+        ------
+        EmgaussError
+            It is the model's own file, or cannot be written. The model is still where it was.
+        """
         target = Path(path)
-        partial = target.with_name(target.name + ".partial")
+        if same_file(self._path, target):
+            raise ExportError(f"{target} is the file that this layer shows: give another name.")
         if self._path.is_dir():
-            try:
-                shutil.copytree(self._path, partial)
-                partial.replace(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            from napari_emgauss.tiles import copy_tiles
+
+            copy_tiles(self._path, target)
             return target
-        try:
-            shutil.copyfile(self._path, partial)
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole(target) as part:
+            shutil.copyfile(self._path, part)
         return target
 
     def scratch_copy(self) -> str:

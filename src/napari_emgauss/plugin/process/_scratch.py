@@ -15,3 +15,8 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 def scratch_folder() -> Path:
     """A folder of our own, removed at exit; several napari never share one."""
     return Path(_folder().name)
+
+
+def is_scratch(path: str | Path) -> bool:
+    """Whether a file is in that folder, and goes with it."""
+    return Path(path).is_relative_to(scratch_folder())

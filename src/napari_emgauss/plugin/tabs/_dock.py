@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_emgauss.plugin._background import in_background
@@ -14,6 +15,7 @@ from napari_emgauss.plugin.view._viewers import forget_viewer, watch_viewer
 from napari_emgauss.plugin.widgets._log import session_log
 from napari_emgauss.plugin.widgets._log_dialog import LogDialog
 
+from ._closing import ClosingGuard
 from ._depth_tab import DepthTab
 from ._export_tab import ExportTab
 from ._fit_tab import FitTab
@@ -79,7 +81,28 @@ class EmgaussDock(QWidget):
         # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
         in_background(self, self._service.warm_up, lambda info: None)
         in_background(self, _import_pyqtgraph, lambda nothing: None)
+        self.closing = ClosingGuard(
+            self, self._what_runs, self._end_work, lambda: self.fit.keeps_state, self.fit.end_now
+        )
         self._watch_window()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """The dock appears, perhaps in another window than before."""
+        super().showEvent(event)
+        self.closing.watch()
+
+    def _what_runs(self) -> list[str]:
+        """What closing the window would end, a sentence each."""
+        told = [self.fit.closing_sentence()] if self.fit.closing_sentence() else []
+        if self.export.running:
+            told.append("An export is being written: closing gives it up, and nothing of it is left.")
+        if self.quality.running:
+            told.append("A score is being computed: closing gives it up.")
+        return told
+
+    def _end_work(self) -> None:
+        for end in (self.fit.end_session, self.export.panel.abandon, self.quality.panel.abandon):
+            end()
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again; napari calls this."""
@@ -135,7 +158,13 @@ class EmgaussDock(QWidget):
         self.destroyed.connect(lambda: self.shut_down())
         app = QApplication.instance()
         if app is not None:
-            app.aboutToQuit.connect(self.shut_down)
+            app.aboutToQuit.connect(self._quit)
+
+    def _quit(self) -> None:
+        """Napari goes without having closed the window: the state of a fit is kept all the same."""
+        if self._open:
+            self.closing.wait()
+        self.shut_down()
 
 
 def _import_pyqtgraph() -> None:

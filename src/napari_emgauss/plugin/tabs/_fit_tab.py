@@ -81,10 +81,37 @@ class FitTab(Page):
 
     def disconnect_viewer(self) -> None:
         """End a running fit and stop listening; the widget is about to go."""
-        if self.session is not None:
-            self.session.abandon()
+        self.end_session()
         for part in (self.stack, self.region, self.slices, self.method, self.panel):
             part.disconnect_viewer()
+
+    def end_session(self) -> None:
+        """End a running fit, which keeps its state; returns at once."""
+        if self.session is not None:
+            self.session.abandon()
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the process of the last fit is still there, perhaps writing what it keeps."""
+        return self.session is not None and self.session.process.alive
+
+    def end_now(self) -> None:
+        """Do not wait for what the fit writes."""
+        if self.session is not None:
+            self.session.process.end_now()
+
+    def closing_sentence(self) -> str:
+        """What closing the window means for a running fit; empty where none runs."""
+        if self.session is None or not self._fitting:
+            return ""
+        state = self.session.state
+        done = "" if state.fraction is None else f" ({state.fraction:.0%} of this stage done)"
+        if state.total_iterations and state.iteration:
+            done = f" ({state.iteration / state.total_iterations:.0%} done)"
+        return (
+            f"“{self.session.name}” is being fitted{done}. Closing stops the fit and keeps its state: open the stack "
+            "again and press Resume, and it goes on."
+        )
 
     def request(self) -> FitRequest:
         """What the widget asks for now.

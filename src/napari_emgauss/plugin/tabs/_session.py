@@ -15,9 +15,11 @@ from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin.process._fit_child import FitMessage
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitState, FitStatus, LossCurve
+from napari_emgauss.plugin.process._fit_store import keep_result
 from napari_emgauss.plugin.process._problem import ChildFailedError, Problem, problem_of, with_advice
 from napari_emgauss.plugin.process._remote_model import PreparedState, RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.process._scratch import is_scratch
 from napari_emgauss.plugin.widgets._worker import Pump
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
@@ -166,14 +168,41 @@ class FitSession:
             final = message.kind in ("finished", "stopped")
             if message.model_path and (final or self.previews_wanted()):
                 if model is None:
-                    shown = model = RemoteModel.open(self._service, message.model_path, temporary=True)
-                    # The window's first look at the model must find a compiled renderer.
-                    model.render(float(model.z_nm[0]))
+                    shown = model = self._open(message.model_path, final=final)
                 else:
-                    shown = model.prepare(message.model_path)
+                    shown = self._newer(model, message.model_path, final=final)
             if self.previews_wanted():
                 self.process.preview_shown()
             yield message, shown
+
+    def _open(self, path: str, *, final: bool) -> RemoteModel | None:
+        """The model in a file of the fit; None where a preview cannot be shown, which is no reason to end a fit."""
+        try:
+            model = RemoteModel.open(self._service, path, temporary=is_scratch(path))
+            # The window's first look at the model must find a compiled renderer.
+            model.render(float(model.z_nm[0]))
+            return model
+        except Exception as error:
+            self._no_picture(error, path, final=final)
+            return None
+
+    def _newer(self, model: RemoteModel, path: str, *, final: bool) -> PreparedState | None:
+        try:
+            return model.prepare(path)
+        except Exception as error:
+            self._no_picture(error, path, final=final)
+            return None
+
+    def _no_picture(self, error: Exception, path: str, *, final: bool) -> None:
+        problem = problem_of(error, "render")
+        if not final:
+            LOGGER.warning("A preview cannot be shown: %s\n%s", problem.sentence, problem.details)
+            return
+        kept = keep_result(path, self.process.request)
+        where = f"The result is kept as {kept}: open it when there is room." if kept else "Resume the fit to see it."
+        raise ChildFailedError(
+            f"The fit is done, but its result cannot be shown. {problem.sentence} {where}", problem.details
+        ) from error
 
     # in the window's thread
 
@@ -205,6 +234,9 @@ class FitSession:
             LOGGER.info("Fit of %s: stage %s", self.name, message.stage)
         for field in ("stage", "iteration", "total_iterations", "gaussians", "elapsed_s", "stage_fraction", "text"):
             setattr(state, field, getattr(message, field))
+        if message.note and message.note != state.note:
+            LOGGER.warning("Fit of %s: %s", self.name, message.note)
+            state.note = message.note
         if message.stage == "prior":
             self.prior_s = message.elapsed_s
         elif message.stage == "teacher-student":
