@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import write_text
-from napari_emgauss.cli._inputs import say, stack_from
+from napari_emgauss._remedies import Door
+from napari_emgauss.cli._inputs import say, stack_of_unknown_size
 from napari_emgauss.cli._outputs import figure_path, output_path
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ def run_check_command(arguments: argparse.Namespace) -> int:
         raise ConfigError("--write-z writes the estimate of --thickness: give both.")
     depths_file = None if arguments.write_z is None else output_path(arguments, "write_z")
     figure = None if arguments.figure is None else figure_path(arguments)
-    stack = stack_from(arguments, arguments.stack, allow_isotropic=True, allow_damaged=True)
+    stack, unknown = stack_of_unknown_size(arguments, arguments.stack, allow_isotropic=True, allow_damaged=True)
+    if unknown is not None and arguments.thickness:
+        raise unknown
     reports = find_damage(stack)
     # People know slices by their number in the file, and --skip counts them so.
     numbers = stack.numbers_in_file
@@ -52,7 +55,12 @@ def run_check_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         found = {
             "slices": [
-                {"index": numbers[one.index], "z_nm": one.z_nm, "state": one.state, "reasons": list(one.reasons)}
+                {
+                    "index": numbers[one.index],
+                    "z_nm": None if unknown is not None else one.z_nm,
+                    "state": one.state,
+                    "reasons": list(one.reasons),
+                }
                 for one in reports
                 if one.state != "good"
             ],
@@ -60,13 +68,15 @@ def run_check_command(arguments: argparse.Namespace) -> int:
             "median_jitter_px": None if alignment is None else _number(alignment.median_jitter_px),
             "askew": askew,
             "z_positions_nm": None if depths_nm is None else [float(z) for z in depths_nm],
+            "notes": list(stack.metadata.get("notes", ())),
         }
         print(json.dumps(found, indent=1))
         return 0
 
     doubtful = [report for report in reports if report.state != "good"]
     for report in doubtful:
-        print(f"slice {numbers[report.index]} (z = {report.z_nm:g} nm): {report.state}: {'; '.join(report.reasons)}")
+        where = "" if unknown is not None else f" (z = {report.z_nm:g} nm)"
+        print(f"slice {numbers[report.index]}{where}: {report.state}: {'; '.join(report.reasons)}")
     good = len(reports) - len(doubtful)
     print(f"{good} of {len(reports)} slices look good.")
     if left_out:
@@ -83,6 +93,8 @@ def run_check_command(arguments: argparse.Namespace) -> int:
         vary = "cannot be told" if np.isnan(thickness.spread) else f"vary by {thickness.spread:.0%}"
         print(f"Distances between slices {vary}{trust}; depths in nm, for --z-positions:")
         print(" ".join(f"{z:.1f}" for z in _depths_in_file(stack, sound, thickness.z_nm)))
+    if unknown is not None:
+        print(unknown.worded(Door.COMMAND_LINE))
     return 0
 
 

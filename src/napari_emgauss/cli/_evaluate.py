@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_emgauss.cli._inputs import STEADY_STDERR, fit_config, say, stack_from
+from napari_emgauss._progress import ProgressUpdate
+from napari_emgauss.cli._inputs import fit_config, say, stack_from, tell_notes
 from napari_emgauss.cli._outputs import figure_path as path_of_figure
 from napari_emgauss.cli._outputs import output_path
+from napari_emgauss.cli._progress import ProgressDisplay
 
 
 def run_evaluate_command(arguments: argparse.Namespace) -> int:
@@ -26,6 +27,7 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
     config = fit_config(arguments)
     voxel_size = None if arguments.voxel_size is None else tuple(arguments.voxel_size)
     volume = read_volume(arguments.volume, voxel_size_nm=voxel_size)
+    tell_notes(volume)
     common: dict[str, Any] = {
         "methods": arguments.methods,
         "crop": None if arguments.crop is None else tuple(arguments.crop),
@@ -34,9 +36,10 @@ def run_evaluate_command(arguments: argparse.Namespace) -> int:
         "config": config,
     }
     result: Any
-    with _progress(quiet=arguments.quiet) as show:
+    with _progress("evaluate", quiet=arguments.quiet) as show:
         if arguments.masks is not None:
             masks = read_volume(arguments.masks, voxel_size_nm=voxel_size)
+            tell_notes(masks)
             weights = arguments.sam2_weights
             result = evaluate_masks(volume, masks, arguments.factor, **common, sam2_weights=weights, on_progress=show)
         else:
@@ -57,7 +60,7 @@ def run_score_command(arguments: argparse.Namespace) -> int:
 
     config = fit_config(arguments)
     stack = stack_from(arguments, arguments.stack)
-    with _progress(quiet=arguments.quiet) as show:
+    with _progress("score", quiet=arguments.quiet) as show:
         result = score(stack, methods=arguments.methods, config=config, on_progress=show)
     print(result.table())
     print()
@@ -73,25 +76,10 @@ def _write(result: Any, path: Path | None) -> None:
 
 
 @contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Any], None] | None]:
-    """One line on stderr that rewrites itself, gone at the end; None when nothing is to be shown."""
+def _progress(title: str, *, quiet: bool) -> Iterator[Callable[[ProgressUpdate], None] | None]:
+    """How far the scores are, on stderr; None when nothing is to be shown."""
     if quiet:
         yield None
         return
-    from tqdm import tqdm
-
-    on_terminal = sys.stderr.isatty()
-    interval = 0.2 if on_terminal else 10
-    with tqdm(
-        total=1.0,
-        file=STEADY_STDERR,
-        bar_format="{percentage:3.0f}%|{bar:20}| {elapsed} {desc}",
-        mininterval=interval,
-        leave=False,
-    ) as bar:
-
-        def show(progress: Any) -> None:
-            bar.set_description_str(progress.text, refresh=False)
-            bar.update(progress.fraction - bar.n)
-
-        yield show
+    with ProgressDisplay(title) as display:
+        yield lambda update: display.tell(update.fraction, update.text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -17,7 +16,6 @@ from napari_emgauss._holding import hold_output
 from napari_emgauss._paths import same_file
 from napari_emgauss._rescue import rescued
 from napari_emgauss.cli._inputs import (
-    STEADY_STDERR,
     asked_for,
     device_line,
     fit_config,
@@ -27,6 +25,7 @@ from napari_emgauss.cli._inputs import (
     stem,
 )
 from napari_emgauss.cli._outputs import output_path, refuse_inputs
+from napari_emgauss.cli._progress import ProgressDisplay, duration
 from napari_emgauss.cli._stopping import polite_signals, survive_lost_terminal
 from napari_emgauss.cli._tiles import has_tile_options, run_fit_in_tiles
 
@@ -201,43 +200,21 @@ class _Interruption:
 
 @contextlib.contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
-    """A bar on stderr: stage, loss, Gaussians, iterations per second and time left."""
-    from tqdm import tqdm
+    """Stage, loss, Gaussians, iterations per second and time left, on stderr."""
+    with ProgressDisplay("starting", quiet=quiet) as display:
 
-    on_terminal = sys.stderr.isatty()
-    bar = tqdm(
-        total=None,
-        unit="it",
-        disable=quiet,
-        dynamic_ncols=on_terminal,
-        ncols=None if on_terminal else 100,
-        file=STEADY_STDERR,
-        mininterval=0.1 if on_terminal else 10,  # a log file needs no ten lines a second
-        maxinterval=1 if on_terminal else 30,
-        desc="starting",
-    )
-    told: set[str] = set()
+        def show(update: FitUpdate) -> None:
+            if update.stage == "prior" and not update.text.startswith("Warning"):
+                display.tell(update.stage_fraction, update.text, stage="prior")
+                return
+            display.say(update.text, always=update.text.startswith("Warning"))
+            details = [f"iteration {update.iteration} of {update.total_iterations}"]
+            if update.loss is not None:
+                details.append(f"loss {update.loss:.4f}")
+            details.append(f"{update.gaussians:,} Gaussians")
+            if update.eta_s is not None:
+                details.append(f"{duration(update.eta_s)} left")
+            done = update.iteration / max(1, update.total_iterations)
+            display.tell(done, ", ".join(details), stage=f"fit ({update.stage})")
 
-    def show(update: FitUpdate) -> None:
-        if update.text.startswith("Warning"):
-            bar.write(update.text, file=STEADY_STDERR)
-        elif update.text and not quiet and update.stage != "prior" and update.text not in told:
-            told.add(update.text)
-            bar.write(update.text, file=STEADY_STDERR)
-        if bar.total is None and update.total_iterations:
-            bar.reset(total=update.total_iterations)
-            bar.initial = bar.n = update.iteration
-        bar.set_description_str(update.stage, refresh=False)
-        details: dict[str, Any] = {"gaussians": update.gaussians}
-        if update.loss is not None:
-            details = {"loss": f"{update.loss:.4f}", **details}
-        if update.stage == "prior":
-            bar.set_postfix_str(update.text, refresh=True)
-        else:
-            bar.set_postfix(details, refresh=False)
-        bar.update(update.iteration - bar.n)
-
-    try:
         yield show
-    finally:
-        bar.close()

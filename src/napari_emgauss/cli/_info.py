@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.cli._inputs import known_name, say, stack_from
+from napari_emgauss._remedies import Door
+from napari_emgauss.cli._inputs import known_name, say, stack_of_unknown_size
 from napari_emgauss.cli._outputs import output_path
 
 if TYPE_CHECKING:
@@ -120,21 +121,28 @@ def _model_facts(path: Path) -> dict[str, Any]:
 
 
 def _stack_facts(arguments: argparse.Namespace) -> dict[str, Any]:
-    stack = stack_from(arguments, arguments.path, allow_isotropic=True)
-    steps = np.diff(stack.z_nm)
-    even = bool(np.allclose(steps, steps[0], rtol=1e-3))
-    return {
+    stack, unknown = stack_of_unknown_size(arguments, arguments.path, notes=False, allow_isotropic=True)
+    facts = {
         "file": Path(arguments.path).name,
         "kind": "stack",
         "shape (z, y, x)": list(stack.shape),
-        "depths (nm)": [float(stack.z_nm[0]), float(stack.z_nm[-1])],
-        "slice distance (nm)": float(steps[0]) if even else [float(steps.min()), float(steps.max())],
-        "pixel size (y, x; nm)": list(stack.pixel_size_nm),
-        "anisotropy factor": round(stack.anisotropy_factor, 3),
+        **(_lengths(stack) if unknown is None else {"voxel size": unknown.worded(Door.COMMAND_LINE)}),
         **({"channels": stack.channels} if stack.channels > 1 else {}),
         "dtype": stack.normalisation.dtype,
         "grey range": [stack.normalisation.low, stack.normalisation.high],
         **stack.metadata,
+    }
+    return facts
+
+
+def _lengths(stack: Stack) -> dict[str, Any]:
+    steps = np.diff(stack.z_nm)
+    even = bool(np.allclose(steps, steps[0], rtol=1e-3))
+    return {
+        "depths (nm)": [float(stack.z_nm[0]), float(stack.z_nm[-1])],
+        "slice distance (nm)": float(steps[0]) if even else [float(steps.min()), float(steps.max())],
+        "pixel size (y, x; nm)": list(stack.pixel_size_nm),
+        "anisotropy factor": round(stack.anisotropy_factor, 3),
     }
 
 

@@ -6,15 +6,18 @@ import argparse
 import contextlib
 import difflib
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_emgauss._errors import ConfigError
+from napari_emgauss._errors import ConfigError, UnknownVoxelSizeError
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
     from napari_emgauss.stack import Stack
 
+# Stands in where nothing is made of lengths: slices further apart than pixels.
+UNKNOWN_SIZE = (2.0, 1.0, 1.0)
 TABLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr")
 
 
@@ -53,8 +56,32 @@ def stem(path: Path) -> str:
     return Path(name).stem
 
 
-def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
-    """The stack that the command line names, with its overrides and corrections."""
+def tell_notes(stack: Stack) -> None:
+    """What had to be assumed of a file, or was left out of it: nobody should find that out from the result."""
+    for note in stack.metadata.get("notes", ()):
+        say(f"Note: {note}.")
+
+
+def stack_of_unknown_size(
+    arguments: argparse.Namespace, path: str, *, notes: bool = True, **more: Any
+) -> tuple[Stack, UnknownVoxelSizeError | None]:
+    """The stack, and why its voxel size is not known: lengths then mean nothing, and all else is as it is."""
+    try:
+        return stack_from(arguments, path, notes=notes, **more), None
+    except UnknownVoxelSizeError as error:
+        if arguments.z_range is not None:  # is told in nm
+            raise
+        without = argparse.Namespace(**{**vars(arguments), "voxel_size": UNKNOWN_SIZE})
+        stack = stack_from(without, path, notes=notes, **more)
+        stack.metadata["voxel_size_source"] = "unknown"
+        return stack, error
+
+
+def stack_from(arguments: argparse.Namespace, path: str, *, notes: bool = True, **more: Any) -> Stack:
+    """The stack that the command line names, with its overrides and corrections.
+
+    What its reader had to assume is told on stderr unless ``notes`` is false.
+    """
     from napari_emgauss import stack as stacks
 
     options: dict[str, Any] = dict(more)
@@ -72,6 +99,8 @@ def stack_from(arguments: argparse.Namespace, path: str, **more: Any) -> Stack:
             raise ConfigError("Depths are given twice: take --z-positions or --slice-distance.")
         options["z_positions_nm"] = _depths_of(arguments, path)
     stack = stacks.read_stack(path, **options)
+    if notes:
+        tell_notes(stack)
     corrections = stacks.Corrections(
         damage=arguments.damage_mask,
         straighten=arguments.straighten,
@@ -89,8 +118,12 @@ def _depths_of(arguments: argparse.Namespace, path: str) -> Any:
     if place is not None or any(index is None for index, _ in others):
         raise ConfigError("--slice-distance takes one distance in nm, then SLICE=NM for those that differ: 40 12=80.")
     channel = arguments.channel if isinstance(arguments.channel, int) else 0
-    count = open_file(Path(path), Selection(arguments.dataset, channel, arguments.time)).slices.shape[0]
-    return z_from_thickness(int(count), nominal, {index: size for index, size in others if index is not None})
+    opened = open_file(Path(path), Selection(arguments.dataset, channel, arguments.time))
+    # Where files are missing, the next one is so many distances away.
+    numbers = opened.slice_numbers or []
+    far = {k: nominal * (b - a) for k, (a, b) in enumerate(pairwise(numbers)) if b - a > 1}
+    own = {index: size for index, size in others if index is not None}
+    return z_from_thickness(int(opened.slices.shape[0]), nominal, far | own)
 
 
 def fit_config(arguments: argparse.Namespace, **more: Any) -> FitConfig:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
-from napari_emgauss.cli._inputs import STEADY_STDERR, say
+from napari_emgauss.cli._inputs import say
 from napari_emgauss.cli._outputs import output_path, refuse_source
+from napari_emgauss.cli._progress import ProgressDisplay
 
 
 def run_render_command(arguments: argparse.Namespace) -> int:
@@ -41,8 +42,6 @@ def run_render_command(arguments: argparse.Namespace) -> int:
 
 def run_export_command(arguments: argparse.Namespace) -> int:
     """Write the isotropic volume, with a progress bar."""
-    from tqdm import tqdm
-
     from napari_emgauss.stack import Frame
     from napari_emgauss.tiles import load
     from napari_emgauss.volume import export, is_folder_format, plan_export
@@ -70,17 +69,11 @@ def run_export_command(arguments: argparse.Namespace) -> int:
         wanted = {name: grid[name] for name in ("spacing_nm", "z_range_nm")}
         confidence = model.confidence
         plan_export(Frame.of(confidence), confidence_output, dtype=confidence.dtype, **wanted)
-    bar = tqdm(
-        total=1.0,
-        file=STEADY_STDERR,
-        disable=arguments.quiet,
-        desc="export",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left",
-    )
-    with bar:
+    bar_format = "{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
+    with ProgressDisplay("export", quiet=arguments.quiet, bar_format=bar_format) as display:
 
         def show(fraction: float, _text: str) -> None:
-            bar.update(fraction - bar.n)
+            display.tell(fraction)
 
         written = export(
             model,

@@ -6,14 +6,14 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._paths import real_target
-from napari_emgauss.cli._inputs import STEADY_STDERR, asked_for, fit_config, has_fit_options, say, stack_from, stem
+from napari_emgauss.cli._inputs import asked_for, fit_config, has_fit_options, say, stack_from, stem
 from napari_emgauss.cli._outputs import refuse_inputs
+from napari_emgauss.cli._progress import ProgressDisplay, duration
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -135,7 +135,7 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
     depth, height, width = stack.shape
     grid = " × ".join(str(n) for n in told.grid)
     tile = " × ".join(str(n) for n in told.tile_shape)
-    learning = f", {_duration(told.prior_seconds)} for the prior of all" if told.prior_seconds else ""
+    learning = f", {duration(told.prior_seconds)} for the prior of all" if told.prior_seconds else ""
     where = (
         "on this machine, as measured now" if measured else "on the machine of the benchmarks; --measure asks this one"
     )
@@ -145,18 +145,12 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
         ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than there are"),
         ("memory", f"{_bytes(told.memory_bytes)} ({_bytes(told.tile_memory_bytes)} for a tile, {workers} at once)"),
         ("disk", f"{_bytes(told.disk_bytes)} for the model, {_bytes(told.isotropic_bytes)} for the isotropic volume"),
-        ("time", f"{_duration(told.seconds)} ({_duration(told.tile_seconds)} for a tile{learning}) {where}"),
+        ("time", f"{duration(told.seconds)} ({duration(told.tile_seconds)} for a tile{learning}) {where}"),
     ]
 
 
 def _bytes(count: int) -> str:
     return f"{count / 1e9:.3g} GB" if count >= 1e8 else f"{count / 1e6:.3g} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _short(tile: str) -> str:
@@ -166,30 +160,16 @@ def _short(tile: str) -> str:
 
 @contextlib.contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[TilesUpdate], None]]:
-    """A bar on stderr for all tiles together, and a line for each that is finished."""
-    from tqdm import tqdm
+    """How far all tiles are together, and a line for each that is finished, on stderr."""
+    with ProgressDisplay("tiles", quiet=quiet) as display:
 
-    on_terminal = sys.stderr.isatty()
-    bar = tqdm(
-        total=1.0,
-        file=STEADY_STDERR,
-        disable=quiet,
-        ncols=None if on_terminal else 100,
-        dynamic_ncols=on_terminal,
-        mininterval=0.1 if on_terminal else 10,
-        desc="tiles",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {postfix}",
-    )
+        def show(update: TilesUpdate) -> None:
+            if not update.finished:
+                display.say(update.text)
+            left = "" if update.eta_s is None else f", {duration(update.eta_s)} left"
+            now = ", ".join(f"{_short(tile.name)} {tile.fraction:.0%}" for tile in update.running[:2])
+            more = f" and {len(update.running) - 2} more" if len(update.running) > 2 else ""
+            tiles = f"{update.tiles_done}/{update.tiles_total}"
+            display.tell(update.fraction, f"{tiles} ({now}{more}){left}" if now else f"{tiles}{left}")
 
-    def show(update: TilesUpdate) -> None:
-        if update.text and not quiet and not update.finished:
-            bar.write(update.text, file=STEADY_STDERR)
-        left = "" if update.eta_s is None else f", {_duration(update.eta_s)} left"
-        now = ", ".join(f"{_short(tile.name)} {tile.fraction:.0%}" for tile in update.running[:2])
-        more = f" and {len(update.running) - 2} more" if len(update.running) > 2 else ""
-        tiles = f"{update.tiles_done}/{update.tiles_total}"
-        bar.set_postfix_str(f"{tiles} ({now}{more}){left}" if now else f"{tiles}{left}", refresh=False)
-        bar.update(update.fraction - bar.n)
-
-    with bar:
         yield show
