@@ -50,7 +50,17 @@ class VoxelSizeError(StackError):
 
 
 class UnknownVoxelSizeError(VoxelSizeError):
-    """The voxel size, or a part of it, is not known: all else of the stack may be well."""
+    """The voxel size, or a part of it, is not known: all else of the stack may be well.
+
+    Parameters
+    ----------
+    doubt : str
+        What the file says and nobody should believe.
+    """
+
+    def __init__(self, problem: str = "", *, remedy: Remedy | None = None, doubt: str = "") -> None:
+        super().__init__(problem, remedy=remedy)
+        self.doubt = doubt
 
 
 class ConfigError(EmgaussError, ValueError):

@@ -57,6 +57,7 @@ class ProgressDisplay:
         self._title, self._quiet, self._clock = title, quiet, clock
         self._said: set[str] = set()
         self._last = (title, -1.0, clock())
+        self._unsaid = ""
         self._bar: Any = None
         if not quiet and on_terminal():
             from tqdm import tqdm
@@ -73,6 +74,8 @@ class ProgressDisplay:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+        elif self._unsaid:  # how far it came in the end
+            print(self._unsaid, file=STEADY_STDERR, flush=True)
 
     def tell(self, fraction: float | None, details: str = "", *, stage: str = "") -> None:
         """How far the work is.
@@ -111,9 +114,12 @@ class ProgressDisplay:
         # Whole tenths, counted so that 0.3 (which is a little less) is three of them.
         part = -1.0 if fraction is None else int(fraction / _PART + 1e-9) * _PART
         now = self._clock()
+        share = "" if fraction is None else f"{100 * fraction:.0f} %"
+        line = f"{title}: {', '.join(filter(None, (share, details)))}"
         new_part = part > (last_part if title == last_title else -1.0) and (part > 0 or title != last_title)
         if not new_part and now - last_time < _SECONDS:
+            self._unsaid = line
             return
+        self._unsaid = ""
         self._last = (title, max(part, last_part if title == last_title else -1.0), now)
-        share = "" if fraction is None else f"{100 * fraction:.0f} %"
-        print(f"{title}: {', '.join(filter(None, (share, details)))}", file=STEADY_STDERR, flush=True)
+        print(line, file=STEADY_STDERR, flush=True)

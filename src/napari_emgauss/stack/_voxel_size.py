@@ -153,7 +153,9 @@ def resolve_geometry(
         known = f" (known: {found})" if any((found.z_nm, found.y_nm, found.x_nm)) else ""
         if found.doubt:
             known = f" (its {found.source} says {found.doubt})"
-        raise UnknownVoxelSizeError(f"The {missing} is unknown{hint}{known}", remedy=remedy("give voxel size"))
+        raise UnknownVoxelSizeError(
+            f"The {missing} is unknown{hint}{known}", remedy=remedy("give voxel size"), doubt=found.doubt
+        )
     if z_positions_nm is None:
         step = float(found.z_nm or 0.0)
         z_nm = np.arange(count, dtype=np.float64) * step

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayo
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin.process._problem import problem_of
-from napari_emgauss.plugin.process._request import suspicion
 from napari_emgauss.plugin.view._layer_voxel_size import (
+    TYPED,
     apply_voxel_size,
     needs_voxel_size,
     read_file_voxel_size,
@@ -55,6 +55,7 @@ class StackForm(QWidget):
             box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
             box.valueChanged.connect(self._typed)
         self.note = Note()
+        self.file_notes = Note()
 
         first = QHBoxLayout()
         first.addWidget(self.chooser, 1)
@@ -69,6 +70,7 @@ class StackForm(QWidget):
         form.addRow("Stack", first)
         form.addRow("Voxel size", sizes)
         form.addRow(self.note)
+        form.addRow(self.file_notes)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.setLayout(form)
 
@@ -140,9 +142,13 @@ class StackForm(QWidget):
         def apply(found: Any) -> None:
             # The user may have set a scale, or removed the layer, while the file was read.
             if found is not None and layer in self._viewer.layers and voxel_size_of_layer(layer).zyx_nm is None:
-                size = (float(found.z_nm), float(found.y_nm), float(found.x_nm))
-                apply_voxel_size(layer, size, f"the file's {found.source}")
-                self._viewer.reset_view()
+                layer.metadata["emgauss_voxel_size_doubt"] = found.doubt
+                if found.assumed:
+                    layer.metadata["emgauss_notes"] = [*layer.metadata.get("emgauss_notes", ()), found.assumed]
+                if found.complete:
+                    size = (float(found.z_nm), float(found.y_nm), float(found.x_nm))
+                    apply_voxel_size(layer, size, f"the file's {found.source}")
+                    self._viewer.reset_view()
             if layer is self.layer:
                 self._show_size()
 
@@ -178,7 +184,9 @@ class StackForm(QWidget):
             for box in boxes:
                 _set_quietly(box, 0.0)
             self.note.tell("")
+            self.file_notes.tell("")
             return
+        self._tell_file_notes()
         found = voxel_size_of_layer(self.layer)
         for box, value in zip(boxes, found.zyx_nm or (0.0, 0.0, 0.0), strict=True):
             _set_quietly(box, value)
@@ -194,14 +202,20 @@ class StackForm(QWidget):
         factor = z_nm / ((y_nm + x_nm) / 2)
         self.note.tell(f"From {self._origin}; z is {factor:.3g} pixels.", theme_colours(self._viewer).muted_text)
 
+    def _tell_file_notes(self) -> None:
+        """What had to be assumed of the layer's file, or was left out of it."""
+        notes = [str(note) for note in self.layer.metadata.get("emgauss_notes", ())]
+        sentences = " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
+        self.file_notes.tell(sentences and f"⚠ {sentences}", theme_colours(self._viewer).warning)
+
     def _typed(self) -> None:
         if self.layer is None:
             return
         size = self.voxel_size_nm
         if min(size) > 0:
-            apply_voxel_size(self.layer, size, "the values typed in here")
-            self._origin = "the values typed in here"
-            self._explain(suspicion(size))
+            apply_voxel_size(self.layer, size, TYPED)
+            self._origin = TYPED
+            self._explain(voxel_size_of_layer(self.layer).warning)
             self._viewer.reset_view()
         self.changed.emit()
 
@@ -218,12 +232,29 @@ def _set_quietly(box: NanometreBox, value: float) -> None:
     box.blockSignals(False)
 
 
+def _notes_of(stack: Any) -> list[str]:
+    """Notes of the reader, and what a layer cannot hold: its slices are evenly apart."""
+    steps = np.diff(stack.z_nm)
+    notes = [str(note) for note in stack.metadata.get("notes", ())]
+    if not np.allclose(steps, steps[0], rtol=1e-3):
+        apart = (
+            f"{steps.max() / steps.min():.3g} times"
+            if stack.metadata["voxel_size_source"] == "argument"
+            else (f"by {steps.min():.4g} to {steps.max():.4g} nm")
+        )
+        notes.append(
+            f"its slices lie unevenly apart ({apart}), but a layer shows and fits them evenly: "
+            "'emgauss fit' keeps their true depths"
+        )
+    return notes
+
+
 def read_for_layer(path: str) -> tuple[Any, dict[str, Any]]:
     """Read a stack for a layer: in memory where it is small, else lazily. In a worker thread."""
     import psutil
     from napari.layers.utils.layer_utils import calc_data_range
 
-    from napari_emgauss._errors import VoxelSizeError
+    from napari_emgauss._errors import UnknownVoxelSizeError
     from napari_emgauss.stack import read_stack
 
     keywords: dict[str, Any] = {"metadata": {}}
@@ -234,9 +265,11 @@ def read_for_layer(path: str) -> tuple[Any, dict[str, Any]]:
         keywords["scale"] = (step, *stack.pixel_size_nm)
         keywords["units"] = ("nm", "nm", "nm")
         keywords["metadata"]["emgauss_voxel_size_origin"] = f"the file's {origin}"
-    except VoxelSizeError:
+    except UnknownVoxelSizeError as error:
         # Unknown is unknown: the widget asks for it.
         stack = read_stack(path, voxel_size_nm=(2.0, 1.0, 1.0), allow_damaged=True)
+        keywords["metadata"]["emgauss_voxel_size_doubt"] = error.doubt
+    keywords["metadata"]["emgauss_notes"] = _notes_of(stack)
     data: Any = stack.slices
     if np.prod(stack.shape) * np.dtype(data.dtype).itemsize < psutil.virtual_memory().available / 4:
         data = stack.in_memory().slices
@@ -246,6 +279,12 @@ def read_for_layer(path: str) -> tuple[Any, dict[str, Any]]:
         import dask.array
 
         data = dask.array.from_array(data, chunks=(1, *stack.shape[1:]), asarray=True)
-    keywords["axis_labels"] = ("z", "y", "x")
+    if stack.channels > 1:
+        # napari puts layers together by their last axes, so channels come first.
+        data = data.swapaxes(0, 1)
+    for name in ("scale", "units"):
+        if name in keywords and stack.channels > 1:
+            keywords[name] = ((1.0,) if name == "scale" else ("pixel",)) + tuple(keywords[name])
+    keywords["axis_labels"] = ("z", "y", "x") if stack.channels == 1 else ("c", "z", "y", "x")
     keywords["name"] = stack.name
     return data, keywords

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 AXIS_LABELS = ("z", "y", "x")
 UNITS = ("nm", "nm", "nm")
+TYPED = "the values typed in here"
+"""Origin of a voxel size that the user has typed into the dock."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,35 @@ class LayerVoxelSize:
 def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
     """What the layer itself says; reads no file.
 
-    A scale of 1 in every axis means that nobody has said anything: napari's own TIFF reader leaves it so.
+    A scale of 1 in every axis means that nobody has said anything: napari's own TIFF reader leaves it so. A scale is
+    believed by the rules that files are (:func:`napari_emgauss.stack.believed`); what was typed in here, always.
     """
-    scale = [float(s) for s in layer.scale[-3:]]
-    if np.allclose(scale, 1) and not any(_is_length(unit) for unit in layer.units[-3:]):
-        return LayerVoxelSize(None, "unknown", "The voxel size is unknown: type it in, or the result will be wrong.")
-    if all(_is_length(unit) for unit in layer.units[-3:]):
-        nm = [s * _in_nm(unit) for s, unit in zip(scale, layer.units[-3:], strict=True)]
-        origin = str(layer.metadata.get("emgauss_voxel_size_origin", "the layer's scale"))
+    from napari_emgauss.stack import VoxelSize, believed, without_unit
+
+    z, y, x = (abs(float(s)) for s in layer.scale[-3:])
+    units = layer.units[-3:]
+    origin = str(layer.metadata.get("emgauss_voxel_size_origin", "the layer's scale"))
+    if all(_is_length(unit) for unit in units):
+        factors = [_in_nm(unit) for unit in units]
+        found = VoxelSize(z * factors[0], y * factors[1], x * factors[2], source=origin)
+    elif np.allclose((z, y, x), 1):
+        doubt = str(layer.metadata.get("emgauss_voxel_size_doubt", ""))
+        why = f", for its file says {doubt}" if doubt else ""
+        return LayerVoxelSize(
+            None, "unknown", f"The voxel size is unknown{why}: type it in, or the result will be wrong."
+        )
     else:
-        nm, origin = scale, "the layer's scale, taken as nm for it has no unit"
-    size = (nm[0], nm[1], nm[2])
-    return LayerVoxelSize(size, origin, suspicion(size))
+        found = without_unit((z, y, x), "the layer's scale", usual="nm")
+        unit = "µm" if found.assumed else "nm"
+        origin = f"the layer's scale, taken as {unit} for it has no unit"
+    checked = believed(found)
+    if checked.doubt and origin != TYPED:
+        return LayerVoxelSize(None, "unknown", f"The layer's scale says {checked.doubt}: type in z, y and x in nm.")
+    if not found.complete:
+        return LayerVoxelSize(None, "unknown", "The voxel size is unknown: type it in, or the result will be wrong.")
+    size = (float(found.z_nm or 0), float(found.y_nm or 0), float(found.x_nm or 0))
+    warning = f"This is {checked.doubt}: check the units." if checked.doubt else suspicion(size)
+    return LayerVoxelSize(size, origin, warning)
 
 
 def needs_voxel_size(layer: Layer) -> bool:
@@ -66,7 +85,7 @@ def needs_voxel_size(layer: Layer) -> bool:
 
 
 def read_file_voxel_size(path: str) -> VoxelSize | None:
-    """What the file says; None when it does not say all three, or cannot be read. For a worker thread."""
+    """What the file says, or why it is not believed; None when it says nothing. For a worker thread."""
     from napari_emgauss._errors import EmgaussError
     from napari_emgauss.stack import read_voxel_size
 
@@ -74,7 +93,7 @@ def read_file_voxel_size(path: str) -> VoxelSize | None:
         size = read_voxel_size(path)
     except (EmgaussError, OSError):
         return None
-    return size if size.complete else None
+    return size if size.complete or size.doubt else None
 
 
 def apply_voxel_size(layer: Layer, zyx_nm: tuple[float, float, float], origin: str) -> None:

@@ -140,7 +140,10 @@ def open_images(files: Sequence[Path], folder: str, selection: Selection, *, cho
     if whole is not None:
         return replace(whole, notes=(*notes, *whole.notes))
     if len(files) < _LEAST_SLICES:
-        raise StackError(f"A stack needs at least 3 slices; {folder} holds {len(files)} images.")
+        raise StackError(
+            f"A stack needs at least 3 slices; {folder} holds {len(files)} images: where one is a stack by itself, "
+            "name that file."
+        )
     order = order_of([p.name for p in files], folder, chosen=chosen)
     ordered = [files[k] for k in order.order]
     slices: LazySlices
