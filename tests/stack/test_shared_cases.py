@@ -20,7 +20,14 @@ SCRIPT = Path(
         "EMGAUSS_FORMAT_CASES", Path(__file__).resolve().parents[3] / "shared" / "cases" / "make_format_cases.py"
     )
 )
-# Those of other formats stand with the tests of these.
+FORMATS_OF_ONE_VOLUME = (
+    "unsigned_bytes.mrc",
+    "big_endian.mrc",
+    "half.mrc",
+    "ilastik_zyxc.h5",
+    "micrometre.h5",
+    "nested.zarr",
+)
 TIFF_AND_FOLDERS = (
     "odd_compression.tif",
     "odd_size.tif",
@@ -58,7 +65,7 @@ def keywords(options: list[str]) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", TIFF_AND_FOLDERS)
+@pytest.mark.parametrize("name", TIFF_AND_FOLDERS + FORMATS_OF_ONE_VOLUME)
 def test_case(cases: tuple[Path, dict[str, dict[str, Any]]], name: str) -> None:
     folder, all_cases = cases
     case = all_cases[name]
@@ -78,3 +85,15 @@ def test_case(cases: tuple[Path, dict[str, dict[str, Any]]], name: str) -> None:
     if name in ("atlas_gap", "suffix_gap"):
         assert np.diff(stack.z_nm).tolist() == [40, 40, 40, 40, 80, 40, 40]
         assert "leave out 5" in stack.metadata["notes"][0]
+
+
+def test_every_case_is_tried(cases: tuple[Path, dict[str, dict[str, Any]]]) -> None:
+    assert set(cases[1]) == set(TIFF_AND_FOLDERS + FORMATS_OF_ONE_VOLUME)
+
+
+def test_numbers_that_can_only_be_micrometres_are_taken_as_such_and_said(
+    cases: tuple[Path, dict[str, dict[str, Any]]],
+) -> None:
+    stack = read_stack(cases[0] / "micrometre.h5")
+    np.testing.assert_allclose((stack.z_nm[1], *stack.pixel_size_nm), (40, 4, 4))
+    assert any("has no unit and is taken as µm" in note for note in stack.metadata["notes"])

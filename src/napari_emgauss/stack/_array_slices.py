@@ -91,6 +91,8 @@ class ArraySlices(LazySlices):
         # Not every kind of array knows negative steps: forwards from the file, then as asked.
         forward = [_forward(part, size) for part, size in zip((rows, columns), self._shape[1:], strict=True)]
         window = tuple(part for part, _ in forward)
+        if any(part.start == part.stop for part in window):  # not every library knows how to read nothing
+            return np.empty([part.stop - part.start for part in window], self._dtype)
         try:
             plane = self._from_block(place, window)
         except Exception as error:  # storage and codecs raise errors of many kinds

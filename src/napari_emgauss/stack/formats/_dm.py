@@ -95,7 +95,8 @@ def read_images(path: Path) -> list[_Image]:
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # its counters of tags overflow harmlessly in large files
-            with fileDM(path, on_memory=True) as file_of_tags:
+            # Not through a memory map, which cannot be closed while what failed to be read looks into it.
+            with fileDM(path, on_memory=False) as file_of_tags:
                 tags: Mapping[str, Any] = dict(file_of_tags.allTags)
         return [image for number in _numbers(tags) if (image := _image(tags, number)) is not None]
     except Exception as error:  # a broken file can fail anywhere

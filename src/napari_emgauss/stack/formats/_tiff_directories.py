@@ -123,7 +123,7 @@ def read_directories(path: Path) -> tuple[Directory, ...]:
     Raises
     ------
     StackFileError
-        They lead in a circle, or make more of the file than there is.
+        They lead in a circle or past the end of the file, or make more of the file than there is.
     """
     with path.open("rb") as file:
         reader = _Reader(file, path)
@@ -150,11 +150,13 @@ class _Reader:
         found: list[Directory] = []
         seen: set[int] = set()
         offset = self._first
-        while 0 < offset < self._size:
+        while offset > 0:
             if offset in seen:
                 raise StackFileError(f"{self._path.name} is damaged: page {len(seen)} leads back to an earlier one.")
             seen.add(offset)
             read = self._directory(offset)
+            if read is None and found:  # what was read would be a part of the stack
+                raise StackFileError(f"{self._path.name} is damaged or truncated: page {len(found)} is missing.")
             if read is None:
                 break
             directory, offset = read
@@ -172,7 +174,8 @@ class _Reader:
             return None
         tags, colour_map, segments = self._tags(entries)
         following = self._number(start + count * self._entry, self._offset)
-        return Directory(offset, tags, colour_map, segments), following or 0
+        # A file that ends before it says whether another page follows is cut off, too.
+        return Directory(offset, tags, colour_map, segments), self._size if following is None else following
 
     def _tags(self, entries: bytes) -> tuple[tuple[tuple[int, tuple[int, ...]], ...], bytes, int]:
         form = self._order + ("HHQ" if self._big else "HHI")
