@@ -18,6 +18,8 @@ class Loopback(http.server.ThreadingHTTPServer):
     ----------
     asked : Counter
         How often each path was asked for.
+    sent : Counter
+        How many bytes of each were sent to requests for a part.
     failing : dict
         Of paths, how often they still fail with 503; -1 for ever.
     """
@@ -28,6 +30,7 @@ class Loopback(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.asked: Counter[str] = Counter()
         self.failing: dict[str, int] = {}
+        self.sent: Counter[str] = Counter()
         self.lock = threading.Lock()
 
     def address(self, path: str = "") -> str:
@@ -67,7 +70,21 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         if not file.is_file():  # no listing of folders: a server need not have one
             self.send_error(404)
             return
-        super().do_GET()
+        content, part = file.read_bytes(), self.headers.get("Range")
+        if part is None:
+            super().do_GET()
+            return
+        first, _, last = part.removeprefix("bytes=").partition("-")
+        start = int(first) if first else len(content) - int(last)
+        stop = int(last) + 1 if first and last else len(content)
+        content, total = content[start:stop], len(content)
+        with self.server.lock:
+            self.server.sent[path] += len(content)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{start + len(content) - 1}/{total}")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def end_headers(self) -> None:
         self.send_header("ETag", '"1"')  # buckets have one

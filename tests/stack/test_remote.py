@@ -6,11 +6,14 @@ import gzip
 import json
 import os
 import pickle
+import struct
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from napari_emgauss._errors import StackError, StackFileError
 from napari_emgauss.cli import main
@@ -64,7 +67,56 @@ def _blocks(values: np.ndarray) -> Iterator[tuple[tuple[int, int, int], np.ndarr
                 yield (z, y, x), values[z : z + BLOCK[0], y : y + BLOCK[1], x : x + BLOCK[2]]
 
 
-WRITERS: dict[str, Callable[[Path], Path]] = {"a.precomputed": write_precomputed}
+def write_zarr(version: int, *, shards: bool = False) -> Callable[[Path], Path]:
+    """OME-Zarr by zarr-python, with metadata written here."""
+
+    def write(path: Path) -> Path:
+        group = zarr.open_group(str(path), mode="w", zarr_format=version)  # type: ignore[arg-type]
+        levels = []
+        for number, factor in enumerate((1, 2)):
+            values = VALUES[:, ::factor, ::factor]
+            whole = (
+                {"shards": tuple(-(-n // b) * b for n, b in zip(values.shape, BLOCK, strict=True))} if shards else {}
+            )
+            array = group.create_array(str(number), shape=values.shape, chunks=BLOCK, dtype="u1", **whole)
+            array[:] = values
+            scale = {"type": "scale", "scale": [SIZE[0], SIZE[1] * factor, SIZE[2] * factor]}
+            levels.append({"path": str(number), "coordinateTransformations": [scale]})
+        axes = [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"]
+        image = {"version": "0.4" if version == 2 else "0.5", "axes": axes, "datasets": levels}
+        if version == 2:
+            group.attrs["multiscales"] = [image]
+        else:
+            group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+        return path
+
+    return write
+
+
+def write_n5(path: Path) -> Path:
+    """A pyramid after N5's specification: big-endian blocks, axes x first."""
+    for number, factor in enumerate((1, 2)):
+        values = VALUES[:, ::factor, ::factor]
+        folder = path / f"s{number}"
+        for start, part in _blocks(values):
+            place = folder.joinpath(*(str(s // b) for s, b in zip(reversed(start), reversed(BLOCK), strict=True)))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            header = struct.pack(">HHIII", 0, 3, *reversed(part.shape))
+            place.write_bytes(header + gzip.compress(part.tobytes()))
+        about = {"dimensions": list(values.shape[::-1]), "blockSize": list(BLOCK[::-1]), "dataType": "uint8"}
+        more = {"compression": {"type": "gzip"}, "downsamplingFactors": [factor, factor, 1]}
+        (folder / "attributes.json").write_text(json.dumps({**about, **more}))
+    told = {"pixelResolution": {"dimensions": [4, 5, 40], "unit": "nm"}, "n5": "2.5.0"}
+    (path / "attributes.json").write_text(json.dumps(told))
+    return path
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "a.precomputed": write_precomputed,
+    "a.zarr": write_zarr(2),
+    "a.ome.zarr": write_zarr(3),
+    "a.n5": write_n5,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +220,47 @@ def test_blocks_that_cloud_volume_packed(tmp_path: Path, server: Loopback) -> No
     np.testing.assert_array_equal(open_file(server.address("em"), Selection()).slices[:], VALUES)
     with pytest.raises(StackFileError, match=r"blocks are packed one by one \(\.gz\).*gunzip -r"):
         open_file(path, Selection())
+
+
+@pytest.mark.parametrize("name", ["zarr2", "zarr3", "n5"])
+def test_a_level_by_its_address_or_name(tmp_path: Path, server: Loopback, name: str) -> None:
+    {"zarr2": write_zarr(2), "zarr3": write_zarr(3), "n5": write_n5}[name](tmp_path / "deep" / "data")
+    level = "s1" if name == "n5" else "1"
+    for where, dataset in ((server.address(f"deep/data/{level}"), None), (server.address("deep/data/"), level)):
+        coarse = open_file(where, Selection(dataset))
+        np.testing.assert_array_equal(np.asarray(coarse.slices), VALUES[:, ::2, ::2])
+        size = coarse.voxel_size
+        assert (size.z_nm, size.y_nm, size.x_nm) == (40, 10, 8)
+    with pytest.raises(StackError, match="no array 7 in http"):
+        open_file(server.address("deep/data"), Selection("7"))
+    finest = open_file(f"{name}://{server.address('deep/data')}", Selection())
+    np.testing.assert_array_equal(np.asarray(finest.slices), VALUES)
+
+
+def test_blocks_in_shards_are_read_by_range(tmp_path: Path, server: Loopback) -> None:
+    write_zarr(3, shards=True)(tmp_path / "a.zarr")
+    slices = open_file(server.address("a.zarr"), Selection()).slices
+    np.testing.assert_array_equal(slices[0, :16, :16], VALUES[0, :16, :16])
+    assert server.blocks() == {"/a.zarr/0/c/0/0/0"}
+    assert server.sent["/a.zarr/0/c/0/0/0"] < 3000  # the index, and one block of 27
+    np.testing.assert_array_equal(np.asarray(slices), VALUES)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_groups_that_cannot_be_listed(tmp_path: Path, server: Loopback, version: int) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)  # type: ignore[arg-type]
+    array = group.create_array("volumes/raw", shape=VALUES.shape, chunks=BLOCK, dtype="u1")
+    array[:] = VALUES
+    array.attrs.update({"voxel_size": list(SIZE), "units": "nm"})
+    with pytest.raises(StackError, match="cannot be listed on a server: choose one with dataset="):
+        open_file(server.address("a.zarr"), Selection())
+    same = open_file(server.address("a.zarr"), Selection("volumes/raw"))
+    np.testing.assert_array_equal(np.asarray(same.slices), VALUES)
+    assert same.voxel_size.z_nm == 40
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(str(tmp_path / "a.zarr"))
+    np.testing.assert_array_equal(np.asarray(open_file(server.address("a.zarr"), Selection()).slices), VALUES)
 
 
 def test_a_text_called_info_makes_no_volume_of_a_folder_of_images(tmp_path: Path) -> None:

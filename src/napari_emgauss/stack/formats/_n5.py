@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -54,7 +54,7 @@ def open_n5(path: Path, selection: Selection) -> OpenedFile:
         place = _chosen(container, root, here, selection, path.name)
         array = _N5Array(container, root, place)
         attributes = _read(container, root, place)
-        letters = _axis_letters(attributes, len(array.shape)) or guess_axes(array.shape)
+        letters = axis_letters(attributes, len(array.shape)) or guess_axes(array.shape)
         slices = ArraySlices(_N5Array, (container, root, place), selection, letters, path.name)
         size = _voxel_size(container, root, place)
     except (StackError, KeyboardInterrupt):
@@ -116,7 +116,7 @@ def _read(container: Path, root: str, place: str) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _axis_letters(attributes: Mapping[str, Any], dimensions: int) -> str | None:
+def axis_letters(attributes: Mapping[str, Any], dimensions: int) -> str | None:
     """Axis letters, the slowest first; None where the attributes name none."""
     names = attributes.get("axes")
     if not isinstance(names, list) or len(names) != dimensions:
@@ -125,17 +125,30 @@ def _axis_letters(attributes: Mapping[str, Any], dimensions: int) -> str | None:
 
 
 def _voxel_size(container: Path, root: str, place: str) -> VoxelSize:
-    """From the attributes of the array or of the nearest folder above it that says something."""
+    """From BigDataViewer's XML where there is one, else from attributes."""
     viewer = n5_place(place)
-    parts = place.split("/") if place else []
-    own = _read(container, root, place)
-    factors = _numbers(own.get("downsamplingFactors"))
     if viewer is not None:
         size = setup_voxel_size(container, viewer[1])
         if size != VoxelSize():
+            factors = _numbers(_read(container, root, place).get("downsamplingFactors"))
             return scaled(size, factors or [1.0, 1.0, 1.0])
+    return size_by_attributes(lambda name: _read(container, root, name), place)
+
+
+def size_by_attributes(attributes_of: Callable[[str], Mapping[str, Any]], place: str) -> VoxelSize:
+    """From the attributes of the array or of the nearest folder above it that says something.
+
+    Parameters
+    ----------
+    attributes_of : callable
+        Attributes of a group or array by its path; empty where there is none.
+    place : str
+        Path of the array.
+    """
+    parts = place.split("/") if place else []
+    factors = _numbers(attributes_of(place).get("downsamplingFactors"))
     for depth in range(len(parts), -1, -1):
-        attributes = _read(container, root, "/".join(parts[:depth]))
+        attributes = attributes_of("/".join(parts[:depth]))
         level = "/".join(parts[depth:])
         size = _described(attributes, level)
         if size != VoxelSize():
