@@ -22,6 +22,9 @@ from ._protocol import (
 from ._protocol import (
     PseudoLabel as PseudoLabel,
 )
+from ._protocol import (
+    ResumablePrior as ResumablePrior,
+)
 from ._registry import FIT_ONLY as FIT_ONLY
 from ._registry import PriorCost as PriorCost
 from ._registry import PriorInfo as PriorInfo
@@ -36,6 +39,8 @@ from ._registry import prior_of_fit as prior_of_fit
 from ._registry import priors_known as priors_known
 from ._registry import register_prior as register_prior
 from ._registry import unregister_prior as unregister_prior
+from ._state import PriorState as PriorState
+from ._state import StateEntry as StateEntry
 from ._weighted import WeightedInterpolator as WeightedInterpolator
 from ._weighted import WeightedPrior as WeightedPrior
 from .classical._flow import (

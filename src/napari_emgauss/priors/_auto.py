@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._metrics import psnr, ssim
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.priors._protocol import LearningPrior, Observation, Prior
+from napari_emgauss.priors._protocol import Observation, Prior, ResumablePrior
 from napari_emgauss.priors._registry import PriorCost, get_prior
+from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
 from napari_emgauss.priors.classical._priors import blurred_flow_prior, flow_prior
 from napari_emgauss.priors.learned._cost import cost_of_learning
@@ -122,32 +123,51 @@ class AutoPrior:
 
         ``report`` of the result holds the scores and the choice as JSON-compatible values.
         """
+        return self.prepare_from(PriorState(), observation, seed=seed, on_progress=on_progress)
+
+    def prepare_from(
+        self,
+        state: PriorState,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> WeightedInterpolator:
+        """Go on from ``state``, and leave there what was chosen and learned; see `ResumablePrior.prepare_from`."""
         progress = Progress(on_progress)
-        choice, chosen = self._choose(observation, seed, progress)
-        ready = chosen.prepare(observation, seed=seed, on_progress=progress.part(_TRIAL_SHARE, 1.0))
+        choice, chosen = self._choose(state, observation, seed, progress)
+        ready = chosen.prepare_from(state, observation, seed=seed, on_progress=progress.part(_TRIAL_SHARE, 1.0))
         progress.tell(1.0, choice.note)
         return ready
 
     def learn(self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None) -> WeightedPrior:
         """Choose, and train what was chosen: nothing is left to learn for other parts of the same volume."""
+        return self.learn_from(PriorState(), observation, seed=seed, on_progress=on_progress)
+
+    def learn_from(
+        self, state: PriorState, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> WeightedPrior:
+        """The same from and into ``state``; see `ResumablePrior.learn_from`."""
         progress = Progress(on_progress)
-        _, chosen = self._choose(observation, seed, progress)
+        _, chosen = self._choose(state, observation, seed, progress)
         training = progress.part(_TRIAL_SHARE, 1.0)
         parts = tuple(
             (
                 name,
                 weight,
-                prior.learn(observation, seed=seed, on_progress=training)
-                if isinstance(prior, LearningPrior)
+                prior.learn_from(state.part(name), observation, seed=seed, on_progress=training)
+                if isinstance(prior, ResumablePrior)
                 else prior,
             )
             for name, weight, prior in chosen.parts
         )
         return WeightedPrior(self.name, parts)
 
-    def _choose(self, observation: Observation, seed: int, progress: Progress) -> tuple[Choice, WeightedPrior]:
+    def _choose(
+        self, state: PriorState, observation: Observation, seed: int, progress: Progress
+    ) -> tuple[Choice, WeightedPrior]:
         trial = progress.part(0.0, _TRIAL_SHARE, "choosing a prior on hidden slices")
-        choice = choose_prior(observation, self.config, seed=seed, on_progress=trial)
+        choice = choose_prior(observation, self.config, seed=seed, on_progress=trial, state=state)
         device = self.config.learned.device
         parts = tuple(
             (name, weight, SelfPrior(choice.learned) if name == "self" else get_prior(name, device=device))
@@ -183,11 +203,48 @@ def choose_prior(
     *,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    state: PriorState | None = None,
 ) -> Choice:
     """Hide every second slice of a central piece and see which prior restores it.
 
-    The classical prior of most `merit` competes with the self-supervised one; mixtures of both are tried as well.
+    The classical prior of most `merit` competes with the self-supervised one; mixtures of both are tried as well. A
+    choice that was made before is taken from ``state``, and a trial that was stopped goes on from there.
+
+    Raises
+    ------
+    ModelFileError
+        ``state`` is damaged.
     """
+    state = PriorState() if state is None else state
+    choice = _choice_before(state, config)
+    if choice is None:
+        choice = _try_all(observation, config, seed, on_progress, state.part(_TRIAL))
+        values = {"weights": choice.weights, "scores": choice.scores, "hidden_slices": choice.hidden_slices}
+        state.put(_CHOICE, {**values, "note": choice.note, "correction": choice.learned.correction})
+        state.drop(_TRIAL)
+    return choice
+
+
+_CHOICE, _TRIAL = "choice", "trial"
+
+
+def _choice_before(state: PriorState, config: AutoPriorConfig) -> Choice | None:
+    left = state.get(_CHOICE)
+    if left is None:
+        return None
+    with state.checked():
+        weights = {str(name): float(weight) for name, weight in left.values["weights"].items()}
+        known = (*CLASSICAL_CANDIDATES, "self")
+        if not weights or any(name not in known or not 0 < weight <= 1 for name, weight in weights.items()):
+            raise ValueError("The choice is none.")
+        learned = replace(config.learned, correction=float(left.values["correction"]))
+        values = left.values
+        return Choice(weights, dict(values["scores"]), int(values["hidden_slices"]), str(values["note"]), learned)
+
+
+def _try_all(
+    observation: Observation, config: AutoPriorConfig, seed: int, on_progress: OnProgress | None, state: PriorState
+) -> Choice:
     if len(observation.images) < 3:
         return Choice({"linear+blur": 1.0}, note="too few slices to hide any: linear interpolation of blurred slices")
     piece = _central_piece(observation, config)
@@ -220,7 +277,7 @@ def choose_prior(
         device=learned.device,
     )
     try:
-        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, progress.part(0.2, 1.0, "self"))
+        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, progress.part(0.2, 1.0, "self"), state)
     except PriorError as error:
         note = f"{classical} is best on {len(hidden)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(hidden), note)
@@ -284,11 +341,13 @@ def _restored_by_learning(
     depths: NDArray[np.float64],
     seed: int,
     progress: Progress,
+    state: PriorState,
 ) -> dict[float, NDArray[np.float32]]:
     """What the self-supervised prior restores with all the correction asked for, with half of it and with none."""
     if trial.correction == 0:
-        return {0.0: _restored(SelfPrior(trial), thinned, depths, seed, progress)}
-    learned = SelfPrior(trial).learn(thinned, seed=seed, on_progress=progress.part(0.0, 0.85))
+        interpolator = SelfPrior(trial).prepare_from(state, thinned, seed=seed, on_progress=progress)
+        return {0.0: np.stack([interpolator.at(float(depth)).image for depth in depths])}
+    learned = SelfPrior(trial).learn_from(state, thinned, seed=seed, on_progress=progress.part(0.0, 0.85))
     versions = learned.with_and_without_correction(thinned, depths, on_progress=progress.part(0.85, 1.0))
     whole, none = (np.stack(images) for images in versions)
     shares = (trial.correction, trial.correction / 2, 0.0)

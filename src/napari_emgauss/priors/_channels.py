@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel, prepare_from
+from napari_emgauss.priors._state import PriorState
 
 
 def prepare_channels(
@@ -19,6 +20,7 @@ def prepare_channels(
     *,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    state: PriorState | None = None,
 ) -> Interpolator:
     """Prepare a prior on ``(K, H, W)`` slices, or on each channel of ``(K, C, H, W)`` ones.
 
@@ -34,16 +36,19 @@ def prepare_channels(
         As of `Observation`.
     seed, on_progress
         As of `Prior.prepare`.
+    state : PriorState, optional
+        Gone on from, and left what a `ResumablePrior` has learned; each channel has a part of it.
     """
+    state = PriorState() if state is None else state
     if images.ndim == 3:
-        return prior.prepare(Observation(images, z_nm, pixel_size_nm), seed=seed, on_progress=on_progress)
+        return prepare_from(prior, state, Observation(images, z_nm, pixel_size_nm), seed, on_progress)
     count = images.shape[1]
     progress = Progress(on_progress)
     parts: list[Interpolator] = []
     for channel in range(count):
         part = progress.part(channel / count, (channel + 1) / count, f"channel {channel + 1} of {count}")
         alone = Observation(np.ascontiguousarray(images[:, channel]), z_nm, pixel_size_nm)
-        parts.append(prior.prepare(alone, seed=seed, on_progress=part))
+        parts.append(prepare_from(prior, state.part(f"channel {channel}"), alone, seed, part))
     return ChannelInterpolator(parts)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._progress import OnProgress
+from napari_emgauss.priors._state import PriorState
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,3 +118,38 @@ class Restore(Protocol):
     def __call__(self, tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> Prior:
         """The prior again, for a fit on ``device``."""
         ...
+
+
+@runtime_checkable
+class ResumablePrior(LearningPrior, Protocol):
+    """A prior whose preparation takes long and can be stopped, kept and gone on with."""
+
+    def prepare_from(
+        self, state: PriorState, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Interpolator:
+        """Prepare as `Prior.prepare` does, from what an earlier preparation of the same observation left in ``state``.
+
+        What was learned, and where a training stands, is left in ``state`` meanwhile; also when ``on_progress`` raises.
+        On the same CPU the result is that of a preparation that nobody stopped.
+
+        Raises
+        ------
+        ModelFileError
+            ``state`` is damaged, or of another observation or other settings.
+        """
+        ...
+
+    def learn_from(
+        self, state: PriorState, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> Prior:
+        """Learn as `LearningPrior.learn` does, in the same way from and into ``state``."""
+        ...
+
+
+def prepare_from(
+    prior: Prior, state: PriorState, observation: Observation, seed: int, on_progress: OnProgress | None
+) -> Interpolator:
+    """Prepare any prior, from and into ``state`` where it can be."""
+    if isinstance(prior, ResumablePrior):
+        return prior.prepare_from(state, observation, seed=seed, on_progress=on_progress)
+    return prior.prepare(observation, seed=seed, on_progress=on_progress)

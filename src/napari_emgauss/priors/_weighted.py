@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel
+from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel, prepare_from
+from napari_emgauss.priors._state import PriorState
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,18 @@ class WeightedPrior:
         self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
     ) -> WeightedInterpolator:
         """Make all parts ready; see `Prior.prepare`."""
+        return self.prepare_from(PriorState(), observation, seed=seed, on_progress=on_progress)
+
+    def prepare_from(
+        self, state: PriorState, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> WeightedInterpolator:
+        """Make all parts ready, each with a part of ``state``; see `ResumablePrior.prepare_from`."""
         ready: list[tuple[float, Interpolator]] = []
         reports: dict[str, Any] = {}
         progress, count = Progress(on_progress), len(self.parts)
         for index, (name, weight, prior) in enumerate(self.parts):
             part = progress.part(index / count, (index + 1) / count)
-            interpolator = prior.prepare(observation, seed=seed, on_progress=part)
+            interpolator = prepare_from(prior, state.part(name), observation, seed, part)
             ready.append((weight, interpolator))
             reports[name] = getattr(interpolator, "report", {"prior": name})
         weights = {name: weight for name, weight, _ in self.parts}

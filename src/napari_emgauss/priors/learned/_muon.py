@@ -47,6 +47,10 @@ class Muon:
             shape = (parameter.shape[0], parameter[0].numel())
             self._alike.setdefault(shape, []).append((parameter, torch.zeros_like(parameter)))
 
+    def means(self) -> list[Tensor]:
+        """The running means of the gradients, always in the same order: all that is remembered between steps."""
+        return [mean for group in self._alike.values() for _, mean in group]
+
     @torch.no_grad()
     def step(self, learning_rate: float | Tensor) -> None:
         """Apply and forget the gradients. Weights of one shape are orthogonalised together."""

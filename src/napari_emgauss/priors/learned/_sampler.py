@@ -158,8 +158,11 @@ class RowDropSampler:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where another sampler of the same slices and settings was, see :meth:`state`."""
+        step = state["step"]
+        if type(step) is not int or not 0 <= step <= _STEPS_AT_ONCE:
+            raise ValueError("The number of steps is none of a plan.")
         self._random.bit_generator.state = state["generator"]
-        self._step = int(state["step"])
+        self._step = step
         if self._step < _STEPS_AT_ONCE:
             self._make_plan()
 

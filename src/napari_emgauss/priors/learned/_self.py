@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,16 @@ from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.priors._protocol import Observation
 from napari_emgauss.priors._registry import device_of_prior
+from napari_emgauss.priors._state import PriorState, check_alike
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at, resampled
 from napari_emgauss.priors.classical._pixelwise import blur_slices
 from napari_emgauss.priors.classical._priors import chosen_device
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-    from napari_emgauss.priors.learned._network import GapNetwork
+    from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 
 Effort = Literal["fast", "default", "best"]
 
@@ -122,8 +124,20 @@ class SelfPrior:
         BackendError
             If ``cuda`` is asked for and there is none.
         """
+        return self.prepare_from(PriorState(), observation, seed=seed, on_progress=on_progress)
+
+    def prepare_from(
+        self,
+        state: PriorState,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> VolumeInterpolator:
+        """Go on from ``state``, and leave there what was learned; see `ResumablePrior.prepare_from`."""
         progress = Progress(on_progress)
-        learned = self.learn(observation, seed=seed, on_progress=progress.part(0.0, _TRAINING_SHARE))
+        training = progress.part(0.0, _TRAINING_SHARE)
+        learned = self.learn_from(state, observation, seed=seed, on_progress=training)
         return learned.prepare(observation, seed=seed, on_progress=progress.part(_TRAINING_SHARE, 1.0))
 
     def learn(
@@ -139,6 +153,20 @@ class SelfPrior:
         ------
         PriorError, BackendError
             As `prepare`.
+        """
+        return self.learn_from(PriorState(), observation, seed=seed, on_progress=on_progress)
+
+    def learn_from(
+        self, state: PriorState, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
+    ) -> LearnedPrior:
+        """The same from and into ``state``, where a training that has ended leaves its network.
+
+        Raises
+        ------
+        PriorError, BackendError
+            As `prepare`.
+        ModelFileError
+            ``state`` is damaged, or of another stack or prior.
         """
         import torch
 
@@ -165,15 +193,20 @@ class SelfPrior:
         size = NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1))
         start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
         training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
-        network = train_network(
-            RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device),
-            size,
-            training,
-            seed=seed,
-            device=device,
-            start=start,
-            on_progress=on_progress,
-        )
+        network = _learned_before(state, size, device)
+        if network is None:
+            network = train_network(
+                RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device),
+                size,
+                training,
+                seed=seed,
+                device=device,
+                start=start,
+                on_progress=on_progress,
+                state=state,
+            )
+            state.put(_LEARNED, {}, network.state_dict())
+            state.drop("training")
         return LearnedPrior(
             network,
             level,
@@ -354,6 +387,28 @@ def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], de
 def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
     """The values with lists as tuples, as settings have them."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+_LEARNED = "learned"
+
+
+def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device) -> GapNetwork | None:
+    """The network that a training before has left; None where it had not ended."""
+    import torch
+
+    from napari_emgauss.priors.learned._network import GapNetwork
+
+    left = state.get(_LEARNED)
+    if left is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        network = GapNetwork(size)
+    with state.checked():
+        check_alike(left.tensors, network.state_dict())
+        network.load_state_dict(left.tensors)
+    # As training leaves it: with another layout in memory sums come out differently in the last bit.
+    there = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return cast("GapNetwork", there.eval())
 
 
 def _gaps_px(observation: Observation) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from napari_emgauss._torch import GraphedSteps, has_fast_bfloat16, has_fused_adam, low_precision, uploaded
+from napari_emgauss.priors._state import check_alike
 from napari_emgauss.priors.learned._muon import Muon
 from napari_emgauss.priors.learned._network import GapNetwork
 
@@ -114,6 +115,41 @@ class TrainingStep:
         finally:
             self._adam.param_groups[0]["capturable"] = False
             self._network.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Where the training is, by name: weights, their averages and what both optimisers remember."""
+        out = {f"network/{name}": value.detach() for name, value in self._network.named_parameters()}
+        out.update({f"averaged/{k}": value for k, value in enumerate(self._averaged)})
+        out.update({f"muon/{k}": value for k, value in enumerate(self._muon.means())})
+        for k, parameter in enumerate(self._adam.param_groups[0]["params"]):
+            out.update({f"adam/{k}/{name}": value for name, value in self._adam_state(parameter).items()})
+        return out
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where another training of the same network was.
+
+        Raises
+        ------
+        ValueError
+            The tensors are not those of such a training.
+        """
+        for parameter in self._adam.param_groups[0]["params"]:
+            self._adam.state[parameter] = self._adam_state(parameter)
+        mine = self.tensors()
+        check_alike(tensors, mine)
+        for name, value in mine.items():
+            value.copy_(tensors[name])
+
+    def _adam_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """What AdamW remembers of a parameter; what it would begin with, where it has not seen it."""
+        known: dict[str, Tensor] = self._adam.state.get(parameter, {})
+        if known:
+            return {name: known[name] for name in ("step", "exp_avg", "exp_avg_sq")}
+        # torch counts steps on the host unless its fused step needs the number on the card.
+        there = parameter.device if self._adam.defaults["fused"] else None
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        return {"step": torch.zeros((), device=there), **moments}
 
     @torch.no_grad()
     def finish(self) -> GapNetwork:
