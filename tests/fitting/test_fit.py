@@ -17,6 +17,7 @@ from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
 from napari_emgauss.fitting import FitConfig, fit, preset, run_fit
 from napari_emgauss.fitting import _fit as fit_module
+from napari_emgauss.fitting import _keeper as keeper_module
 from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import load
 from napari_emgauss.stack import Stack
@@ -34,6 +35,12 @@ def quick(**settings: Any) -> FitConfig:
 def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report after each iteration: what is tested must not depend on the machine's speed."""
     monkeypatch.setattr(fit_module, "_REPORT_INTERVAL_S", 0.0)
+
+
+def keep_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a checkpoint be written as soon as the last one is."""
+    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(keeper_module, "WRITING_SHARE", 1e9)
 
 
 @pytest.mark.parametrize("switches", [{}, {"dynamic_rotation": True}, {"dynamic_opacity": False}])
@@ -219,7 +226,7 @@ def test_checkpoints_on_the_way_are_gone_in_the_end(
     config = quick(teacher_student_iterations=5)
     list(fit(stack, config, checkpoint=path))
     assert not path.exists()
-    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    keep_always(monkeypatch)
     there = [path.exists() for _ in fit(stack, config, checkpoint=path)]
     assert any(there) and not path.exists()
 
@@ -228,7 +235,7 @@ def test_a_checkpoint_is_kept_until_the_result_is_saved(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "c.safetensors"
-    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    keep_always(monkeypatch)
     updates = fit(stack, quick(teacher_student_iterations=5), checkpoint=path)
     next(update for update in updates if update.finished)
     assert path.exists()
@@ -240,7 +247,7 @@ def test_a_fit_goes_on_where_its_checkpoint_cannot_be_written(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = quick(teacher_student_iterations=5)
-    monkeypatch.setattr(fit_module, "_CHECKPOINT_INTERVAL_S", 0.0)
+    keep_always(monkeypatch)
     updates = list(fit(stack, config, checkpoint=tmp_path / "gone" / "c.safetensors"))
     assert updates[-1].finished
     warnings = [update.text for update in updates if update.text.startswith("Warning")]

@@ -123,13 +123,13 @@ def test_a_run_learns_once_and_one_that_goes_on_uses_the_same(
 ) -> None:
     config = replace(quick_config, prior="self")
     learned = []
-    learn = SelfPrior.learn
+    learn = SelfPrior.learn_from
 
     def counted(self: SelfPrior, *arguments: object, **more: object) -> object:
         learned.append(1)
         return learn(self, *arguments, **more)
 
-    monkeypatch.setattr(SelfPrior, "learn", counted)
+    monkeypatch.setattr(SelfPrior, "learn_from", counted)
     updates = fit_tiles(small_stack, config, folder=tmp_path / "run", size=SIZE)
     texts = []
     for update in updates:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_emgauss._errors import ConfigError, ModelFileError
+from napari_emgauss._errors import ModelFileError
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._labels import Labels
-from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.model import read_tensors, write_tensors
+from napari_emgauss.priors import StateEntry
 
 CHECKPOINT_FORMAT = "napari-emgauss-checkpoint"
-CHECKPOINT_FORMAT_VERSION = 1
+CHECKPOINT_FORMAT_VERSION = 2
+"""1: no prior's state, pseudo-labels always kept."""
+
+LABELS_KEPT_BYTES = 64 << 20
+"""Pseudo-labels larger than this are not kept where they follow from what the prior has learned: they are up to 28
+times as large as the stack, and made again in a fraction of the time that the fit takes."""
 
 
 def fingerprint(images: NDArray[np.float32], z_nm: NDArray[np.float64], sound: NDArray[np.bool_] | None = None) -> str:
@@ -35,7 +42,26 @@ def fingerprint(images: NDArray[np.float32], z_nm: NDArray[np.float64], sound: N
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds."""
+    """The state of a fit, as a file holds it.
+
+    Parameters
+    ----------
+    config : FitConfig
+        Settings of the fit.
+    stack : str
+        What :func:`fingerprint` says of its stack.
+    elapsed_s : float
+        Seconds that it took so far.
+    tensors : dict
+        Of the trainer, and ``labels/images`` and ``labels/confidences`` where pseudo-labels are kept.
+    state : dict
+        Numbers of the trainer; before its first iteration only ``iteration``, 0, and ``prior_fraction``, the share of
+        the prior's preparation that is done.
+    provenance : dict
+        Of the model so far.
+    prior : dict
+        What the prior has come to, see :class:`~napari_emgauss.priors.PriorState`.
+    """
 
     config: FitConfig
     stack: str
@@ -43,6 +69,16 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
     provenance: dict[str, Any]
+    prior: dict[str, StateEntry] = field(default_factory=dict)
+
+    @property
+    def iterating(self) -> bool:
+        """Whether the fit had a trainer, and not only a prior."""
+        return "counts" in self.state
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Tensors whose names begin so, without that beginning."""
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
     def labels(self) -> tuple[NDArray[np.float16], NDArray[np.float16] | None] | None:
         """Pseudo-labels and their confidences, where they were kept."""
@@ -54,38 +90,59 @@ class Checkpoint:
             None if confidences is None else confidences.numpy(),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        inside = [value for entry in self.prior.values() for value in entry.tensors.values()]
+        return sum(value.nbytes for value in [*self.tensors.values(), *inside])
 
-def write_checkpoint(
-    path: str | os.PathLike[str],
-    trainer: Trainer,
-    labels: Labels | None,
-    *,
-    stack: str,
-    elapsed_s: float,
-    provenance: dict[str, Any],
-) -> None:
-    """Write the state of ``trainer`` to ``path``, whole or not at all.
+    def copied(self) -> Checkpoint:
+        """A state that stays as it is while the fit goes on; labels and prior never change."""
+        copies = {
+            name: value if name.startswith("labels/") else value.detach().to("cpu", copy=True)
+            for name, value in self.tensors.items()
+        }
+        return Checkpoint(
+            self.config, self.stack, self.elapsed_s, copies, self.state, dict(self.provenance), self.prior
+        )
 
-    Kept pseudo-labels are written too: a prior that was trained for minutes is not trained again.
+
+def kept_labels(labels: Labels | None, *, follows: bool) -> dict[str, Tensor]:
+    """Pseudo-labels as a checkpoint holds them.
+
+    Parameters
+    ----------
+    labels : Labels or None
+    follows : bool
+        Whether they can be made again from the settings and the prior's state.
+    """
+    if labels is None or labels.images is None:
+        return {}
+    arrays = {"labels/images": labels.images, "labels/confidences": labels.confidences}
+    found = {name: torch.from_numpy(values) for name, values in arrays.items() if values is not None}
+    return {} if follows and sum(value.nbytes for value in found.values()) > LABELS_KEPT_BYTES else found
+
+
+def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a state to ``path``, whole or not at all.
 
     Raises
     ------
     ModelFileError
         The file cannot be written.
     """
-    tensors, state = trainer.state()
-    if labels is not None and labels.images is not None:
-        tensors["labels/images"] = torch.from_numpy(labels.images)
-        if labels.confidences is not None:
-            tensors["labels/confidences"] = torch.from_numpy(labels.confidences)
+    tensors = dict(checkpoint.tensors)
+    for name, entry in checkpoint.prior.items():
+        tensors.update({_prior_tensor(name, key): value for key, value in entry.tensors.items()})
     header = {
         "format": CHECKPOINT_FORMAT,
         "format_version": CHECKPOINT_FORMAT_VERSION,
-        "config": trainer.config.to_dict(),
-        "stack": stack,
-        "elapsed_s": elapsed_s,
-        "state": state,
-        "provenance": provenance,
+        "config": checkpoint.config.to_dict(),
+        "stack": checkpoint.stack,
+        "elapsed_s": checkpoint.elapsed_s,
+        "state": checkpoint.state,
+        "provenance": checkpoint.provenance,
+        "prior": {name: entry.values for name, entry in checkpoint.prior.items()},
     }
     write_tensors(path, tensors, header)
 
@@ -93,22 +150,52 @@ def write_checkpoint(
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read what :func:`write_checkpoint` wrote.
 
+    Whether it fits a stack is not asked here, see ``check_checkpoint``.
+
     Raises
     ------
     ModelFileError
-        The file is missing, truncated, foreign, or of a newer version.
+        The file is missing, truncated, damaged, foreign, or of a newer version.
     """
     tensors, header = read_tensors(
         path, expected_format=CHECKPOINT_FORMAT, newest_version=CHECKPOINT_FORMAT_VERSION, kind="checkpoint"
     )
     try:
+        if not all(isinstance(header[name], dict) for name in ("config", "state", "provenance")):
+            raise TypeError("A table is none.")
+        elapsed_s = float(header["elapsed_s"])
+        if not (math.isfinite(elapsed_s) and elapsed_s >= 0):
+            raise ValueError("The time is none.")
+        entries: Mapping[str, Any] = header.get("prior", {})
+        prior = {name: _prior_entry(name, values, tensors) for name, values in entries.items()}
         return Checkpoint(
             config=FitConfig.from_dict(header["config"]),
-            stack=header["stack"],
-            elapsed_s=float(header["elapsed_s"]),
-            tensors=tensors,
+            stack=str(header["stack"]),
+            elapsed_s=elapsed_s,
+            tensors={name: value for name, value in tensors.items() if not name.startswith("prior/")},
             state=header["state"],
             provenance=header["provenance"],
+            prior=prior,
         )
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ModelFileError(f"{path} is a damaged EMGauss checkpoint; start the fit anew.") from error
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise damaged(path) from error
+
+
+def damaged(path: str | os.PathLike[str]) -> ModelFileError:
+    """What to say of a checkpoint that makes no sense."""
+    return ModelFileError(
+        f"{os.fspath(path)} is a damaged EMGauss checkpoint: its header and its content disagree; start the fit anew."
+    )
+
+
+def _prior_tensor(entry: str, name: str) -> str:
+    return f"prior/{entry}:{name}"
+
+
+def _prior_entry(entry: str, values: Any, tensors: Mapping[str, Tensor]) -> StateEntry:
+    if not isinstance(values, dict):
+        raise TypeError("What the prior has come to is no table.")
+    prefix = _prior_tensor(entry, "")
+    return StateEntry(
+        values, {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    )

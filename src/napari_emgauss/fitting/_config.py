@@ -195,6 +195,13 @@ displacement_pixels, softness_pixels
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be above 0.")
+        for name, most in _MOST.items():
+            if (getattr(self, name) or 0) > most:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but must be at most {most}.")
+        if self.pixels_per_gaussian < _FEWEST_PIXELS:
+            raise ConfigError(
+                f"pixels_per_gaussian is {self.pixels_per_gaussian}, but must be at least {_FEWEST_PIXELS}."
+            )
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must not be negative.")
@@ -237,6 +244,8 @@ displacement_pixels, softness_pixels
                 good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             else:
                 good = isinstance(value, str)
+            if good and kind.startswith(("int", "float")) and abs(value) > _LARGEST and item.name != "seed":
+                raise ConfigError(f"{item.name} is {value:.6g}, but must be at most {_LARGEST:.0e}.")
             if not good:
                 wanted = {"bool": "true or false", "float": "a finite number", "str": "a name"}.get(
                     kind, "a whole number" if kind.startswith("int") else "a name"
@@ -337,6 +346,11 @@ _POSITIVE = (
     "density_interval",
     "slice_shift_iterations",
 )
+_MOST = {"labels_per_gap": 1000, "depths_per_iteration": 256, "max_gaussians": 10**9}
+_FEWEST_PIXELS = 0.1
+_LARGEST = 10**12
+"""Beyond this a number is damage, not taste."""
+
 _NOT_NEGATIVE = (
     "seed",
     "warm_up_iterations",

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import time
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
-from napari_emgauss._progress import OnProgress, ProgressUpdate
+from napari_emgauss._errors import ConfigError, EmgaussError, FitError, ModelFileError
+from napari_emgauss._progress import ProgressUpdate
 from napari_emgauss._rescue import rescued
 from napari_emgauss.fitting._background import Background
-from napari_emgauss.fitting._checkpoint import Checkpoint, fingerprint, read_checkpoint, write_checkpoint
+from napari_emgauss.fitting._checkpoint import Checkpoint, damaged, fingerprint, kept_labels, read_checkpoint
+from napari_emgauss.fitting._checkpoint_check import check_checkpoint
 from napari_emgauss.fitting._config import FitConfig
-from napari_emgauss.fitting._labels import Labels, label_depths
+from napari_emgauss.fitting._keeper import CheckpointKeeper
+from napari_emgauss.fitting._labels import Labels
 from napari_emgauss.fitting._presets import preset
+from napari_emgauss.fitting._prior_stage import PriorStage, depths_of_labels, put_in_place
 from napari_emgauss.fitting._supervision import shift_report
 from napari_emgauss.fitting._trainer import Trainer
 from napari_emgauss.fitting._update import FitUpdate
-from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence, fewest_gaussians
-from napari_emgauss.priors import FIT_ONLY, Prior, prepare_channels, prior_of_fit
+from napari_emgauss.model import fewest_gaussians
+from napari_emgauss.priors import FIT_ONLY, Prior, PriorState, prior_of_fit
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack
 
 Path = str | os.PathLike[str]
 
 _REPORT_INTERVAL_S = 0.2
-# A machine that goes down costs no more than this much of a fit.
-_CHECKPOINT_INTERVAL_S = 120.0
 
 
 def fit(
@@ -48,7 +48,9 @@ def fit(
     """Fit Gaussians to a stack.
 
     Nothing happens before the first ``next()`` except that settings and checkpoint are looked at. The caller pauses by
-    not asking for the next message, and stops by closing the generator.
+    not asking for the next message, and stops by closing the generator, in the prior as anywhere: closing returns when
+    the state lies on the disk, or raises if it could not be written. It waits for the running step of the prior (up to
+    some seconds) and for the file.
 
     Parameters
     ----------
@@ -57,7 +59,8 @@ def fit(
     config : FitConfig, optional
         Settings; by default those of ``resume``, or the preset ``default``.
     resume : path, optional
-        A checkpoint to go on from: with the same stack and seed the result is that of an uninterrupted fit.
+        A checkpoint to go on from, in the prior's training or later: with the same stack and seed on the same CPU the
+        result is that of an uninterrupted fit. Large pseudo-labels are made again from what the prior had learned.
     checkpoint : path, optional
         Where to keep the state: written every two minutes and when the fit is closed or interrupted. One written on
         the way is removed when the caller asks for more after the last message: save the result before that, and it
@@ -90,7 +93,11 @@ def fit(
         config = saved.config
     settings = preset("default") if config is None else config
     chosen = prior if prior is not None else _named_prior(settings)
-    return _Fit(stack, settings, chosen, saved, checkpoint).run()
+    stage = None
+    if chosen is not None and settings.teacher_student:
+        state = PriorState(None if saved is None else saved.prior)
+        stage = PriorStage(stack, settings, chosen, state, follows=prior is None)
+    return _Fit(stack, settings, stage, saved, resume, CheckpointKeeper(checkpoint)).run()
 
 
 def run_fit(stack: Stack, config: FitConfig | None = None, *, prior: Prior | None = None) -> EmgaussModel:
@@ -104,22 +111,6 @@ def run_fit(stack: Stack, config: FitConfig | None = None, *, prior: Prior | Non
     if model is None:
         raise FitError("The fit ended without a model.")
     return model
-
-
-def _save_somewhere(checkpoint: Path, save: Callable[[Path], None]) -> None:
-    """Keep the state of a fit that ends early: in its place, else in another.
-
-    Raises
-    ------
-    FitError
-        It is in another place, which is named; or nowhere.
-    """
-    try:
-        save(checkpoint)
-    except ModelFileError as error:
-        place = rescued(checkpoint, save)
-        kept = "is lost" if place is None else f"is kept in '{place}' instead: resume it from there"
-        raise FitError(f"{error} The state of the fit {kept}.") from error
 
 
 def _differences(one: FitConfig, other: FitConfig) -> str:
@@ -138,100 +129,105 @@ def _named_prior(config: FitConfig) -> Prior | None:
 class _Fit:
     stack: Stack
     config: FitConfig
-    prior: Prior | None
+    prior: PriorStage | None
     saved: Checkpoint | None
-    checkpoint: Path | None
+    resumed_from: Path | None
+    keeper: CheckpointKeeper
     _started: float = field(default=0.0, init=False)
     _elapsed_before: float = field(default=0.0, init=False)
-    _wrote: bool = field(default=False, init=False)  # a checkpoint, on the way
+    _stack_id: str = field(default="", init=False)
 
     def run(self) -> Iterator[FitUpdate]:
+        try:
+            yield from self._run()
+        finally:
+            self.keeper.close()
+
+    def _run(self) -> Iterator[FitUpdate]:
         self._started = time.monotonic()
         images = self.stack.unit_slices()
         sound = self.stack.sound_pixels()
-        stack_id = fingerprint(images, self.stack.z_nm, sound)
-        if self.saved is not None:
-            if self.saved.stack != stack_id:
-                raise ConfigError("The checkpoint belongs to another stack: its slices or depths differ from this one.")
-            self._elapsed_before = self.saved.elapsed_s
+        self._stack_id = fingerprint(images, self.stack.z_nm, sound)
         provenance = self._provenance()
-        counts = None if self.saved is None else self.saved.state["counts"]
+        counts = None
+        if self.saved is not None:
+            self._check_saved(self.saved)
+            self._elapsed_before = self.saved.elapsed_s
+            told = self.saved.provenance
+            provenance.update({name: told[name] for name in ("prior", "prior_s") if name in told})
+            counts = self.saved.state.get("counts")
         student = self._new_model(images, counts)
         shown = self._new_model(images, counts)
         shown.provenance = provenance
         labels: Labels | None = None
-        if self._needs_labels():
+        if self.prior is not None:
             labels = self._saved_labels()
-            if labels is not None and self.saved is not None:
-                provenance.update(self.saved.provenance)
-                shown.confidence = self._confidence(labels)
+            if labels is not None:
+                shown.confidence = self.prior.confidence(labels)
             elif not self.config.slice_shifts:
-                labels = yield from self._ask_prior(images, shown, 0)
+                labels = yield from self._ask_prior(self.prior, images, shown, None)
         trainer = Trainer(student, images, self.config, labels, sound)
         if self.saved is not None:
-            trainer.restore(self.saved.tensors, self.saved.state)
+            if self.saved.iterating:
+                trainer.restore(self.saved.tensors, self.saved.state)
             self.saved = None  # its tensors are as large as the model; nobody needs them any more
-        if self._needs_labels() and labels is None:
+        if self.prior is not None and labels is None:
             # A prior must see the slices where they belong, so it waits until the joint stage knows.
-            yield from self._iterate(trainer, shown, None, stack_id, until=trainer.schedule.joint_end)
-            labels = yield from self._ask_prior(self._put_in_place(images, trainer), shown, trainer.iteration)
+            yield from self._iterate(trainer, shown, None, until=trainer.schedule.joint_end)
+            moved = put_in_place(images, trainer.supervision.shifts_px())
+            labels = yield from self._ask_prior(self.prior, moved, shown, trainer)
             trainer.take_labels(labels)
-        yield from self._iterate(trainer, shown, labels, stack_id)
+        yield from self._iterate(trainer, shown, labels)
+
+    def _check_saved(self, saved: Checkpoint) -> None:
+        if saved.stack != self._stack_id:
+            raise ConfigError("The checkpoint belongs to another stack: its slices or depths differ from this one.")
+        count = 0 if self.prior is None else len(self.prior.depths.z_nm)
+        try:
+            check_checkpoint(saved, self.stack, count)
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise damaged(self.resumed_from or "") from error
 
     def _ask_prior(
-        self, images: NDArray[np.float32], shown: EmgaussModel, iteration: int
+        self, stage: PriorStage, images: NDArray[np.float32], shown: EmgaussModel, trainer: Trainer | None
     ) -> Generator[FitUpdate, None, Labels]:
-        """Prepare the prior on ``images`` and collect its labels, telling about it."""
+        """Prepare the prior on ``images``, or go on with it, and collect its labels, telling about it."""
         began = time.monotonic()
-        work = Background[ProgressUpdate, tuple[Labels, dict[str, Any]]](self._label_work(images))
+        before_s = float(shown.provenance.get("prior_s", 0.0))
+        iteration = self._iteration(trainer)
+        work = Background[ProgressUpdate, tuple[Labels, dict[str, Any]]](stage.work(images))
         latest: ProgressUpdate | None = None
-        with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
-            for message in messages:
-                latest = message or latest  # a silent moment shows what was said last
-                yield self._prior_update(latest, shown, iteration)
+
+        def state() -> Checkpoint:
+            shown.provenance["prior_s"] = round(before_s + time.monotonic() - began, 2)
+            return self._state(trainer, None, shown)
+
+        try:
+            with contextlib.closing(work.messages(_REPORT_INTERVAL_S)) as messages:
+                for message in messages:
+                    latest = message or latest  # a silent moment shows what was said last
+                    yield self._prior_update(latest, shown, iteration)
+                    if self.keeper.due and stage.state.entries():
+                        self.keeper.keep(state())
+                    if warning := self._warning():
+                        yield replace(self._prior_update(latest, shown, iteration), text=warning)
+        except EmgaussError:
+            raise
+        except BaseException:
+            # By now the preparation has ended, and has left where it was.
+            if stage.state.entries() or iteration > 0:
+                self._keep_last(state())
+            raise
         labels, shown.provenance["prior"] = work.result
-        shown.confidence = self._confidence(labels)
-        shown.provenance["prior_s"] = round(time.monotonic() - began, 2)
+        shown.confidence = stage.confidence(labels)
+        shown.provenance["prior_s"] = round(before_s + time.monotonic() - began, 2)
         return labels
-
-    def _confidence(self, labels: Labels) -> Confidence | None:
-        """The prior's confidence at a few depths of every gap; None where it has no opinion of itself."""
-        depths = labels.depths.z_nm
-        # Where labels are not kept, each is computed anew.
-        per_gap = 1 if labels.images is None else PLANES_PER_GAP
-        chosen = chosen_depths(self.stack.z_nm, depths, per_gap)
-        # Of several channels the mean: there is one map of where to believe the model.
-        planes = [
-            label.confidence if label.confidence.ndim == 2 else label.confidence.mean(axis=0)
-            for label in (labels[k] for k in chosen)
-            if label.confidence is not None
-        ]
-        if not planes or len(planes) < len(chosen):
-            return None
-        _, height, width = self.stack.shape
-        return coarse_confidence(planes, depths[chosen], self.stack.z_nm, self.stack.pixel_size_nm, (height, width))
-
-    @staticmethod
-    def _put_in_place(images: NDArray[np.float32], trainer: Trainer) -> NDArray[np.float32]:
-        """Slices moved back by the shifts that were learned."""
-        from scipy.ndimage import shift
-
-        shifts = trainer.supervision.shifts_px()
-        if shifts is None:
-            return images
-        lead = (0.0,) * (images.ndim - 3)
-        moved = [
-            shift(image, (*lead, -dy, -dx), order=3, mode="nearest")
-            for image, (dy, dx) in zip(images, shifts, strict=True)
-        ]
-        return np.asarray(moved, dtype=np.float32)
 
     def _iterate(
         self,
         trainer: Trainer,
         shown: EmgaussModel,
         labels: Labels | None,
-        stack_id: str,
         *,
         until: int | None = None,
     ) -> Iterator[FitUpdate]:
@@ -240,19 +236,7 @@ class _Fit:
         began, first = time.monotonic(), trainer.iteration
         reported, text = 0.0, ""
         stage = ""
-        saved = began
-        keep = self.checkpoint is not None
-
-        def save(path: Path) -> None:
-            write_checkpoint(
-                path,
-                trainer,
-                labels,
-                stack=stack_id,
-                elapsed_s=self._elapsed(),
-                provenance=shown.provenance,
-            )
-
+        keep = self.keeper.wanted
         try:
             while trainer.iteration < end:
                 if time.monotonic() - reported >= _REPORT_INTERVAL_S:
@@ -261,15 +245,10 @@ class _Fit:
                     shown.publish(trainer.result)
                     yield self._update(trainer, shown, self._eta(trainer, began, first), text)
                     reported = time.monotonic()
-                    if self.checkpoint is not None and reported - saved >= _CHECKPOINT_INTERVAL_S:
-                        try:
-                            save(self.checkpoint)
-                            self._wrote = True
-                        except ModelFileError as error:
-                            # Hours of work are worth more than the way back to them.
-                            warning = f"Warning: the state of the fit could not be kept, the fit goes on. {error}"
-                            yield self._update(trainer, shown, self._eta(trainer, began, first), warning)
-                        saved = time.monotonic()
+                    if self.keeper.due:
+                        self.keeper.keep(self._state(trainer, labels, shown))
+                    if warning := self._warning():
+                        yield self._update(trainer, shown, self._eta(trainer, began, first), warning)
                 trainer.step()
         except FitError:
             keep = False  # a diverged state is not worth going on from
@@ -277,8 +256,8 @@ class _Fit:
         finally:
             # A step cut in the middle (Ctrl-C outside the command line's care) leaves a state that is whole enough:
             # finite, and at most one half-applied update.
-            if keep and self.checkpoint is not None and trainer.iteration < end:
-                _save_somewhere(self.checkpoint, save)
+            if keep and trainer.iteration < end:
+                self._keep_last(self._state(trainer, labels, shown))
         shown.provenance.update(shift_report(trainer.supervision.shifts_px()))
         if until is not None:
             return
@@ -286,8 +265,51 @@ class _Fit:
         shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
         yield self._update(trainer, shown, 0.0, "finished", finished=True)
         # Only now: whoever has the last message saves the result before asking for more.
-        if self.checkpoint is not None and self._wrote:
-            pathlib.Path(self.checkpoint).unlink(missing_ok=True)
+        self.keeper.remove()
+
+    def _state(self, trainer: Trainer | None, labels: Labels | None, shown: EmgaussModel) -> Checkpoint:
+        """The state of the fit now; its tensors go on changing with it."""
+        stage = self.prior
+        if trainer is not None:
+            tensors, numbers = trainer.state()
+        elif self.saved is not None and self.saved.iterating:
+            tensors, numbers = dict(self.saved.tensors), dict(self.saved.state)
+        else:
+            tensors, numbers = {}, {"iteration": 0, "prior_fraction": 0.0 if stage is None else stage.fraction}
+        kept = kept_labels(labels, follows=stage is not None and stage.follows)
+        # What the labels were made from is not needed beside them.
+        prior = {} if stage is None or kept else stage.state.entries()
+        return Checkpoint(
+            self.config, self._stack_id, self._elapsed(), {**tensors, **kept}, numbers, shown.provenance, prior
+        )
+
+    def _keep_last(self, state: Checkpoint) -> None:
+        """Keep the state of a fit that ends early: in its place, else in another.
+
+        Raises
+        ------
+        FitError
+            It is in another place, which is named; or nowhere.
+        """
+        if self.keeper.path is None:
+            return
+        try:
+            self.keeper.keep_last(state)
+        except ModelFileError as error:
+            place = rescued(self.keeper.path, lambda path: self.keeper.keep_last(state, path))
+            kept = "is lost" if place is None else f"is kept in '{place}' instead: resume it from there"
+            raise FitError(f"{error} The state of the fit {kept}.") from error
+
+    def _warning(self) -> str | None:
+        """What to say where the state could not be kept: hours of work are worth more than the way back to them."""
+        problem = self.keeper.problem()
+        what = "the state of the fit could not be kept, the fit goes on"
+        return None if problem is None else f"Warning: {what}. {problem}"
+
+    def _iteration(self, trainer: Trainer | None) -> int:
+        if trainer is not None:
+            return trainer.iteration
+        return 0 if self.saved is None else int(self.saved.state["iteration"])
 
     def _new_model(self, images: NDArray[np.float32], counts: list[int] | None) -> EmgaussModel:
         *_, height, width = images.shape
@@ -316,43 +338,14 @@ class _Fit:
             "name": self.stack.name,
             "stack": self.stack.metadata,
             "fit": self.config.to_dict(),
-            "prior_name": FIT_ONLY if self.prior is None else self.prior.name,
+            "prior_name": FIT_ONLY if self.prior is None else self.prior.prior.name,
             "napari_emgauss": __version__,
             "torch": str(torch.__version__),
         }
 
-    def _needs_labels(self) -> bool:
-        return self.prior is not None and self.config.teacher_student
-
-    def _depths(self) -> Any:
-        pixel = float(np.mean(self.stack.pixel_size_nm))
-        return label_depths(self.stack.z_nm, pixel, self.config.labels_per_gap)
-
     def _saved_labels(self) -> Labels | None:
         kept = None if self.saved is None else self.saved.labels()
-        return None if kept is None else Labels(self._depths(), None, *kept)
-
-    def _label_work(self, images: NDArray[np.float32]) -> Callable[[OnProgress], tuple[Labels, dict[str, Any]]]:
-        prior, config = self.prior, self.config
-        if prior is None:
-            raise FitError("Pseudo-labels were asked for without a prior.")
-        depths = self._depths()
-        z_nm, pixel_size_nm = self.stack.z_nm, self.stack.pixel_size_nm
-
-        def work(report: OnProgress) -> tuple[Labels, dict[str, Any]]:
-            interpolator = prepare_channels(prior, images, z_nm, pixel_size_nm, seed=config.seed, on_progress=report)
-            labels = Labels.collect(
-                depths,
-                interpolator,
-                config.label_memory_mb,
-                lambda share: report(ProgressUpdate(1.0, f"Pseudo-labels {share:.0%}")),
-            )
-            if labels.images is not None and not np.isfinite(labels.images).all():
-                raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")
-            report_of = getattr(interpolator, "report", None)
-            return labels, dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
-
-        return work
+        return None if kept is None else Labels(depths_of_labels(self.stack, self.config), None, *kept)
 
     def _elapsed(self) -> float:
         return self._elapsed_before + time.monotonic() - self._started

@@ -126,7 +126,9 @@ class Trainer:
         self.labels = labels
         self._resident.clear()
         self._graphs.forget()
+        drawn = self._pseudo.state()
         self._pseudo = ShuffleBag(len(labels), self.rng)
+        self._pseudo.restore(drawn)  # of a fit that is gone on with; else nothing was drawn yet
 
     @property
     def finished(self) -> bool:

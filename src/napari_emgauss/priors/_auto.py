@@ -234,7 +234,7 @@ def _choice_before(state: PriorState, config: AutoPriorConfig) -> Choice | None:
         return None
     with state.checked():
         weights = {str(name): float(weight) for name, weight in left.values["weights"].items()}
-        known = (*CLASSICAL_CANDIDATES, "self")
+        known = ("self", "linear", "linear+blur", "flow", "flow+blur", *_MEANS)
         if not weights or any(name not in known or not 0 < weight <= 1 for name, weight in weights.items()):
             raise ValueError("The choice is none.")
         learned = replace(config.learned, correction=float(left.values["correction"]))

@@ -1,0 +1,119 @@
+"""The stage before the Gaussians learn from guesses: a prior is prepared and asked for its pseudo-labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._errors import PriorError
+from napari_emgauss._progress import OnProgress, ProgressUpdate
+from napari_emgauss.fitting._config import FitConfig
+from napari_emgauss.fitting._labels import LabelDepths, Labels, label_depths
+from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
+from napari_emgauss.priors import Prior, PriorState, prepare_channels
+from napari_emgauss.stack import Stack
+
+
+@dataclass
+class PriorStage:
+    """A prior for one stack, and what it has come to.
+
+    Parameters
+    ----------
+    stack : Stack
+    config : FitConfig
+    prior : Prior
+    state : PriorState
+        Of an earlier preparation; what is learned is left there.
+    follows : bool
+        Whether the prior follows from the settings, so that its labels can be made again from them and its state.
+
+    Attributes
+    ----------
+    fraction : float
+        Share of the preparation that is done.
+    """
+
+    stack: Stack
+    config: FitConfig
+    prior: Prior
+    state: PriorState
+    follows: bool
+    fraction: float = field(default=0.0, init=False)
+
+    @property
+    def depths(self) -> LabelDepths:
+        """Where the prior is asked."""
+        return depths_of_labels(self.stack, self.config)
+
+    def work(self, images: NDArray[np.float32]) -> Callable[[OnProgress], tuple[Labels, dict[str, Any]]]:
+        """What prepares the prior on ``images``, or goes on with it, and collects its labels; its report with them."""
+        prior, config, stack = self.prior, self.config, self.stack
+
+        def work(report: OnProgress) -> tuple[Labels, dict[str, Any]]:
+            def tell(update: ProgressUpdate) -> None:
+                self.fraction = self.fraction if update.fraction is None else update.fraction
+                report(update)
+
+            interpolator = prepare_channels(
+                prior,
+                images,
+                stack.z_nm,
+                stack.pixel_size_nm,
+                seed=config.seed,
+                on_progress=tell,
+                state=self.state,
+            )
+            labels = Labels.collect(
+                self.depths,
+                interpolator,
+                config.label_memory_mb,
+                lambda share: tell(ProgressUpdate(1.0, f"Pseudo-labels {share:.0%}")),
+            )
+            if labels.images is not None and not np.isfinite(labels.images).all():
+                raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")
+            report_of = getattr(interpolator, "report", None)
+            return labels, dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
+
+        return work
+
+    def confidence(self, labels: Labels) -> Confidence | None:
+        """The prior's confidence at a few depths of every gap; None where it has no opinion of itself."""
+        depths = labels.depths.z_nm
+        # Where labels are not kept, each is computed anew.
+        per_gap = 1 if labels.images is None else PLANES_PER_GAP
+        chosen = chosen_depths(self.stack.z_nm, depths, per_gap)
+        # Of several channels the mean: there is one map of where to believe the model.
+        planes = [
+            label.confidence if label.confidence.ndim == 2 else label.confidence.mean(axis=0)
+            for label in (labels[k] for k in chosen)
+            if label.confidence is not None
+        ]
+        if not planes or len(planes) < len(chosen):
+            return None
+        _, height, width = self.stack.shape
+        return coarse_confidence(planes, depths[chosen], self.stack.z_nm, self.stack.pixel_size_nm, (height, width))
+
+
+def depths_of_labels(stack: Stack, config: FitConfig) -> LabelDepths:
+    """Depths at which a prior is asked for a stack."""
+    pixel = float(np.mean(stack.pixel_size_nm))
+    return label_depths(stack.z_nm, pixel, config.labels_per_gap)
+
+
+def put_in_place(images: NDArray[np.float32], shifts_px: NDArray[np.float64] | None) -> NDArray[np.float32]:
+    """Slices moved back by shifts ``(K, 2)``, y and x in pixels; as they are without shifts."""
+    from scipy.ndimage import shift
+
+    if shifts_px is None:
+        return images
+    lead = (0.0,) * (images.ndim - 3)
+    moved = [
+        shift(image, (*lead, -dy, -dx), order=3, mode="nearest")
+        for image, (dy, dx) in zip(images, shifts_px, strict=True)
+    ]
+    return np.asarray(moved, dtype=np.float32)
