@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import re
 import string
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.stack import read_stack
 
 FIELDS = {"slices": 7, "last": 3, "most": 4, "example": "raw", "patterns": "'a*.tif'", "others": ".ome.tif"}
+FIELDS |= {"gigabytes": 8, "pixels": 512}
 
 
 @pytest.mark.parametrize("name", remedy_names())
@@ -42,6 +45,26 @@ def test_errors_keep_their_remedy_on_the_way_from_a_child(kind: type[EmgaussErro
         assert str(one) == "Slice 7 is empty: leave it out with skip='7'."
         assert one.worded(Door.COMMAND_LINE) == "Slice 7 is empty: leave it out with --skip 7."
         assert sentence(one) == "Slice 7 is empty: leave it out: untick it under Slices and damage."
+
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "napari_emgauss"
+# What speaks on the command line alone, or of other people's commands.
+MAY_NAME_OPTIONS = ("cli", "_remedies.py", "_doctor.py", "_backends.py")
+
+
+def test_no_message_names_an_option_outside_the_command_line() -> None:
+    """Whoever needs one adds a remedy: a message is read at other doors, too."""
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).parts
+        if set(MAY_NAME_OPTIONS) & set(parts):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        raised = [node for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+        texts = [one for node in raised for one in ast.walk(node) if isinstance(one, ast.Constant)]
+        found = [
+            one.value for one in texts if isinstance(one.value, str) and re.search(r"(?<![\w-])--[a-z]", one.value)
+        ]
+        assert not found, f"{'/'.join(parts)} words an option: {found}"
 
 
 def test_a_plain_sentence_is_the_same_everywhere() -> None:

@@ -87,6 +87,31 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "choose one with --channel, or write {others}",
         "choose one of them, or write {others}",
     ),
+    "without SAM2": (
+        "pass no sam2_weights to use the random forest",
+        "leave --sam2-weights out to use the random forest",
+        "use the random forest",
+    ),
+    "crop away": (
+        "crop them away with crop=(z, y, x)",
+        "crop them away with --crop",
+        "choose a region without them",
+    ),
+    "fewer workers": (
+        "try fewer, or workers=None",
+        "try fewer, or leave --workers out",
+        "try fewer",
+    ),
+    "less memory": (
+        "fit it in tiles (fit_tiles), or a part of it (Stack.crop)",
+        "fit it in tiles, for example with --memory {gigabytes}GB, or a part with --region",
+        "choose a smaller region",
+    ),
+    "less of the card": (
+        "fit it in tiles, for example TileSize(pixels={pixels})",
+        "fit it in tiles, for example with --tile {pixels}",
+        "choose a smaller region",
+    ),
     "fit on the CPU": (
         "free some, or fit on the CPU (device='cpu')",
         "free some, or fit on the CPU (--device cpu)",

@@ -44,6 +44,11 @@ def _tiff(path: Path, **options: Any) -> None:
     tifffile.imwrite(path, VALUES, **options)
 
 
+def _one_by_one(path: Path) -> None:
+    for number, page in enumerate(VALUES):
+        tifffile.imwrite(path, page, append=number > 0)
+
+
 def _hdf5(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=VALUES, chunks=(2, 8, 8), compression="gzip")
@@ -58,6 +63,12 @@ SEEDS: dict[str, Any] = {
     "plain.tif": _tiff,
     "zlib.tif": lambda path: _tiff(path, compression="zlib"),
     "lzw.tif": lambda path: _tiff(path, compression="lzw", tile=(16, 16)),
+    "white.tif": lambda path: _tiff(path, photometric="miniswhite", compression="lzw", predictor=True, tile=(16, 16)),
+    "samples.tif": lambda path: tifffile.imwrite(
+        path, np.stack([VALUES, VALUES], -1), photometric="minisblack", planarconfig="contig"
+    ),
+    "j2k.tif": lambda path: _tiff(path, compression="jpeg2000", photometric="minisblack"),
+    "pages.tif": _one_by_one,
     "imagej.tif": lambda path: _tiff(path, imagej=True, metadata={"axes": "ZYX", "spacing": 50, "unit": "nm"}),
     "a.ome.tif": lambda path: _tiff(path, metadata={"axes": "ZYX", "PhysicalSizeZ": 50, "PhysicalSizeZUnit": "nm"}),
     "a.mrc": _mrc,

@@ -135,7 +135,7 @@ def test_a_stack_of_volumes(tmp_path: Path) -> None:
     both = np.concatenate([RAMP, RAMP[::-1]])
     cell = [10 * size * count for size, count in zip(reversed(SIZE), (7, 6, 5), strict=True)]
     path = write(tmp_path / "a.mrc", both, 1, space_group=401, intervals=(7, 6, 5), cell=cell)
-    with pytest.raises(StackError, match=r"holds 2 volumes: choose one with dataset, or --dataset, 0 to 1\."):
+    with pytest.raises(StackError, match=r"holds 2 volumes \(0 to 1\): choose one with dataset=0"):
         read_stack(path)
     np.testing.assert_array_equal(values_of(path, dataset=0), RAMP)
     np.testing.assert_array_equal(values_of(path, dataset="1"), RAMP[::-1])

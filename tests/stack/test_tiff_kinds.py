@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +284,53 @@ def test_sizes_of_imagej(tmp_path: Path, lines: str, resolution: Any, nm: Any, d
         np.array([size.z_nm, size.y_nm, size.x_nm], dtype=float), np.array(nm, dtype=float), rtol=1e-6
     )
     assert doubt in size.doubt and bool(doubt) == bool(size.doubt)
+
+
+def write_lsm(path: Path, values: np.ndarray, compression: str | None = None) -> None:
+    """A file as Zeiss writes it: a thumbnail behind each page, sizes in metres in a structure of its own."""
+    known = {
+        "MagicNumber": 67127628,
+        "StructureSize": 500,
+        "DimensionX": 64,
+        "DimensionY": 48,
+        "DimensionZ": 6,
+        "DimensionTime": 1,
+    }
+    known |= {"DimensionChannels": values.shape[1] if values.ndim == 4 else 1, "DataType": 1, "ScanType": 0}
+    sizes = {"VoxelSizeX": 5e-9, "VoxelSizeY": 4e-9, "VoxelSizeZ": 40e-9}
+    about = b"".join(
+        np.full(np.dtype(form).shape, (known | sizes).get(name, 0), np.dtype(form).base.newbyteorder("<")).tobytes()
+        for name, form in tifffile.TIFF.CZ_LSMINFO
+    )
+    form = {"photometric": "minisblack", "contiguous": False, "metadata": None}
+    with tifffile.TiffWriter(path, byteorder="<") as file:
+        for number, page in enumerate(values):
+            tags = [(34412, "B", len(about), about, True)] if number == 0 else []
+            apart = "separate" if page.ndim == 3 else None
+            file.write(page, planarconfig=apart, compression=compression, extratags=tags, **form)
+            file.write(VALUES[0, ::4, ::4].copy(), subfiletype=1, **form)
+    if values.ndim == 4:
+        path.write_bytes(_with_bits_elsewhere(path.read_bytes()))
+
+
+def _with_bits_elsewhere(data: bytes) -> bytes:
+    """The quirk of LSM files: bits of two samples lie elsewhere, though they would fit into the tag."""
+    out, offset = bytearray(data) + struct.pack("<HH", 8, 8), struct.unpack_from("<I", data, 4)[0]
+    while offset:
+        (count,) = struct.unpack_from("<H", data, offset)
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            if struct.unpack_from("<HHI", data, entry) == (258, 3, 2):
+                struct.pack_into("<I", out, entry + 8, len(data))
+        (offset,) = struct.unpack_from("<I", data, offset + 2 + 12 * count)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_lsm(tmp_path: Path, compression: str | None) -> None:
+    write_lsm(tmp_path / "a.lsm", VALUES, compression)
+    stack = read_stack(tmp_path / "a.lsm")
+    assert_is(stack, VALUES)
+    np.testing.assert_allclose((stack.z_nm[1], *stack.pixel_size_nm), (40, 4, 5))
+    assert stack.metadata["format"] == "LSM" and stack.metadata["notes"] == []
+    write_lsm(tmp_path / "b.lsm", CHANNELS[:2].swapaxes(0, 1), compression)
+    assert_is(read_stack(tmp_path / "b.lsm"), CHANNELS[:2])

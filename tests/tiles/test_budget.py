@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from napari_emgauss import ConfigError, FitConfig, get_prior, run_fit, stack_from_array
+from napari_emgauss._remedies import Door
 from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP
 from napari_emgauss.tiles import TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
 from napari_emgauss.tiles._estimate import (
@@ -166,5 +167,5 @@ def test_a_stack_too_large_for_memory_is_told(quick_config: FitConfig, monkeypat
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed))
     assert advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config) is None
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed - 1))
-    advice = advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config)
+    advice = advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config, door=Door.COMMAND_LINE)
     assert advice is not None and "fit it in tiles, for example with --memory " in advice

@@ -14,6 +14,7 @@ from napari_emgauss._errors import ConfigError, ExportError, FitError, ModelFile
 from napari_emgauss._files import check_writable
 from napari_emgauss._holding import hold_output
 from napari_emgauss._paths import same_file
+from napari_emgauss._remedies import Door
 from napari_emgauss._rescue import rescued
 from napari_emgauss.cli._inputs import (
     asked_for,
@@ -65,7 +66,9 @@ def _fit_and_save(arguments: argparse.Namespace, output: Path, checkpoint: Path,
     if config is not None:
         from napari_emgauss.tiles import advice_on_memory
 
-        if advice := advice_on_memory(stack.shape, stack.z_nm, stack.pixel_size_nm, config):
+        door = Door.COMMAND_LINE
+
+        if advice := advice_on_memory(stack.shape, stack.z_nm, stack.pixel_size_nm, config, door=door):
             say(f"Warning: {advice}")
 
     from napari_emgauss.fitting import fit

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._remedies import remedy
 
 SMALLEST_STRUCTURE = 64  # pixels; below, a box says nothing about what is in it
 _SIZES = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
@@ -28,14 +29,13 @@ def load_predictor(weights: str | Path) -> Any:
     """
     path = Path(weights)
     if not path.is_file():
-        raise ConfigError(f"There are no SAM2 weights at '{path}'; leave --sam2-weights out to use the random forest.")
+        raise ConfigError(f"There are no SAM2 weights at '{path}'", remedy=remedy("without SAM2"))
     try:
         from sam2.build_sam import build_sam2
         from sam2.sam2_image_predictor import SAM2ImagePredictor
     except ImportError as error:
         raise ConfigError(
-            "SAM2 is not installed: follow https://github.com/facebookresearch/sam2, or leave --sam2-weights out "
-            "to use the random forest."
+            "SAM2 is not installed (see https://github.com/facebookresearch/sam2)", remedy=remedy("without SAM2")
         ) from error
     import torch
 

@@ -180,5 +180,5 @@ def _cropped(volume: Stack, crop: tuple[int, int, int] | None) -> NDArray[np.gen
     z, y, x = crop
     values: NDArray[np.generic] = np.stack([np.asarray(volume.slices[k])[:y, :x] for k in range(z)])
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise StackError("The volume holds NaN or infinite values, which cannot be scored: crop them away (--crop).")
+        raise StackError("The volume holds NaN or infinite values, which cannot be scored", remedy=remedy("crop away"))
     return values

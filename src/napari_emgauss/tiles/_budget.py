@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss._remedies import remedy
+from napari_emgauss._remedies import Door, remedy
 from napari_emgauss.fitting import FitConfig
 
 from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes
@@ -146,8 +146,13 @@ def advice_on_memory(
     z_nm: NDArray[np.float64] | Sequence[float],
     pixel_size_nm: tuple[float, float],
     config: FitConfig,
+    *,
+    door: Door = Door.LIBRARY,
 ) -> str | None:
-    """What to do where a single fit of the whole stack takes more memory than is free; None where it does not."""
+    """What to do where a single fit of the whole stack takes more memory than is free; None where it does not.
+
+    ``door`` words it: :class:`napari_emgauss._remedies.Door`.
+    """
     import psutil
 
     wanted = tile_memory_bytes(shape, z_nm, pixel_size_nm, config)
@@ -155,14 +160,14 @@ def advice_on_memory(
     if wanted > free:
         return (
             f"A single fit of this stack takes about {_gigabytes(wanted)} of memory, but {_gigabytes(free)} are free: "
-            f"fit it in tiles, for example with --memory {max(1, free * 3 // 4 // 10**9)}GB, or a part with --region."
+            f"{remedy('less memory', gigabytes=max(1, free * 3 // 4 // 10**9)).worded(door)}."
         )
     card = free_card_bytes(str(config.device))
     wanted = card_memory_bytes(shape, z_nm, pixel_size_nm, config)
     if card is not None and wanted > card:
         return (
             f"A single fit of this stack takes about {_gigabytes(wanted)} of the graphics card's memory, but "
-            f"{_gigabytes(card)} are free: fit it in tiles, for example with --tile {TileSize().pixels}."
+            f"{_gigabytes(card)} are free: {remedy('less of the card', pixels=TileSize().pixels).worded(door)}."
         )
     return None
 

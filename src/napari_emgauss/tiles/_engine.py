@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, EmgaussError, FitError
+from napari_emgauss._remedies import remedy
 
 from ._plan import Tile
 from ._task import TileProgress, TileResult, TileTask, fit_tile
@@ -114,7 +115,7 @@ class Cluster:
                 ) from error
             if isinstance(error, Exception) and not isinstance(error, EmgaussError):
                 raise FitError(
-                    f"The workers could not be started ({_in_short(error)}): try fewer, or none (without --workers)."
+                    f"The workers could not be started ({_in_short(error)})", remedy=remedy("fewer workers")
                 ) from error
             raise
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack._array_slices import ArraySlices, guess_axes
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize
@@ -106,7 +107,7 @@ def _chosen(path: Path, selection: Selection, folder: str) -> tuple[str, Selecti
     # BigDataViewer keeps time points in groups: the finest level of one is an image like any other.
     times = sorted({where[0] for where in places.values() if where})
     if selection.time is None and len(times) > 1:
-        raise StackError(f"{path.name} holds {len(times)} time points: choose one with time, or --time.")
+        raise StackError(f"{path.name} holds {len(times)} time points", remedy=remedy("choose time", last=times[-1]))
     time = times[0] if selection.time is None else selection.time
     finest = [c for c in found if (where := places[c.path]) and where[0] == time and where[2] == 0]
     if not finest:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack._array_slices import ArraySlices
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize
@@ -174,13 +175,15 @@ def _chosen_volume(header: _Header, dataset: str | int | None, name: str) -> int
     count, each = header.shape[0], header.slices_a_volume
     if each == count:
         if dataset not in (None, 0, "0", ""):
-            raise StackError(f"{name} holds one volume: leave out the choice of {dataset!r} (dataset, --dataset).")
+            raise StackError(f"{name} holds one volume, and there is no {dataset!r} to choose in it.")
         return None
     if count % each:
         raise StackFileError(f"{name} is damaged: a stack of volumes of {each} slices cannot have {count} slices.")
     volumes = count // each
     if dataset is None:
-        raise StackError(f"{name} holds {volumes} volumes: choose one with dataset, or --dataset, 0 to {volumes - 1}.")
+        raise StackError(
+            f"{name} holds {volumes} volumes (0 to {volumes - 1})", remedy=remedy("choose dataset", example=0)
+        )
     if not str(dataset).isdecimal() or int(dataset) >= volumes:
         raise StackError(f"There is no volume {dataset} in {name}: it holds {volumes}, counted from 0.")
     return int(dataset)

@@ -208,7 +208,7 @@ def _chosen(pictures: Sequence[Picture], selection: Selection, path: Path) -> tu
             f"{path.name} holds {len(rivals)} stacks with slices of one size: number {listed}{more}",
             remedy=remedy("choose dataset", example=largest.number),
         )
-    others = len(pictures) - 1
+    others = sum(one is not largest and not one.first.is_reduced for one in pictures)
     if not others or any("left out" in note for note in largest.notes):
         return largest, []
     what = "another picture is" if others == 1 else f"{others} other pictures are"

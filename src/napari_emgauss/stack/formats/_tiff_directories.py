@@ -43,6 +43,7 @@ _DEFAULTS: dict[int, tuple[int, ...]] = {
     32998: (),  # TileDepth
 }
 _COLOUR_MAP = 320
+_LSM_INFO = 34412
 _MOST_VALUES = 64
 
 
@@ -136,6 +137,7 @@ class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file, self._path = file, path
         self._size = path.stat().st_size
+        self._is_lsm = False
         self._left = _MOST_READING * self._size + _READING_ALWAYS
         head = file.read(16)
         self._order = {b"II": "<", b"MM": ">"}.get(head[:2], "")
@@ -182,7 +184,9 @@ class _Reader:
         inline, value_at = (8, 12) if self._big else (4, 8)
         tags: dict[int, tuple[int, ...]] = {}
         colour_map, segments = b"", 0
-        for start in range(0, len(entries), self._entry):
+        starts = range(0, len(entries), self._entry)
+        self._is_lsm |= any(struct.unpack_from(form, entries, start)[0] == _LSM_INFO for start in starts)
+        for start in starts:
             tag, kind, count = struct.unpack_from(form, entries, start)
             size = count * _SIZES.get(kind, 1)
             if size > inline:  # tifffile reads it, however often it is pointed at
@@ -191,7 +195,8 @@ class _Reader:
                 segments = count
             if tag == _COLOUR_MAP or (tag in _DEFAULTS and kind in _FORMS):
                 where = start + value_at
-                if size <= inline:
+                # LSM files keep the bits of two samples elsewhere, though they would fit here.
+                if size <= inline and not (self._is_lsm and tag == 258 and count == 2):
                     data = entries[where : where + size]
                 else:
                     (place,) = struct.unpack_from(self._order + self._offset, entries, where)
