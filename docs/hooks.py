@@ -18,7 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by mkdocs for every page."""
-    makers = {"command-line": command_line, "presets": presets, "priors": priors, "changelog": changelog}
+    makers = {
+        "command-line": command_line,
+        "presets": presets,
+        "priors": priors,
+        "changelog": changelog,
+        "input-formats": input_formats,
+    }
     return re.sub(r"<!-- generated: ([a-z-]+) -->", lambda found: makers[found[1]](), markdown)
 
 
@@ -59,6 +65,23 @@ def priors() -> str:
         efforts = f" Efforts: {', '.join(f'`{row.name}:{effort}`' for effort in row.efforts)}." if row.efforts else ""
         lines.append(f"| `{row.name}` | {row.summary}.{efforts} | {row.suits} |")
     return "\n".join(lines)
+
+
+def input_formats() -> str:
+    """One row per format that stacks are read from, as the registry has it."""
+    from napari_emgauss.stack import input_formats as registered
+
+    lines = [
+        "| format | name | read | refused | voxel size from | checked with | needs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in registered(entry_points=False):
+        endings = ", ".join(f"`{ending}`" for ending in row.endings) or "a folder, or a pattern"
+        needs = f"`{row.install_command}`" if row.install else ""
+        cells = (row.label, endings, row.reads, row.refuses, row.voxel_size, row.checked_with, needs)
+        lines.append(f"| {' | '.join(cells)} |")
+    chosen = [f"* {row.label}: {row.dataset}" for row in registered(entry_points=False) if row.dataset]
+    return "\n".join([*lines, "", "What `--dataset` chooses:", "", *chosen])
 
 
 def changelog() -> str:

@@ -166,7 +166,7 @@ def test_the_conda_recipe_names_the_same_requirements() -> None:
     recipe = (ROOT / "conda" / "meta.yaml").read_text(encoding="utf-8")
     run_part = recipe.partition("  run:\n")[2].partition("\n\n")[0]
     in_conda = {" ".join(line.strip(" -").split()) for line in run_part.splitlines()} - {"python >=3.11"}
-    other_names = {"torch": "pytorch", "dask": "dask-core"}
+    other_names = {"torch": "pytorch", "dask": "dask-core", "lazy-loader": "lazy_loader"}
     expected = set()
     for text in project["dependencies"]:
         name, bound = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[\w+\])?(>=.*)", text).groups()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -147,3 +148,23 @@ def test_the_list_is_light() -> None:
     code = "import sys; from napari_emgauss.stack import dataset_help; dataset_help(); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_table_in_the_docs_follows_the_registry() -> None:
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs/how-to/formats.md").read_text(encoding="utf-8")
+    assert page.count("<!-- generated: input-formats -->") == 1
+    spec = importlib.util.spec_from_file_location("docs_hooks", root / "docs/hooks.py")
+    assert spec is not None and spec.loader is not None
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    lines = hooks.on_page_markdown(page).splitlines()
+    for row in input_formats(entry_points=False):
+        (line,) = (line for line in lines if line.startswith(f"| {row.label} |"))
+        assert [cell.strip() for cell in line.strip("|").split(" | ")][2:6] == [
+            row.reads,
+            row.refuses,
+            row.voxel_size,
+            row.checked_with,
+        ]
+        assert all(f"`{ending}`" in line for ending in row.endings)

@@ -81,7 +81,7 @@ def _open(path: Path, selection: Selection) -> OpenedFile:
         if viewer is not None:
             size = _big_data_viewer_size(file, place.file, viewer)
     unsigned = viewer is not None
-    slices = ArraySlices(_HDF5Array, (place.file, place.name, unsigned), time, letters or guess_axes(shape), path.name)
+    slices = ArraySlices(HDF5Array, (place.file, place.name, unsigned), time, letters or guess_axes(shape), path.name)
     notes = (slices.note,) if slices.note else ()
     kind = "BigDataViewer HDF5" if viewer is not None else "HDF5"
     return OpenedFile(slices, size, kind, notes, metadata={"dataset": name}, channels=slices.channels)
@@ -231,7 +231,23 @@ def _mapped_raw_data(path: Path, dataset: Any, dtype: np.dtype[Any]) -> NDArray[
     return np.memmap(other, dtype, "r", offset, dataset.shape)
 
 
-class _HDF5Array:
+def guarded_array(path: Path, name: str) -> HDF5Array:
+    """An array by its path within a file: links are followed within the folder, and its blocks looked at.
+
+    Raises
+    ------
+    StackFileError
+        There is none, or it leads out of the folder.
+    """
+    folder = os.path.realpath(path.resolve().parent)
+    place = place_of(path, name, folder)
+    if place is None:
+        raise StackFileError(f"{path.name} is damaged: there is no {name} in it.")
+    check_storage(place, folder)
+    return HDF5Array(place.file, place.name)
+
+
+class HDF5Array:
     """An array whose blocks are looked at before HDF5 unpacks them.
 
     Parameters
@@ -244,7 +260,7 @@ class _HDF5Array:
         Whether 16-bit values mean numbers without sign, as BigDataViewer's do.
     """
 
-    def __init__(self, path: Path, name: str, unsigned: bool) -> None:
+    def __init__(self, path: Path, name: str, unsigned: bool = False) -> None:
         import h5py
 
         self.file = h5py.File(path, "r")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from napari_emgauss._errors import StackError, StackFileError
 from napari_emgauss.stack._array_slices import ArraySlices
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize, nm_per_unit
+
+from ._hdf5 import HDF5Array, guarded_array
+from ._hdf5_links import place_of
 
 _FINEST = "DataSet/ResolutionLevel 0"
 
@@ -56,11 +60,14 @@ class ImarisArray:
     def __init__(self, path: Path) -> None:
         import h5py
 
+        self._path = path
+        self._arrays: dict[str, HDF5Array] = {}
         self.file = h5py.File(path, "r")
-        level = self.file[_FINEST]
-        self._times = _ordered(level, "TimePoint")
-        self._channels = _ordered(level[self._times[0]], "Channel")
-        group = level[self._times[0]][self._channels[0]]
+        self._times = _ordered(self._group(_FINEST), "TimePoint")
+        first = f"{_FINEST}/{self._times[0]}"
+        self._channels = _ordered(self._group(first), "Channel")
+        group = self._group(f"{first}/{self._channels[0]}")
+        self._group(f"{first}/{self._channels[0]}/Data")
         data, said = group["Data"], _texts(group.attrs)
         size = tuple(int(said.get(f"ImageSize{axis}", data.shape[place])) for place, axis in enumerate("ZYX"))
         if data.ndim != 3 or any(not 0 < own <= stored for own, stored in zip(size, data.shape, strict=True)):
@@ -69,14 +76,26 @@ class ImarisArray:
         self.dtype = data.dtype
         self.chunks = (1, 1, *data.chunks) if data.chunks else None
 
+    def _group(self, name: str) -> Any:
+        """A group of the file itself: links that lead out of it are refused before HDF5 follows them."""
+        place = place_of(self._path, name, os.path.realpath(self._path.resolve().parent))
+        if place is None or place.file != self._path:
+            raise StackFileError(f"{self._path.name} is damaged, or takes its image from another file.")
+        return self.file[name]
+
     def __getitem__(self, key: tuple[Any, ...]) -> NDArray[Any]:
         time, channel, z, rows, columns = key
-        data = self.file[_FINEST][self._times[time]][self._channels[channel]]["Data"]
+        name = f"{_FINEST}/{self._times[time]}/{self._channels[channel]}/Data"
+        data = self._arrays.get(name)
+        if data is None:
+            data = self._arrays[name] = guarded_array(self._path, name)
         # The ranges end within the image, so the padding is never reached.
         return np.asarray(data[z, slice(*rows.indices(self.shape[3])), slice(*columns.indices(self.shape[4]))])
 
     def close(self) -> None:
         """Close the file."""
+        for array in self._arrays.values():
+            array.file.close()
         self.file.close()
 
 

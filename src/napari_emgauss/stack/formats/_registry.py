@@ -168,8 +168,8 @@ _ROWS = (
         voxel_size="the header, in Å",
         reads=(
             "modes 0, 1, 2, 6 and 12 in either byte order; bytes signed or not as IMOD's mark, else the header's "
-            "statistics say; axes in any order (mapc, mapr, maps); extended headers; volumes, image stacks, stacks of "
-            "volumes"
+            "statistics say; axes in any order (mapc, mapr, maps); extended headers; volumes, image stacks, "
+            "stacks of volumes"
         ),
         refuses="complex values (modes 3, 4), colours (16), 4-bit values (101), files that end early",
         checked_with="mrcfile, and headers written field by field after the specification",
@@ -181,11 +181,20 @@ _ROWS = (
         endings=(".h5", ".hdf5", ".hdf"),
         needs=("h5py",),
         install="napari-emgauss[formats]",
-        dataset="path within the file",
-        voxel_size="an attribute `element_size_um`, `voxel_size`, `resolution` or `pixel_size`, in the order z, y, x",
-        reads="whole and floating-point numbers, plain or in chunks",
-        refuses="files that are cut off",
-        checked_with="h5py",
+        dataset="path of an array or group within the file",
+        voxel_size=(
+            "an attribute `element_size_um`, `voxel_size`, `resolution` or `pixel_size` of the array or a group "
+            "above, in the order z, y, x; axis tags; BigDataViewer's XML"
+        ),
+        reads=(
+            "whole and floating-point numbers in either byte order, plain or in blocks packed by gzip, LZF, "
+            "Blosc, bitshuffle, LZ4, Zstandard and others; axes as vigra and ilastik tag them; BigDataViewer; "
+            "soft, external and virtual data within the file's folder"
+        ),
+        refuses=(
+            "what leads out of the file's folder, blocks that decode to more than they declare, files that end early"
+        ),
+        checked_with="h5py, hdf5plugin",
     ),
     InputFormat(
         name="zarr",
@@ -196,11 +205,20 @@ _ROWS = (
         kind="folder",
         marks=("zarr.json", ".zgroup", ".zarray", ".zattrs"),
         needs=("zarr",),
-        dataset="path of the array within, or level of an OME-Zarr",
-        voxel_size="scale and unit of an OME-Zarr's axes; of others the attributes that HDF5 has",
-        reads="Zarr 2 and 3, OME-Zarr 0.4 and 0.5",
-        refuses="folders without readable metadata",
-        checked_with="zarr",
+        dataset="path of an array or group within the container, or level of an OME-Zarr",
+        voxel_size=(
+            "scales and units of an OME-Zarr, of the level and of the image; else the attributes that HDF5 has, "
+            "of the array or a group above"
+        ),
+        reads=(
+            "Zarr 2 and 3 in either byte order and memory order, shards, NGFF 0.3 to 0.6; gzip, zlib, bzip2, "
+            "LZMA, Blosc, LZ4, Zstandard; a container, a group or an array within one"
+        ),
+        refuses=(
+            "what leads out of the container, blocks that decode to more than they declare, codecs that run code "
+            "(pickle)"
+        ),
+        checked_with="zarr, numcodecs, tensorstore",
     ),
     InputFormat(
         name="n5",
@@ -213,11 +231,14 @@ _ROWS = (
         needs=("tensorstore",),
         install="napari-emgauss[n5]",
         otherwise="convert it to Zarr or TIFF",
-        dataset="path of the array within",
-        voxel_size="`pixelResolution` or `resolution` with its unit, x first",
+        dataset="path of an array or group within the container",
+        voxel_size=(
+            "`pixelResolution`, `resolution`, `transform` or `multiscales` of the array or a group above, times "
+            "`downsamplingFactors`; BigDataViewer's XML"
+        ),
         reads="raw, gzip, bzip2, xz, blosc and Zstandard blocks",
-        refuses="folders without readable metadata",
-        checked_with="tensorstore",
+        refuses="what leads out of the container, blocks that decode to more than they declare",
+        checked_with="tensorstore, and blocks written after the specification",
     ),
     InputFormat(
         name="dm",
@@ -290,9 +311,9 @@ _ROWS = (
         opener=f"{_HERE}._npy:open_npy",
         endings=(".npy",),
         voxel_size="nothing: give it",
-        reads="arrays of three to five axes, memory-mapped",
-        refuses="Python objects, which are never loaded",
-        checked_with="NumPy",
+        reads="arrays of three to five axes in either byte order, C and Fortran order, memory-mapped",
+        refuses="Python objects, which are never loaded, and archives of arrays",
+        checked_with="NumPy, and bytes written after its description",
     ),
     # Last: any folder that is of no other format.
     InputFormat(
