@@ -1,6 +1,6 @@
 """Score the learned priors (``self``, ``auto``) on the shared volumes with the protocol of the quality tables.
 
-Any setting of the prior can be changed, so that a row of docs/experiments-priors.md is one call:
+Any setting of the prior can be changed, so that a row of benchmarks/notes/priors.md is one call:
 
     python benchmarks/prior_learned.py fib25 epfl --factors 8 --set iterations=900 --set rotations_deg=[0]
 

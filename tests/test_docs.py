@@ -19,6 +19,10 @@ from pathlib import Path
 import pytest
 
 from napari_emgauss.cli import main
+from napari_emgauss.evaluation import _methods as methods
+from napari_emgauss.priors import _registry as priors
+from napari_emgauss.stack.formats import _registry as readers
+from napari_emgauss.volume.formats import _registry as writers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -67,7 +71,18 @@ def test_blocks_are_found_with_their_reasons() -> None:
     assert list(commands_of(blocks[1].code)) == [["b", "c"]]
 
 
-@pytest.mark.usefixtures("quick_fits")
+@pytest.fixture
+def registries_as_they_were() -> Iterator[None]:
+    """What a page registers ends with the page."""
+    registries = (readers._FORMATS, writers._FORMATS, priors._PRIORS, methods._OWN)
+    before = [dict(rows) for rows in registries]
+    yield
+    for rows, kept in zip(registries, before, strict=True):
+        rows.clear()
+        rows.update(kept)
+
+
+@pytest.mark.usefixtures("quick_fits", "registries_as_they_were")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_code_blocks_run(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = blocks_of(page.read_text(encoding="utf-8"))

@@ -80,6 +80,10 @@ class DepthTab(Page):
         super().showEvent(event)
         self._show_depth()
 
+    def show_layer(self, layer: Any) -> None:
+        """Choose the layer that a fit has added."""
+        self.chooser.layer = layer
+
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
         self.control.disconnect_viewer()

@@ -1,4 +1,4 @@
-"""The dock widget: four tabs and a log."""
+"""The dock widget: tabs and a log."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from napari_emgauss.plugin._preferences import on_preference, preferences
 from napari_emgauss.plugin.process._render_service import RenderService, render_service
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.plugin.view._viewers import forget_viewer, watch_viewer
+from napari_emgauss.plugin.widgets._form import Page
+from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
 from napari_emgauss.plugin.widgets._log import session_log
 from napari_emgauss.plugin.widgets._log_dialog import LogDialog
 
 from ._closing import ClosingGuard
-from ._depth_tab import DepthTab
-from ._export_tab import ExportTab
-from ._fit_tab import FitTab
-from ._quality_tab import QualityTab
+from ._pages import TABS
 from ._shortcuts import bind_shortcuts, unbind_shortcuts
 
 if TYPE_CHECKING:
     import napari
+
+    from ._depth_tab import DepthTab
+    from ._export_tab import ExportTab
+    from ._fit_tab import FitTab
+    from ._quality_tab import QualityTab
 
 LEAST_WIDTH = 384
 
@@ -37,6 +41,12 @@ class EmgaussDock(QWidget):
         napari hands it over because of this very name.
     """
 
+    # One for each row of `TABS`.
+    fit: FitTab
+    depth: DepthTab
+    quality: QualityTab
+    export: ExportTab
+
     def __init__(self, napari_viewer: napari.Viewer, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         session_log()
@@ -44,19 +54,14 @@ class EmgaussDock(QWidget):
         self._open = True
         self._service: RenderService = render_service()
         self._service.add_user(self)
-        self.fit = FitTab(napari_viewer, self._service)
-        self.depth = DepthTab(napari_viewer)
-        self.quality = QualityTab(napari_viewer, self.fit)
-        self.export = ExportTab(napari_viewer)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        for title, page in (
-            ("Fit", self.fit),
-            ("Depth", self.depth),
-            ("Quality", self.quality),
-            ("Export", self.export),
-        ):
-            self.tabs.addTab(page, title)
+        self.pages: list[Page] = []
+        for tab in TABS:
+            page = tab.make(napari_viewer, self._service, self)
+            setattr(self, tab.name, page)
+            self.pages.append(page)
+            self.tabs.addTab(page, tab.title)
         self.log_button = QPushButton("Log…")
         self.log_button.setToolTip("What happened so far, for a report.")
         self.log_button.clicked.connect(self.show_log)
@@ -106,13 +111,7 @@ class EmgaussDock(QWidget):
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again; napari calls this."""
-        for chooser in (
-            self.fit.stack.chooser,
-            self.fit.slices.masks,
-            self.depth.chooser,
-            self.depth.source,
-            self.export.chooser,
-        ):
+        for chooser in self.findChildren(LayerChooser):
             chooser.reset_choices()
 
     def show_log(self) -> LogDialog:
@@ -130,8 +129,8 @@ class EmgaussDock(QWidget):
         for end in self._preferences:
             end()
         unbind_shortcuts(self._viewer, self.depth.control)
-        for tab in (self.fit, self.depth, self.quality, self.export):
-            tab.disconnect_viewer()
+        for page in self.pages:
+            page.disconnect_viewer()
         self._service.remove_user(self)
 
     def _follow_device(self) -> None:
@@ -146,8 +145,8 @@ class EmgaussDock(QWidget):
                 record.cache.max_bytes = preferences().cache_mib << 20
 
     def _on_layer_added(self, layer: Any) -> None:
-        self.depth.chooser.layer = layer
-        self.export.chooser.layer = layer
+        for page in self.pages:
+            page.show_layer(layer)
 
     def _watch_window(self) -> None:
         """The window's end is ours: work in child processes must not outlive it.

@@ -96,6 +96,10 @@ class ExportTab(Page):
         """Whether something is being written."""
         return self.panel.running
 
+    def show_layer(self, layer: Any) -> None:
+        """Choose the layer that a fit has added."""
+        self.chooser.layer = layer
+
     def disconnect_viewer(self) -> None:
         """End a running export and stop listening; the widget is about to go."""
         self.panel.abandon()

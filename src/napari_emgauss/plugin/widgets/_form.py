@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -147,3 +148,9 @@ class Page(QScrollArea):
         self.column.setContentsMargins(8, 8, 8, 8)
         self.column.setSpacing(6)
         self.setWidget(inner)
+
+    def disconnect_viewer(self) -> None:
+        """Stop listening to the viewer; the page is about to go."""
+
+    def show_layer(self, layer: Any) -> None:
+        """A fit has added a layer: show that one, on pages that show one."""
