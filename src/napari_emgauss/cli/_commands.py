@@ -218,6 +218,79 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
+def add_labels(commands: Commands) -> None:
+    """``emgauss labels``."""
+    parser = _command(
+        commands,
+        "labels",
+        "_labels:run_labels_command",
+        "carry labels of some slices to every depth, or back to slices",
+    )
+    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
+    parser.add_argument(
+        "labels",
+        metavar="LABELS",
+        help="integers, one image for each slice of the stack, some of them labelled; with --down a volume on the "
+        "isotropic grid: labels, a mask or a probability",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="file to write; its suffix says the format. An OME-Zarr with the exported image gets the labels beside it",
+    )
+    parser.add_argument(
+        "--slices", metavar="LIST", help="slices that are labelled, such as 0,8,16 (default: not empty)"
+    )
+    parser.add_argument("--unlabelled", type=int, metavar="VALUE", help="value of pixels of which nothing is known")
+    parser.add_argument("--dataset", help=dataset_help())
+    parser.add_argument("--method", choices=("model", "distances", "nearest"), help="how to carry (default: model)")
+    parser.add_argument("--name", help="of the labels in an OME-Zarr (default: that of LABELS)")
+    parser.add_argument("--z", nargs="+", type=kinds.number, metavar="Z", help="only these depths, in nm (.tif, .npy)")
+    parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
+    parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths, in nm")
+    parser.add_argument("--format", help="file format, where the suffix does not say it")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    back = parser.add_argument_group("back to the slices")
+    back.add_argument(
+        "--down", action="store_true", help="LABELS is a volume: write what it says of the stack's slices"
+    )
+    back.add_argument(
+        "--majority",
+        type=kinds.positive_number,
+        metavar="NM",
+        help="with --down: the most frequent label within this thickness, not the nearest",
+    )
+    score = parser.add_argument_group("how many slices must be labelled?")
+    score.add_argument("--score", action="store_true", help="hide labelled slices and tell how well they are restored")
+    score.add_argument(
+        "--every", nargs="+", type=kinds.count, metavar="N", help="with --score: keep every N-th (default: 2)"
+    )
+    score.add_argument("--json", metavar="FILE", help="with --score: write all figures")
+
+
+def add_points(commands: Commands) -> None:
+    """``emgauss points``."""
+    parser = _command(
+        commands, "points", "_labels:run_points_command", "turn places on slices into places in the volume, and back"
+    )
+    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
+    parser.add_argument(
+        "points",
+        metavar="POINTS.csv",
+        help="table with columns z, y, x (or axis-0, axis-1, axis-2, as napari saves points); other columns stay",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="table to write (.csv)")
+    ways = ("slices", "nm", "grid")
+    parser.add_argument("--from", dest="source", required=True, choices=ways, help="how places are told")
+    parser.add_argument("--to", dest="target", required=True, choices=ways, help="how to tell them")
+    parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step of the isotropic volume")
+    parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="its depths, in nm")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
 def add_evaluate(commands: Commands) -> None:
     """``emgauss evaluate``."""
     parser = _command(
@@ -322,6 +395,8 @@ ALL: tuple[Callable[[Commands], None], ...] = (
     add_plan,
     add_render,
     add_export,
+    add_labels,
+    add_points,
     add_evaluate,
     add_score,
     add_presets,

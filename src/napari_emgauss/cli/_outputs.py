@@ -28,6 +28,8 @@ _INPUTS = {
     "damage_mask": "--damage-mask",
     "resume": "--resume",
     "compare": "--compare",
+    "labels": "the labels",
+    "points": "the table of points",
 }
 _OUTPUTS = {
     "output": "--output",

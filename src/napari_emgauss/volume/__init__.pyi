@@ -8,6 +8,8 @@ from ._lazy import LazyVolume as LazyVolume
 from ._model_view import ModelView as ModelView
 from ._plan import ExportPlan as ExportPlan
 from ._plan import plan_export as plan_export
+from ._points import PointGrids as PointGrids
+from ._points import grid_depths as grid_depths
 from ._protocol import VolumeModel as VolumeModel
 from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid

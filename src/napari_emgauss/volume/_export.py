@@ -97,6 +97,7 @@ def export(
         spacing_nm=spacing_nm,
         z_range_nm=z_range_nm,
         format=format,
+        labels=bool(getattr(model, "holds_labels", False)),
     )
     row = export_format(plan.format)
     write = row.load_writer()

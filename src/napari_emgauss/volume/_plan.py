@@ -21,6 +21,9 @@ from ._provenance import Provenance
 from .formats._registry import ExportFormat, export_format, export_format_of, output_formats
 
 
+_LABELS_KEYS = ("labels", "labelled_slices", "carried_by")
+
+
 @dataclass(frozen=True)
 class ExportPlan:
     """What will be written.
@@ -43,6 +46,8 @@ class ExportPlan:
         Grey values of each voxel; those of slice after slice come one after the other.
     about : dict
         Provenance written into the file, where the format has room; JSON-compatible.
+    labels : bool
+        The values are labels: coarser levels hold one of them, never a mean.
     """
 
     path: Path
@@ -53,6 +58,7 @@ class ExportPlan:
     voxel_size_nm: tuple[float, float, float]
     about: dict[str, Any] = field(default_factory=dict)
     channels: int = 1
+    labels: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -86,6 +92,7 @@ def plan_export(
     spacing_nm: float | None = None,
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
+    labels: bool = False,
 ) -> ExportPlan:
     """Settle what :func:`export` would write, without writing.
 
@@ -101,6 +108,8 @@ def plan_export(
         Grey values of each pixel.
     provenance : dict, optional
         The model's; what a reader of the file has to know of it is written into it.
+    labels : bool
+        The values are labels.
 
     Raises
     ------
@@ -137,6 +146,7 @@ def plan_export(
         (float(depths[-1] - depths[0]) / (len(depths) - 1), float(y_nm), float(x_nm)),
         _about(frame, provenance or {}),
         channels,
+        labels,
     )
 
 
@@ -196,5 +206,6 @@ def _about(frame: Frame, provenance: Mapping[str, Any]) -> dict[str, Any]:
         "filled_z_nm": stack.left_out_z_nm,
         "partly_filled_slices": stack.masked_fraction,
         "slice_shifts_px": known.slice_shifts_px,
+        **{key: provenance.get(key) for key in _LABELS_KEYS},
     }
     return about | {key: value for key, value in told.items() if value}

@@ -68,7 +68,7 @@ def plan_levels(shape: tuple[int, int, int], voxel_size: Sequence[float]) -> lis
         factors = (factors[0] * depth, factors[1] * height, factors[2] * width)
 
 
-def connected(arrays: Sequence[Any], levels: Sequence[Level]) -> LevelWriter:
+def connected(arrays: Sequence[Any], levels: Sequence[Level], *, labels: bool = False) -> LevelWriter:
     """The writer of the finest level, which hands means on to the coarser ones.
 
     Parameters
@@ -77,8 +77,10 @@ def connected(arrays: Sequence[Any], levels: Sequence[Level]) -> LevelWriter:
         One a level: ``(Z, Y, X)`` or ``(C, Z, Y, X)`` with ``shape``, ``chunks`` and ``dtype``, to which whole slices
         are assigned as ``array[start:stop]`` or ``array[channel, start:stop]``.
     levels : sequence of Level
+    labels : bool
+        The values are labels: what is handed on is the first of each cell, not the mean.
     """
-    writers = [LevelWriter(array, level.halved) for array, level in zip(arrays, levels, strict=True)]
+    writers = [LevelWriter(array, level.halved, labels=labels) for array, level in zip(arrays, levels, strict=True)]
     for finer, coarser in pairwise(writers):
         finer.lead_to(coarser)
     return writers[0]
@@ -104,11 +106,13 @@ class LevelWriter:
         ``(Z, Y, X)``, or ``(C, Z, Y, X)``.
     halved : tuple of int or None
         See :class:`_Level`.
+    labels : bool
+        See :func:`connected`.
     """
 
-    def __init__(self, array: Any, halved: tuple[int, ...] | None) -> None:
+    def __init__(self, array: Any, halved: tuple[int, ...] | None, *, labels: bool = False) -> None:
         arrays = [array] if array.ndim == 3 else [_ChannelOfArray(array, c) for c in range(array.shape[0])]
-        self._levels = [_Level(one, halved) for one in arrays]
+        self._levels = [_Level(one, halved, labels=labels) for one in arrays]
 
     def lead_to(self, coarser: LevelWriter) -> None:
         """Hand means on to a coarser level."""
@@ -134,10 +138,12 @@ class _Level:
     array
     halved : tuple of int or None
         By how much the next level is coarser along z, y and x; None for the last.
+    labels : bool
+        See :func:`connected`.
     """
 
-    def __init__(self, array: Any, halved: tuple[int, ...] | None) -> None:
-        self._array, self._halved = array, halved
+    def __init__(self, array: Any, halved: tuple[int, ...] | None, *, labels: bool = False) -> None:
+        self._array, self._halved, self._labels = array, halved, labels
         self._waiting = np.empty((array.chunks[0], *array.shape[1:]), array.dtype)
         self._waiting_count = 0
         self._pair: list[NDArray[Any]] = []
@@ -172,6 +178,10 @@ class _Level:
 
     def _hand_on(self) -> None:
         if self.coarser is None or self._halved is None:
+            return
+        if self._labels:
+            self.coarser.push(self._pair[0][:: self._halved[1], :: self._halved[2]])
+            self._pair.clear()
             return
         out = np.empty(self.coarser._array.shape[1:], self._array.dtype)
         height, width = self._array.shape[1:]

@@ -28,7 +28,7 @@ def write_precomputed(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: 
     whole = abs(start - round(start)) < 1e-6 and all(round(start) % level.factors[0] == 0 for level in levels)
     first = round(start) if whole else 0
     arrays = [_Scale(plan, level, first // level.factors[0], target) for level in levels]
-    writer = connected(arrays, levels)
+    writer = connected(arrays, levels, labels=plan.labels)
     for plane in planes:
         writer.push(plane)
     writer.finish()
@@ -45,10 +45,11 @@ class _Scale:
 
         z_nm, y_nm, x_nm = level.voxel_size(plan.voxel_size_nm)
         chunks = chunks_of(level.shape, _CHUNK, plan.dtype, plan.channels)
+        kind = "segmentation" if plan.labels else "image"
         spec = {
             "driver": "neuroglancer_precomputed",
             "kvstore": {"driver": "file", "path": f"{target.as_posix()}/"},
-            "multiscale_metadata": {"data_type": plan.dtype.name, "num_channels": plan.channels, "type": "image"},
+            "multiscale_metadata": {"data_type": plan.dtype.name, "num_channels": plan.channels, "type": kind},
             "scale_metadata": {
                 "key": f"{x_nm:.6g}_{y_nm:.6g}_{z_nm:.6g}",
                 "size": list(level.shape[::-1]),

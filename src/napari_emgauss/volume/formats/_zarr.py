@@ -44,7 +44,7 @@ def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
         )
         for number, level in enumerate(levels)
     ]
-    writer = connected(arrays, levels)
+    writer = connected(arrays, levels, labels=plan.labels)
     for plane in planes:
         writer.push(plane)
     writer.finish()
@@ -73,12 +73,18 @@ def _metadata(plan: ExportPlan, levels: Sequence[Level], names: str, version: st
         "name": plan.path.name,
         **({"coordinateSystems": [{"name": _SYSTEM, "axes": axes}]} if named else {"axes": axes}),
         "datasets": datasets,
-        "type": "mean",
+        "type": "nearest" if plan.labels else "mean",
         "metadata": plan.about,
     }
+    about: dict[str, Any] = {}
+    if plan.labels:
+        beside_image = plan.path.parent.name == "labels"
+        about["image-label"] = {"source": {"image": "../../"}} if beside_image else {}
     if version == "0.4":
-        return {"multiscales": [{"version": version, **multiscale}]}
-    return {"ome": {"version": version, "multiscales": [multiscale]}}
+        if about:
+            about["image-label"]["version"] = version
+        return {"multiscales": [{"version": version, **multiscale}], **about}
+    return {"ome": {"version": version, "multiscales": [multiscale], **about}}
 
 
 def _transformations(plan: ExportPlan, level: Level) -> list[dict[str, Any]]:

@@ -1,0 +1,205 @@
+"""``emgauss labels`` and ``emgauss points``: what belongs to slices, in the volume, and back."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_emgauss._errors import ConfigError, StackError
+from napari_emgauss._files import write_text
+from napari_emgauss.cli._inputs import STEADY_STDERR, say
+from napari_emgauss.cli._outputs import output_path, refuse_source
+
+if TYPE_CHECKING:
+    from napari_emgauss.labels import CarriedLabels, LabelledSlices
+
+_COLUMNS = (("z", "y", "x"), ("axis-0", "axis-1", "axis-2"))
+
+
+def run_labels_command(arguments: argparse.Namespace) -> int:
+    """Carry labels up, bring them down, or tell how well they are carried."""
+    if arguments.score and arguments.down:
+        raise ConfigError("--score hides labelled slices, --down brings a volume back: take one of them.")
+    if arguments.majority is not None and not arguments.down:
+        raise ConfigError("--majority is about bringing a volume back: give --down, too.")
+    if (arguments.json or arguments.every) and not arguments.score:
+        raise ConfigError("--json and --every are about --score: give that, too.")
+    if arguments.output is None and not arguments.score:
+        raise ConfigError("Nothing would be written: give a file with -o FILE, or --score.")
+    if arguments.down:
+        return _bring_down(arguments)
+    return _score(arguments) if arguments.score else _carry_up(arguments)
+
+
+def run_points_command(arguments: argparse.Namespace) -> int:
+    """Convert a table of places."""
+    output = output_path(arguments, "output")
+    rows, columns = _read_points(Path(arguments.points))
+    from napari_emgauss.tiles import load
+    from napari_emgauss.volume import PointGrids
+
+    grids = PointGrids.of(
+        load(arguments.model, device="cpu"), spacing_nm=arguments.spacing, z_range_nm=arguments.z_range
+    )
+    try:
+        places = [[float(row[column]) for column in columns] for row in rows]
+    except (TypeError, ValueError) as error:
+        raise StackError(f"'{arguments.points}' holds a place that is no number: {error}.") from error
+    if places:
+        for row, place in zip(rows, grids.convert(places, arguments.source, arguments.target), strict=True):
+            row.update(zip(columns, (f"{value:.10g}" for value in place), strict=True))
+    lines = [",".join(_quoted(name) for name in rows[0]) if rows else ",".join(columns)]
+    lines += [",".join(_quoted(value) for value in row.values()) for row in rows]
+    write_text(output, "\n".join(lines) + "\n")
+    say(f"Wrote '{output}': {len(rows)} places, from {arguments.source} to {arguments.target}.")
+    return 0
+
+
+def _carry_up(arguments: argparse.Namespace) -> int:
+    from napari_emgauss.volume import is_folder_format
+
+    output = Path(arguments.output)
+    # Into the OME-Zarr with the image: what is written is a new folder within it, which export_labels looks after.
+    if arguments.z is not None or not output.is_dir():
+        is_folder = arguments.z is None and is_folder_format(arguments.output, arguments.format)
+        output = output_path(arguments, "output", folder=is_folder)
+    carried = _carried(arguments)
+    refuse_source(carried.model, output)
+    if arguments.z is not None:
+        from napari_emgauss.cli._render import write_image
+
+        depths = [float(z) for z in arguments.z]
+        images = carried.render(depths[0] if len(depths) == 1 else depths)
+        write_image(output, images, pixel_size_nm=carried.pixel_size_nm, z_nm=depths)
+        say(f"Wrote '{output}': labels at {len(depths)} depths.")
+        return 0
+    from napari_emgauss.labels import export_labels
+
+    with _bar("labels", arguments.quiet) as bar:
+        written = export_labels(
+            carried,
+            output,
+            name=arguments.name,
+            spacing_nm=arguments.spacing,
+            z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
+            format=arguments.format,
+            overwrite=arguments.force,
+            on_progress=lambda fraction, _text: bar.update(fraction - bar.n),
+        )
+    say(f"Wrote '{written}': {len(carried.labels.labelled)} labelled slices carried by {carried.method}.")
+    return 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    report = None if arguments.json is None else output_path(arguments, "json")
+    labels, model = _labels_and_model(arguments)
+    from napari_emgauss.labels import CARRY_METHODS, score_labels
+
+    methods = tuple(CARRY_METHODS) if arguments.method is None else (arguments.method,)
+    with _bar("score", arguments.quiet) as bar:
+        scores = score_labels(
+            labels,
+            model,
+            methods=methods,
+            every=tuple(arguments.every or (2,)),
+            on_progress=lambda update: bar.update((update.fraction or 0.0) - bar.n),
+        )
+    for score in scores:
+        print(f"every {score.every}th labelled slice kept, {len(score.hidden)} hidden")
+        print(f"{'method':<10} {'voxels right':<26} {'Dice':<26} {'VOI (bit)':<26} adapted Rand error")
+        for name, found in score.methods.items():
+            columns = (found.voxels, found.dice, found.voi, found.adapted_rand_error)
+            print(f"{name:<10} " + " ".join(f"{column!s:<26}" for column in columns).rstrip())
+    if report is not None:
+        write_text(report, json.dumps([score.to_dict() for score in scores], indent=1) + "\n")
+        say(f"Wrote '{report}'.")
+    return 0
+
+
+def _bring_down(arguments: argparse.Namespace) -> int:
+    output = output_path(arguments, "output")
+    from napari_emgauss.labels import bring_back, write_slices
+    from napari_emgauss.stack import Selection, open_file
+    from napari_emgauss.tiles import load
+    from napari_emgauss.volume import grid_depths
+
+    model = load(arguments.model, device="cpu")
+    refuse_source(model, output)
+    volume = open_file(Path(arguments.labels), Selection(arguments.dataset)).slices
+    depths = grid_depths(model, spacing_nm=arguments.spacing, z_range_nm=arguments.z_range)
+    if tuple(int(n) for n in volume.shape[1:]) != model.shape[1:]:
+        raise StackError(
+            f"'{arguments.labels}' has slices of {volume.shape[1]} x {volume.shape[2]} pixels, but the stack of "
+            f"{model.shape[1]} x {model.shape[2]}: give a volume on the model's isotropic grid."
+        )
+    found = bring_back(
+        volume,
+        depths,
+        model.z_nm,
+        method="nearest" if arguments.majority is None else "majority",
+        thickness_nm=arguments.majority,
+    )
+    write_slices(output, found, model)
+    say(f"Wrote '{output}': {len(found)} slices, {found.dtype}.")
+    return 0
+
+
+def _carried(arguments: argparse.Namespace) -> CarriedLabels:
+    from napari_emgauss.labels import CarriedLabels
+
+    labels, model = _labels_and_model(arguments)
+    return CarriedLabels(labels, model, method=arguments.method or "model")
+
+
+def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, Any]:
+    from napari_emgauss.labels import read_labels
+    from napari_emgauss.tiles import load
+
+    model: Any = load(arguments.model, device=arguments.device)
+    stack = (model.provenance or {}).get("stack") or {}
+    labels = read_labels(
+        arguments.labels,
+        model,
+        labelled=arguments.slices,
+        unlabelled=arguments.unlabelled,
+        left_out=tuple(stack.get("left_out_slices") or ()),
+        dataset=arguments.dataset,
+    )
+    return labels, model
+
+
+def _read_points(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            rows = list(reader)
+    except FileNotFoundError:
+        raise StackError(f"There is no table '{path}': check the name.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise StackError(f"'{path}' cannot be read as a table of points: {error}.") from error
+    for columns in _COLUMNS:
+        if set(columns) <= set(names):
+            break
+    else:
+        raise StackError(f"'{path}' has the columns {', '.join(names) or 'none'}: name three of them z, y and x.")
+    uneven = next((k for k, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
+    if uneven is not None:
+        raise StackError(f"Line {uneven} of '{path}' has not as many columns as the first: mend it.")
+    return rows, columns
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n\r') else text
+
+
+def _bar(title: str, is_quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        file=STEADY_STDERR, total=1.0, disable=is_quiet, desc=title, bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
+    )

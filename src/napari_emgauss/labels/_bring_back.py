@@ -1,0 +1,144 @@
+"""From the isotropic volume back to the slices that were observed: labels, masks, probabilities."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_emgauss._errors import ConfigError, DepthError, ExportError
+from napari_emgauss._files import whole
+from napari_emgauss.stack import SliceSource
+
+from ._source import Labelled
+
+BackMethod: TypeAlias = Literal["nearest", "majority"]
+
+_SAME_DEPTH = 1e-6
+
+
+def bring_back(
+    volume: SliceSource,
+    grid_z_nm: ArrayLike,
+    slice_z_nm: ArrayLike,
+    *,
+    method: BackMethod = "nearest",
+    thickness_nm: float | None = None,
+) -> NDArray[Any]:
+    """What a volume says of the source's slices.
+
+    Parameters
+    ----------
+    volume : SliceSource
+        ``(N, H, W)`` on the isotropic grid: labels of any integer type, or a probability of any float type.
+    grid_z_nm : array-like
+        ``(N,)`` depth of each of its slices, nm, increasing.
+    slice_z_nm : array-like
+        ``(K,)`` depths to bring it back to.
+    method : {"nearest", "majority"}
+        ``nearest`` takes the slice of the volume at that depth, where there is one, else the nearest; of a probability
+        what lies between its two neighbours, linearly. ``majority`` looks at all slices within ``thickness_nm``: of
+        labels the most frequent (of several the one nearest to the middle), of a probability the mean.
+    thickness_nm : float, optional
+        How thick a slice is; the median distance of ``slice_z_nm`` by default.
+
+    Returns
+    -------
+    ndarray
+        ``(K, H, W)`` in the volume's type.
+
+    Raises
+    ------
+    ConfigError
+        No such method, or as many depths as slices are not given.
+    DepthError
+        A slice lies outside the volume.
+    """
+    grid, wanted = (np.asarray(z, dtype=np.float64) for z in (grid_z_nm, slice_z_nm))
+    if method not in get_args(BackMethod):
+        raise ConfigError(f"There is no way {method!r} to bring labels back: choose nearest or majority.")
+    if grid.shape != (int(volume.shape[0]),):
+        raise ConfigError(
+            f"The volume has {volume.shape[0]} slices, but its grid {grid.size}: give the spacing and the z range that "
+            "it was exported with."
+        )
+    slack = _SAME_DEPTH * (grid[-1] - grid[0])
+    outside = (wanted < grid[0] - slack) | (wanted > grid[-1] + slack)
+    if outside.any():
+        raise DepthError(
+            f"The slice at {wanted[outside][0]:g} nm lies outside the volume, which reaches from {grid[0]:g} to "
+            f"{grid[-1]:g} nm: bring back a volume of the whole depth."
+        )
+    out = np.empty((len(wanted), *(int(n) for n in volume.shape[1:])), dtype=volume.dtype)
+    thick = float(np.median(np.diff(wanted))) if thickness_nm is None and len(wanted) > 1 else float(thickness_nm or 0)
+    for k, depth in enumerate(wanted):
+        nearest = int(np.argmin(np.abs(grid - depth)))
+        if method == "nearest":
+            out[k] = _nearest(volume, grid, float(depth), nearest, slack)
+        else:
+            within = np.flatnonzero(np.abs(grid - depth) <= thick / 2 + slack)
+            chosen = within if len(within) else np.array([nearest])
+            # The nearest first: it wins where several are as frequent.
+            chosen = chosen[np.argsort(np.abs(grid[chosen] - depth), kind="stable")]
+            out[k] = _majority([np.asarray(volume[int(n)]) for n in chosen])
+    return out
+
+
+def _nearest(volume: SliceSource, grid: NDArray[np.float64], depth: float, nearest: int, slack: float) -> NDArray[Any]:
+    if np.dtype(volume.dtype).kind != "f" or abs(grid[nearest] - depth) <= slack:
+        return np.asarray(volume[nearest])
+    below = int(np.clip(np.searchsorted(grid, depth), 1, len(grid) - 1))
+    share = (depth - grid[below - 1]) / (grid[below] - grid[below - 1])
+    mixed: NDArray[Any] = (1 - share) * np.asarray(volume[below - 1]) + share * np.asarray(volume[below])
+    return mixed
+
+
+def _majority(images: list[NDArray[Any]]) -> NDArray[Any]:
+    if images[0].dtype.kind == "f":
+        return np.asarray(np.mean(images, axis=0))
+    stacked = np.stack(images)
+    votes = np.stack([(stacked == image).sum(axis=0) for image in images])
+    # argmax takes the first of equal counts, which is the nearest to the middle.
+    return np.asarray(np.take_along_axis(stacked, votes.argmax(axis=0)[None], axis=0)[0])
+
+
+def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Labelled) -> None:
+    """Write what was brought back as OME-TIFF: one page for each observed slice, its voxel size and depths with it.
+
+    Parameters
+    ----------
+    path : path
+        ``.ome.tif`` or ``.tif``.
+    values : ndarray
+        ``(K, H, W)``.
+    frame : Labelled
+        The model, or its stack: says depths and pixel size.
+
+    Raises
+    ------
+    ExportError
+        The ending is another, or the file cannot be written; nothing is left behind.
+    """
+    import tifffile
+
+    path = Path(path)
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ExportError(f"'{path}' should end in .ome.tif: slices are written as OME-TIFF.")
+    z_nm = np.asarray(frame.z_nm, dtype=np.float64)
+    y_nm, x_nm = frame.pixel_size_nm
+    metadata = {
+        "axes": "ZYX",
+        "PhysicalSizeX": x_nm,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": y_nm,
+        "PhysicalSizeYUnit": "nm",
+        "PhysicalSizeZ": float(np.median(np.diff(z_nm))),
+        "PhysicalSizeZUnit": "nm",
+        "Plane": {"PositionZ": [float(z) for z in z_nm], "PositionZUnit": ["nm"] * len(z_nm)},
+    }
+    with whole(path) as part:
+        # The temporary name does not end in .ome.tif, so that it is said.
+        tifffile.imwrite(part, values, ome=True, photometric="minisblack", compression="zlib", metadata=metadata)

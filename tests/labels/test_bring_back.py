@@ -1,0 +1,55 @@
+"""From the isotropic volume back to the slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_emgauss._errors import ConfigError, DepthError, ExportError
+from napari_emgauss.labels import CarriedLabels, bring_back, label_slices, write_slices
+from napari_emgauss.volume import grid_depths
+
+from .conftest import TubeModel
+
+
+def test_up_and_down_is_the_identity_on_labelled_slices(oblique: TubeModel) -> None:
+    labels = oblique.observed_labels()
+    carried = CarriedLabels(label_slices(labels, oblique), oblique, method="distances")
+    depths = grid_depths(oblique)
+    np.testing.assert_array_equal(bring_back(carried.render(depths), depths, oblique.z_nm), labels)
+
+
+def test_majority_over_the_thickness() -> None:
+    # Depths 0 … 6; a slice at 3 of thickness 4 sees depths 1 … 5.
+    volume = np.array([9, 1, 2, 3, 2, 2, 9], np.int32).reshape(7, 1, 1)
+    assert bring_back(volume, np.arange(7.0), [3.0], method="majority", thickness_nm=4).item() == 2
+    assert bring_back(volume, np.arange(7.0), [3.0]).item() == 3
+    # Of 1, 2 and 3, which are as frequent, the one in the middle.
+    assert bring_back(volume, np.arange(7.0), [2.0], method="majority", thickness_nm=2).item() == 2
+
+
+def test_a_probability_is_mixed_and_averaged() -> None:
+    volume = np.array([0.0, 0.5, 1.0], np.float32).reshape(3, 1, 1)
+    assert bring_back(volume, [0, 10, 20], [5.0, 12.0]).ravel() == pytest.approx([0.25, 0.6])
+    assert bring_back(volume, [0, 10, 20], [10.0], method="majority", thickness_nm=20).item() == pytest.approx(0.5)
+
+
+def test_a_volume_of_another_grid_is_refused() -> None:
+    volume = np.zeros((3, 2, 2), np.uint8)
+    with pytest.raises(ConfigError, match="give the spacing"):
+        bring_back(volume, [0, 1], [0.0])
+    with pytest.raises(DepthError, match="outside the volume"):
+        bring_back(volume, [0, 1, 2], [3.0])
+
+
+def test_slices_are_written_with_their_depths(tmp_path: Path, oblique: TubeModel) -> None:
+    labels = oblique.observed_labels()
+    write_slices(tmp_path / "back.ome.tif", labels, oblique)
+    with tifffile.TiffFile(tmp_path / "back.ome.tif") as file:
+        assert file.is_ome and 'PositionZ="8.0"' in (file.ome_metadata or "")
+        np.testing.assert_array_equal(file.asarray(), labels)
+    with pytest.raises(ExportError, match="should end in"):
+        write_slices(tmp_path / "back.png", labels, oblique)

@@ -1,0 +1,91 @@
+"""Labels in files, read back by others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_emgauss._errors import ExportError
+from napari_emgauss.labels import CarriedLabels, export_labels, label_slices
+from napari_emgauss.labels import _carry as carrying
+from napari_emgauss.volume import export, grid_depths
+
+from .conftest import TubeModel
+
+
+@pytest.fixture
+def large() -> TubeModel:
+    return TubeModel(lambda z: [(7, 100, 90 + z, 40), (70_000, 220, 200, 30)], size=(300, 280))
+
+
+def carried(model: TubeModel) -> CarriedLabels:
+    return CarriedLabels(label_slices(model.observed_labels(), model, name="neurites.tif"), model, method="distances")
+
+
+@pytest.mark.parametrize("format", ["ome-zarr", "ome-zarr-0.5"])
+def test_labels_go_beside_the_image(tmp_path: Path, large: TubeModel, format: str) -> None:
+    path = tmp_path / "iso.ome.zarr"
+    export(large, path, format=format)
+    labels = carried(large)
+    written = export_labels(labels, path)
+    assert written == path / "labels" / "neurites"
+    group = zarr.open_group(str(path), mode="r")
+    image, made = group["0"], group["labels/neurites/0"]
+    assert made.shape == image.shape and made.chunks == image.chunks and made.dtype == np.uint32
+    np.testing.assert_array_equal(made[:], labels.render(grid_depths(large)))
+    assert set(np.unique(group["labels/neurites/1"][:])) == {0, 7, 70_000}  # coarser levels invent no label
+    listed = dict(group["labels"].attrs)
+    about = dict(group["labels/neurites"].attrs)
+    if format == "ome-zarr":
+        assert listed["labels"] == ["neurites"] and about["image-label"]["source"]["image"] == "../../"
+        mine, its = about["multiscales"][0], dict(group.attrs)["multiscales"][0]
+    else:
+        assert listed["ome"]["labels"] == ["neurites"] and "image-label" in about["ome"]
+        mine, its = about["ome"]["multiscales"][0], dict(group.attrs)["ome"]["multiscales"][0]
+    assert mine["datasets"] == its["datasets"]  # the same levels at the same places
+    with pytest.raises(ExportError, match="exists already"):
+        export_labels(labels, path)
+    export_labels(labels, path, name="again")
+    again = dict(zarr.open_group(str(path / "labels"), mode="r").attrs)
+    assert (again["labels"] if format == "ome-zarr" else again["ome"]["labels"]) == ["neurites", "again"]
+
+
+def test_labels_of_another_grid_are_refused_and_leave_nothing(tmp_path: Path, large: TubeModel) -> None:
+    path = tmp_path / "iso.ome.zarr"
+    export(large, path, spacing_nm=2)
+    with pytest.raises(ExportError, match="has 9 x 300 x 280 voxels, but the labels 17"):
+        export_labels(carried(large), path)
+    assert not (path / "labels").exists()
+
+
+def test_labels_as_a_file_of_their_own(tmp_path: Path, large: TubeModel) -> None:
+    labels = carried(large)
+    export_labels(labels, tmp_path / "labels.ome.tif")
+    read = tifffile.imread(tmp_path / "labels.ome.tif")
+    assert read.dtype == np.uint32
+    np.testing.assert_array_equal(read, labels.render(grid_depths(large)))
+
+
+def test_large_slices_are_written_part_by_part(
+    tmp_path: Path, large: TubeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = carried(large).render(grid_depths(large))
+    monkeypatch.setattr(carrying, "_BLOCK", 100)
+    monkeypatch.setattr(carrying, "_HALO", 96)
+    prepared: list[int] = []
+    prepare = CarriedLabels._prepare
+
+    def counted(self: CarriedLabels, gap: int, block: object) -> object:
+        prepared.append(gap)
+        return prepare(self, gap, block)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(CarriedLabels, "_prepare", counted)
+    labels = CarriedLabels(carried(large).labels, large, method="distances", cache_bytes=1)
+    export_labels(labels, tmp_path / "labels.ome.tif")
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.ome.tif"), whole)
+    # Nothing is kept in memory here, and still no part of a gap is prepared again for a whole new slice.
+    assert len(prepared) == 2 * 9 * 7
