@@ -201,5 +201,9 @@ def _bar(title: str, is_quiet: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(
-        file=STEADY_STDERR, total=1.0, disable=is_quiet, desc=title, bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
+        file=STEADY_STDERR,
+        total=1.0,
+        disable=is_quiet,
+        desc=title,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {remaining} left",
     )

@@ -20,7 +20,6 @@ from ._depths import isotropic_depths
 from ._provenance import Provenance
 from .formats._registry import ExportFormat, export_format, export_format_of, output_formats
 
-
 _LABELS_KEYS = ("labels", "labelled_slices", "carried_by")
 
 

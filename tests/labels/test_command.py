@@ -1,0 +1,91 @@
+"""``emgauss labels`` and ``emgauss points`` from end to end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_emgauss.cli import main
+
+MODEL = Path(__file__).parents[1] / "data" / "model.safetensors"  # 6 slices of 20 x 26, 40 nm apart, pixels of 8 nm
+
+
+@pytest.fixture
+def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    values = np.zeros((6, 20, 26), np.uint16)
+    values[[0, 2, 4], 4:15, 5:17] = 300
+    tifffile.imwrite(tmp_path / "labels.tif", values, photometric="minisblack")
+    return tmp_path / "labels.tif"
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
+    return captured.err.strip().splitlines()[-1]
+
+
+def test_up_and_down(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tifffile.imread(labels)
+    assert main(["labels", str(MODEL), str(labels), "-o", "up.ome.tif", "-q", "--method", "distances"]) == 0
+    up = tifffile.imread("up.ome.tif")
+    assert up.shape == (26, 20, 26) and up.dtype == np.uint16
+    np.testing.assert_array_equal(up[[0, 10, 20]], given[[0, 2, 4]])
+    np.testing.assert_array_equal(up[5], given[0])  # the same square above and below
+    assert not up[21:].any()  # behind the last labelled slice nothing is known
+    assert main(["labels", str(MODEL), "up.ome.tif", "--down", "-o", "down.ome.tif"]) == 0
+    np.testing.assert_array_equal(tifffile.imread("down.ome.tif")[[0, 2, 4]], given[[0, 2, 4]])
+
+
+def test_the_default_method_looks_at_the_model(labels: Path) -> None:
+    assert main(["labels", str(MODEL), str(labels), "--z", "40", "100", "-o", "two.tif"]) == 0
+    two = tifffile.imread("two.tif")
+    assert two.shape == (2, 20, 26) and set(np.unique(two)) == {0, 300}
+    assert (two[0, 6:13, 7:15] == 300).all()  # well within the square, whatever the picture shows
+
+
+def test_into_the_image_s_zarr(labels: Path) -> None:
+    assert main(["export", str(MODEL), "-o", "iso.ome.zarr", "-q"]) == 0
+    command = ["labels", str(MODEL), str(labels), "-o", "iso.ome.zarr", "-q", "--method", "nearest", "--name", "cells"]
+    assert main(command) == 0
+    assert zarr.open_group("iso.ome.zarr", mode="r")["labels/cells/0"].shape == (26, 20, 26)
+
+
+def test_score(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["labels", str(MODEL), str(labels), "--score", "--method", "distances", "--json", "score.json", "-q"]
+    assert main(command) == 0
+    assert "distances  1.0000 (1.0000 to 1.0000)" in capsys.readouterr().out
+    (found,) = json.loads(Path("score.json").read_text(encoding="utf-8"))
+    assert found["hidden"] == [2] and found["methods"]["distances"]["voxels"]["mean"] == 1.0
+
+
+def test_points_keep_their_other_columns(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("points.csv").write_text('index,axis-0,axis-1,axis-2,name\n0,2.5,3,4,"a, b"\n', encoding="utf-8")
+    assert main(["points", str(MODEL), "points.csv", "-o", "out.csv", "--from", "slices", "--to", "grid"]) == 0
+    expected = 'index,axis-0,axis-1,axis-2,name\n0,12.5,3,4,"a, b"\n'  # 100 nm, 8 nm a slice
+    assert Path("out.csv").read_text(encoding="utf-8") == expected
+
+
+def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    say = error_of
+    assert "give a file with -o FILE, or --score" in say(capsys, "labels", MODEL, labels)
+    assert "take one of them" in say(capsys, "labels", MODEL, labels, "--score", "--down", "-o", "x.tif")
+    assert "is the labels" in say(capsys, "labels", MODEL, labels, "-o", labels, "--force")
+    assert "is the model" in say(capsys, "labels", MODEL, labels, "-o", MODEL, "--force")
+    tifffile.imwrite("grey.tif", np.zeros((6, 20, 26), np.float32), photometric="minisblack")
+    assert "not labels" in say(capsys, "labels", MODEL, "grey.tif", "-o", "x.ome.tif")
+    tifffile.imwrite("few.tif", np.ones((6, 20, 20), np.uint8), photometric="minisblack")
+    assert "6 x 20 x 26" in say(capsys, "labels", MODEL, "few.tif", "-o", "x.ome.tif")
+    Path("bad.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    ways = ("--from", "nm", "--to", "grid")
+    assert "name three of them z, y and x" in say(capsys, "points", MODEL, "bad.csv", "-o", "o.csv", *ways)
+    Path("word.csv").write_text("z,y,x\n1,2,three\n", encoding="utf-8")
+    assert "no number" in say(capsys, "points", MODEL, "word.csv", "-o", "o.csv", *ways)
+    assert not list(Path().glob("x.*")) and not Path("o.csv").exists()
