@@ -156,16 +156,17 @@ def _carried(arguments: argparse.Namespace) -> CarriedLabels:
 
 def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, Any]:
     from napari_emgauss.labels import read_labels
+    from napari_emgauss.stack import Provenance
     from napari_emgauss.tiles import load
 
     model: Any = load(arguments.model, device=arguments.device)
-    stack = (model.provenance or {}).get("stack") or {}
+    left_out = Provenance.from_json(model.provenance).stack.left_out_slices
     labels = read_labels(
         arguments.labels,
         model,
         labelled=arguments.slices,
         unlabelled=arguments.unlabelled,
-        left_out=tuple(stack.get("left_out_slices") or ()),
+        left_out=tuple(left_out or ()),
         dataset=arguments.dataset,
     )
     return labels, model

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError, DepthError
+from napari_emgauss.stack import Provenance
 
 from ._depths import isotropic_depths
 from ._protocol import VolumeModel
@@ -58,13 +59,12 @@ class PointGrids:
         DepthError
             See :func:`isotropic_depths`.
         """
-        provenance = getattr(model, "provenance", None) or {}
-        stack = provenance.get("stack") or {}
+        known = Provenance.from_json(model.provenance)
         observed = np.asarray(model.z_nm, dtype=np.float64)
-        left_out = np.asarray(stack.get("left_out_z_nm") or [], dtype=np.float64)
+        left_out = np.asarray(known.stack.left_out_z_nm or [], dtype=np.float64)
         every = np.concatenate([observed, left_out])
         order = np.argsort(every, kind="stable")
-        learned = provenance.get("slice_shifts_px")
+        learned = known.slice_shifts_px
         shifts = np.zeros((len(observed), 2)) if not learned else np.asarray(learned, dtype=np.float64).reshape(-1, 2)
         slices = every[order]
         # A slice that was left out has no shift of its own: what lies around it, linearly.
