@@ -28,7 +28,7 @@ VOLUMES = {
 METHODS = ("nearest", "whole pixels", "distances", "model", "truth")
 COLUMNS = ["volume", "factor", "method", "voxels", "dice", "voi_bit", "adapted_rand_error"]
 NOTES = (
-    "Means over the dropped slices that were looked at (one gap in --stride). Labels from nearest: the nearest labelled "
+    "Means over the dropped slices that were looked at (one gap in --stride). nearest: the nearest labelled "
     "slice; whole pixels: mean of signed distances as usually taken; distances: the same with outlines between pixels; "
     "model: along motion, to the membranes that the model shows; truth: as model, along the true slices (a bound)."
 )

@@ -156,8 +156,8 @@ def _carried(arguments: argparse.Namespace) -> CarriedLabels:
 
 def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, Any]:
     from napari_emgauss.labels import read_labels
-    from napari_emgauss.stack import Provenance
     from napari_emgauss.tiles import load
+    from napari_emgauss.volume import Provenance
 
     model: Any = load(arguments.model, device=arguments.device)
     left_out = Provenance.from_json(model.provenance).stack.left_out_slices

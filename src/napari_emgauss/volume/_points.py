@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError, DepthError
-from napari_emgauss.stack import Provenance
+from napari_emgauss.volume._provenance import Provenance
 
 from ._depths import isotropic_depths
 from ._protocol import VolumeModel
