@@ -84,3 +84,8 @@ def test_several_series_are_told_apart_and_a_pattern_offered(series: dict[str, l
     assert matched in [sorted(members) for members in series.values()], pattern
     # What a pattern has chosen is one stack.
     assert sorted(order_of(matched, "em", chosen=True).order) == list(range(len(matched)))
+
+
+def test_two_files_of_one_number() -> None:
+    with pytest.raises(StackError, match=r"two images of one number, s1\.tif and s01\.tif"):
+        order_of(["s0.tif", "s1.tif", "s01.tif", "s2.tif"], "em")

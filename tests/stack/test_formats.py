@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,26 @@ def test_grey_images_saved_as_rgb(tmp_path: Path) -> None:
     iio.imwrite(tmp_path / "4.png", coloured)
     with pytest.raises(StackError, match=r"4\.png is an RGB image"):
         read_stack(tmp_path, voxel_size_nm=SIZE)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_images_larger_than_pillow_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    from PIL import Image
+
+    values = VALUES if suffix == ".png" else (VALUES >> 8).astype(np.uint8)
+    for k, image in enumerate(values):
+        iio.imwrite(tmp_path / f"{k}{suffix}", image)
+    expected = np.stack([iio.imread(tmp_path / f"{k}{suffix}") for k in range(len(values))])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    np.testing.assert_array_equal(np.asarray(read_stack(tmp_path, voxel_size_nm=SIZE).slices), expected)
+    if suffix == ".png":
+        data = bytearray((tmp_path / "4.png").read_bytes())
+        data[16:24] = (60_000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        for k in range(9):
+            (tmp_path / f"{k}.png").write_bytes(data)
+        with pytest.raises(StackFileError, match="claims 60000 x 60000 pixels"):
+            read_stack(tmp_path, voxel_size_nm=SIZE)
 
 
 def test_images_of_different_size(tmp_path: Path) -> None:

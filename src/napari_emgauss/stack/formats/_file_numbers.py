@@ -120,6 +120,8 @@ def order_of(names: Sequence[str], folder: str, *, chosen: bool = False) -> File
     values = np.array([[float(number) for number in one.numbers] for one in cut])
     distinct = [len(np.unique(column)) for column in values.T]
     unique = [column for column, count in enumerate(distinct) if count == len(names)]
+    if not unique and sum(count > 1 for count in distinct) < 2:
+        raise _twice(names, values, folder)
     if not unique:
         raise _several(_series(names, cut, distinct), folder)
     best = min(unique, key=lambda column: (_unevenness(values[:, column]), -column))
@@ -221,6 +223,16 @@ def _common(pattern: str, name: str) -> str:
     start = next((k for k, (a, b) in enumerate(zip(pattern, name, strict=False)) if a != b), 0)
     end = next((k for k, (a, b) in enumerate(zip(pattern[::-1], name[::-1], strict=False)) if a != b), 0)
     return pattern[:start] + "*" + (pattern[-end:] if end else "")
+
+
+def _twice(names: Sequence[str], values: NDArray[np.float64], folder: str) -> StackError:
+    """Two files have one number: ``s1.tif`` and ``s01.tif``, or ``s1.tif`` and ``s1.tiff``."""
+    seen: dict[tuple[float, ...], str] = {}
+    for name, row in zip(names, values.tolist(), strict=True):
+        other = seen.setdefault(tuple(row), name)
+        if other != name:
+            return StackError(f"{folder} holds two images of one number, {other} and {name}: take one of them out.")
+    return StackError(f"{folder} holds images whose numbers do not tell their order.")
 
 
 def _several(patterns: dict[str, int], folder: str) -> StackError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
+from napari_emgauss.stack._check import MAX_SLICE_BYTES
 from napari_emgauss.stack._slices import LazySlices
 from napari_emgauss.stack._source import OpenedFile, Selection
 from napari_emgauss.stack._voxel_size import VoxelSize
 
 from ._file_numbers import FileOrder, order_of
+from ._tiff_codecs import jpeg_size, png_size
 
 # Endings of one format are one format.
 _FORMATS = {
@@ -28,6 +31,13 @@ _FORMATS = {
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
 _LEAST_SLICES = 3
+# Codecs of images that are too large for Pillow, and how to tell their size before they are decoded.
+_LARGE = {
+    ".png": (png_size, "png_decode"),
+    ".jpg": (jpeg_size, "jpeg8_decode"),
+    ".jpeg": (jpeg_size, "jpeg8_decode"),
+}
+_LARGEST_RATIO = 2000
 
 
 class ImageFileSlices(LazySlices):
@@ -76,9 +86,9 @@ def read_grey_image(path: Path) -> NDArray[Any]:
             with tifffile.TiffFile(path, _multifile=False) as file:
                 image = np.asarray(file.pages[0].asarray(maxworkers=1))
         else:
-            import imageio.v3 as iio
-
-            image = np.asarray(iio.imread(path))
+            image = _decoded(path)
+    except StackError:
+        raise
     except Exception as error:  # decoders raise errors of many kinds
         raise StackFileError(f"{path.name} cannot be read as an image: it is damaged, or of another format.") from error
     image = np.squeeze(image)
@@ -90,6 +100,31 @@ def read_grey_image(path: Path) -> NDArray[Any]:
     if image.ndim != 2:
         raise StackError(f"{path.name} is no single image: it has the shape {image.shape}.")
     return image
+
+
+def _decoded(path: Path) -> NDArray[Any]:
+    """An image through imageio; one that Pillow thinks too large, by its codec, where its own size is likely.
+
+    Pillow refuses what has more than some 14,000 x 14,000 pixels, which slices of electron microscopes do.
+    """
+    import imageio.v3 as iio
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            return np.asarray(iio.imread(path))
+        except Image.DecompressionBombError:
+            data = path.read_bytes()
+            measure, decode = _LARGE.get(path.suffix.lower(), (None, ""))
+            if measure is None:
+                raise
+    import imagecodecs
+
+    height, width, _ = measure(data)
+    if height * width > min(MAX_SLICE_BYTES, _LARGEST_RATIO * len(data)):
+        raise StackFileError(f"{path.name} claims {height} x {width} pixels in {len(data)} bytes: it is damaged.")
+    return np.asarray(getattr(imagecodecs, decode)(data))
 
 
 def open_image_series(path: Path, selection: Selection) -> OpenedFile:
@@ -190,8 +225,10 @@ def _check_sizes(paths: Sequence[Path]) -> None:
     first: tuple[int, int] | None = None
     for index, path in enumerate(paths):
         try:
-            with Image.open(path) as image:
-                size = image.size
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(path) as image:
+                    size = image.size
         except Exception:  # told when it is read, with its own words
             continue
         first = first or size

@@ -101,7 +101,7 @@ def check_segment(data: bytes, form: Any, pixels: int, name: str) -> None:
             )
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int, int]:
+def jpeg_size(data: bytes) -> tuple[int, int, int]:
     """Rows, columns and components of a JPEG stream (ITU T.81, B.2.2)."""
     at = 2
     while at + 4 <= len(data):
@@ -142,7 +142,8 @@ def _jpeg_2000_size(data: bytes) -> tuple[int, int, int]:
     return bottom - top, right - left, layers
 
 
-def _png_size(data: bytes) -> tuple[int, int, int]:
+def png_size(data: bytes) -> tuple[int, int, int]:
+    """Rows and columns of a PNG file (ISO 15948, 11.2.2), and 1."""
     if data[12:16] != b"IHDR":
         raise ValueError("no header")
     width, height = struct.unpack_from(">II", data, 16)
@@ -191,8 +192,8 @@ def _jpeg_xl_size(data: bytes) -> tuple[int, int, int]:
 
 
 _MEASURES: tuple[tuple[set[int], Callable[[bytes], tuple[int, int, int]]], ...] = (
-    (_JPEG, _jpeg_size),
+    (_JPEG, jpeg_size),
     (_JPEG_2000, _jpeg_2000_size),
-    (_PNG, _png_size),
+    (_PNG, png_size),
     (_JPEG_XL, _jpeg_xl_size),
 )
