@@ -2,6 +2,7 @@
 #
 #   make demo    fit the built-in sample, write an isotropic volume, a picture and a score to ./demo/
 #   make test    check and test everything, windows included (under Xvfb where there is one)
+#   make coverage  the tests, and which lines they run (make test prints that, too, from Python 3.12 on)
 #   make lint    ruff and mypy alone
 #   make docs    the documentation, as a folder of pages that opens offline: ./site/
 #   make clean   remove what the targets above made
@@ -27,14 +28,17 @@ endif
 
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: demo test lint docs clean system-packages test-lowest test-pyside test-install
+.PHONY: demo test coverage lint docs clean system-packages test-lowest test-pyside test-install
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.ready-demo
 	$(BIN)/python examples/demo.py --output demo
 
 test: system-packages lint
-	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest $$($(BIN)/python scripts/coverage_options.py) $(PYTEST_ARGS)
+
+coverage: system-packages $(VENV)/.ready-test
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-test
 	$(BIN)/python -m ruff check .

@@ -42,6 +42,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_quality_goes_on_where_it_was(data, tmp_path):
     output = tmp_path / "quality.json"
     options = ["--volumes", "fib25,vnc", "--factors", "4,5", "--output", output]

@@ -82,6 +82,7 @@ def registries_as_they_were() -> Iterator[None]:
         rows.update(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_fits", "registries_as_they_were")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_code_blocks_run(page: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +111,7 @@ def test_code_blocks_run(page: Path, prepared: Path, tmp_path: Path, monkeypatch
             assert main(words[1:]) == 0, shlex.join(words)
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     built = subprocess.run(

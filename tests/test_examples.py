@@ -14,7 +14,7 @@ from napari_emgauss import PhantomConfig, sample_stack, sample_truth
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
-pytestmark = pytest.mark.usefixtures("quick_fits")
+pytestmark = [pytest.mark.usefixtures("quick_fits"), pytest.mark.slow]
 
 
 def run(name: str, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:

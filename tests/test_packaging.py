@@ -98,6 +98,7 @@ def test_the_source_archive_holds_a_readable_manifest_at_its_top(archives: tuple
             assert f"{top}/{name}" in archive.getnames()
 
 
+@pytest.mark.slow
 def test_napari_finds_the_plugin_in_a_wheel(archives: tuple[Path, Path], environment: Path, tmp_path: Path) -> None:
     run(sys.executable, "-m", "pip", "--python", environment, "install", "--no-deps", "--no-index", archives[1])
     found = json.loads(run(environment, "-c", DISCOVER, cwd=tmp_path).splitlines()[-1])
@@ -107,6 +108,7 @@ def test_napari_finds_the_plugin_in_a_wheel(archives: tuple[Path, Path], environ
     run(environment, "-m", "npe2", "validate", "napari-emgauss", cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_napari_finds_the_plugin_in_an_editable_install(environment: Path, tmp_path: Path) -> None:
     run(
         *(sys.executable, "-m", "pip", "--python", environment, "install", "--no-deps", "--no-index"),

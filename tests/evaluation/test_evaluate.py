@@ -166,6 +166,7 @@ def test_variants_of_methods_are_methods():
         check_methods(["self:turbo"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("volume", "factor", "method", "expected"),
     [

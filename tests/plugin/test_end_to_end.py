@@ -16,7 +16,7 @@ from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.stack import read_stack
 
-pytestmark = pytest.mark.viewer
+pytestmark = [pytest.mark.viewer, pytest.mark.slow]
 
 
 def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_emgauss.stack import estimate_thickness, stack_from_array
+from napari_emgauss.stack import ThicknessEstimate, estimate_thickness, stack_from_array
 
 CLOUD = gaussian_filter(np.random.default_rng(14).standard_normal((60, 180, 200)), 4, mode="wrap")
 VOLUME = np.clip(128 + 40 * CLOUD / CLOUD.std(), 0, 255).astype(np.float32)
@@ -42,3 +43,9 @@ def test_unrelated_slices_cannot_be_told() -> None:
     assert not estimate.reliable
     assert np.isnan(estimate.step_nm).all()
     np.testing.assert_allclose(estimate.z_nm, 50 * np.arange(6))
+
+
+@pytest.mark.parametrize(("told", "reliable"), [(9, True), (8, False)])
+def test_three_quarters_of_the_steps_must_be_told(told: int, reliable: bool) -> None:
+    steps = np.where(np.arange(12) < told, 40.0, np.nan)
+    assert ThicknessEstimate(steps, np.full(12, 40.0), np.arange(13) * 40.0).reliable is reliable

@@ -115,6 +115,15 @@ def test_neighbouring_rows_come_with_a_vertical_section(make_model: Make) -> Non
     np.testing.assert_allclose(np.asarray(volume[:, 2:5, 6]), truth[:, 2:5, 6])
 
 
+def test_a_plane_in_the_cache_does_not_keep_its_whole_batch(make_model: Make) -> None:
+    cache = RenderCache()
+    part = LazyVolume(make_model(), cache=cache)[:4]
+    np.asarray(part)
+    for depth in part.z_nm:
+        plane = cache.get((*part.drawing().box.key, float(depth)))
+        assert plane is not None and plane.base is None
+
+
 def test_cache_is_bounded(make_model: Make) -> None:
     cache = RenderCache(5 * 6 * 7 * 4)
     model = make_model()
