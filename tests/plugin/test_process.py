@@ -8,7 +8,7 @@ import pytest
 import stand_in_children
 
 from napari_emgauss.plugin.process._problem import ChildFailedError
-from napari_emgauss.plugin.process._process import ChildProcess, _hidden_main
+from napari_emgauss.plugin.process._process import ChildProcess, hidden_main
 from napari_emgauss.plugin.process._shared_array import SharedArray
 
 
@@ -65,7 +65,7 @@ def test_a_child_that_was_stopped_before_does_not_start() -> None:
 def test_the_users_script_is_hidden_and_comes_back() -> None:
     main = sys.modules["__main__"]
     before = dict(vars(main))
-    with _hidden_main():
+    with hidden_main():
         assert not hasattr(main, "__file__") and main.__spec__ is None
     assert vars(main) == before
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_emgauss.plugin.process import _process
+from napari_emgauss.plugin.process import _demand
 from napari_emgauss.plugin.process._problem import ChildFailedError
 from napari_emgauss.plugin.process._remote_model import RemoteModel
 
@@ -77,7 +77,7 @@ def test_while_somebody_scrubs_nothing_is_rendered_ahead_for_a_new_state(
 ) -> None:
     model.render(20.0)
     assert len(model.prepare(model_file).images) == 1
-    monkeypatch.setattr(_process, "_moved_at", math.inf)
+    monkeypatch.setattr(_demand, "_moved_at", math.inf)
     state = model.prepare(model_file)
     assert not state.images and state.info == model.info
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
 
+from ._demand import moved_lately, note_fit
 from ._fit_child import FitMessage, fit_in_child
 from ._problem import ChildFailedError
-from ._process import ChildProcess, moved_lately
+from ._process import ChildProcess
 from ._scratch import scratch_folder
 
 _NUMBERS = itertools.count(1)
@@ -112,6 +113,7 @@ class FitProcess:
         folder = scratch_folder() / f"fit-{next(_NUMBERS)}"
         folder.mkdir(parents=True, exist_ok=True)  # who tidies up may have removed all of it
         child = ChildProcess(self._target, (self.request, data, str(folder)), name="fit", patience_s=LONG_STEP_S)
+        note_fit(child)
         self._child = child
         if self._paused:
             child.pause()

@@ -6,19 +6,17 @@ The window's side is :class:`ChildProcess`, the child's side is :class:`Channel`
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ._problem import ChildFailedError, Problem, memory_advice, problem_of
+from ._sharing import lower_priority, share_cores
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -35,7 +33,7 @@ _MAIN_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def _hidden_main() -> Iterator[None]:
+def hidden_main() -> Iterator[None]:
     """Keep spawn from running the user's script again in the child.
 
     Scripts create their viewer at the top level, outside ``if __name__ == "__main__"``; the child would open another.
@@ -130,13 +128,6 @@ def _in_child(name: str, target: Callable[..., None], connection: Any, switches:
         connection.close()
 
 
-def lower_priority() -> None:
-    """Let the window go first on a busy machine: it needs little, the child needs all that is left."""
-    if hasattr(os, "nice"):
-        with contextlib.suppress(OSError):
-            os.nice(5)
-
-
 def _end_in_order() -> None:
     """Let a child that is told to end write down what it is at: a fit keeps its state."""
 
@@ -146,57 +137,6 @@ def _end_in_order() -> None:
 
     with contextlib.suppress(ValueError):  # not in the main thread of a test
         signal.signal(signal.SIGTERM, leave)
-
-
-def share_cores() -> None:
-    """Let threads of OpenMP wait asleep; before torch is loaded.
-
-    libgomp's threads spin while they wait for each other. As soon as the window wants one of their cores, most of that
-    time is lost; a short spin costs a fit nothing that could be measured.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _LARGEST_KEPT_BYTES = 128 << 20, 32 << 20
-
-
-def keep_freed_memory() -> None:
-    """Let the process keep what it frees, up to 128 MB, for the next time; where the C library is glibc.
-
-    Otherwise all of a picture's arrays go back to the system after each picture and come anew, zeroed page by page, for
-    the next one: of a slice of 512 by 512 pixels that is 1,500 pages.
-    """
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
-
-
-_FITS: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
-
-
-MOVING_LASTS_S = 0.6
-_moved_at = float("-inf")
-
-
-def note_movement() -> None:
-    """Somebody scrubs: the window wants a core of its own for a moment."""
-    global _moved_at
-    _moved_at = time.monotonic()
-
-
-def moved_lately() -> bool:
-    """Whether somebody scrubs now."""
-    return time.monotonic() - _moved_at < MOVING_LASTS_S
-
-
-def fit_runs() -> bool:
-    """Whether a fit of this napari works now: what else wants the cores is to be sparing."""
-    return any(one.alive and not one.paused for one in list(_FITS))
 
 
 class ChildProcess:
@@ -260,15 +200,13 @@ class ChildProcess:
             shared = (self.name, self._target, theirs, switches, self._args)
             self._process = SPAWN.Process(target=_in_child, args=shared, daemon=True, name=f"emgauss-{self.name}")
             try:
-                with _hidden_main():
+                with hidden_main():
                     self._process.start()
             except Exception as error:  # no memory for it, killed at birth, or arguments that cannot be sent
                 self._discard_half_started()
                 raise self._start_failed(error) from error
             finally:
                 theirs.close()  # our copy; with it open there would be no EOFError
-            if self.name == "fit":
-                _FITS.add(self)
             return True
 
     def _discard_half_started(self) -> None:

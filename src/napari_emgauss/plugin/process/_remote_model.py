@@ -20,7 +20,7 @@ from napari_emgauss._files import whole
 from napari_emgauss._paths import same_file
 from napari_emgauss.stack import Region
 
-from ._process import moved_lately
+from ._demand import moved_lately
 from ._render_child import ModelInfo
 from ._render_service import Depths, RenderService
 from ._scratch import scratch_folder

@@ -18,8 +18,9 @@ from napari_emgauss.stack import Region
 
 from ._estimate import FitPlan, PlanRequest
 from ._problem import ChildFailedError, Problem, memory_advice, problem_of
-from ._process import SPAWN, _hidden_main, keep_freed_memory, lower_priority
+from ._process import SPAWN, hidden_main
 from ._render_child import DeviceInfo, ModelInfo, serve
+from ._sharing import keep_freed_memory, lower_priority
 
 if TYPE_CHECKING:
     from napari_emgauss.model import Confidence
@@ -214,7 +215,7 @@ class RenderService:
         process = SPAWN.Process(
             target=_child_main, args=(theirs, self.device, render_threads()), daemon=True, name="emgauss-render"
         )
-        with _hidden_main():
+        with hidden_main():
             process.start()
         theirs.close()
         self._connection, self._process = ours, process

@@ -8,9 +8,9 @@ from typing import Any
 from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
+from napari_emgauss.plugin.process._demand import moved_lately
 from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.process._fit_store import SavedFit
-from napari_emgauss.plugin.process._process import moved_lately
 from napari_emgauss.plugin.widgets._form import Note, slim_bar, stack_up
 from napari_emgauss.plugin.widgets._loss_plot import LossPlot
 from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton

@@ -13,8 +13,8 @@ from psygnal import Signal
 
 from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._demand import fit_runs
 from napari_emgauss.plugin.process._problem import Problem, problem_of
-from napari_emgauss.plugin.process._process import fit_runs
 from napari_emgauss.stack import Frame, Region
 from napari_emgauss.volume import ModelView, VolumeModel
 

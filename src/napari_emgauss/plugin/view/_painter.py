@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.plugin.process._process import note_movement
+from napari_emgauss.plugin.process._demand import note_movement
 from napari_emgauss.plugin.process._render_service import hurried
 
 from ._look_ahead import LookAhead
