@@ -82,7 +82,7 @@ def test_freed_memory_is_used_again_without_asking_the_system() -> None:
     script = """
 import resource, sys
 import numpy as np
-from napari_emgauss.plugin.process._process import keep_freed_memory
+from napari_emgauss.plugin.process._sharing import keep_freed_memory
 
 def pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
