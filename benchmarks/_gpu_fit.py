@@ -116,29 +116,28 @@ and the smaller levels of the pyramid."""
 
 
 def _flow(bench: Bench, block: Block, window: NDArray[np.float32], row: Row) -> None:
-    """Optical flow both ways in all gaps of the block, then slices along it, beside scikit-image's flow of one gap."""
-    from napari_emgauss.priors.classical._device_flow import DeviceFlowInterpolator, DeviceFlows
-    from napari_emgauss.priors.classical._flow import Flows
+    """Optical flow both ways in all gaps of the block, then slices along it, beside that of one gap on the CPU."""
+    from napari_emgauss.priors.classical._flow import FlowInterpolator, Flows
 
     images, z_nm = block.stack.unit_slices(), block.stack.z_nm
     gaps = len(z_nm) - 1
     row.update(gaps=gaps, pixels=images[0].size)
     with bench.peak(row):
         for name in ("first_seconds", "seconds"):
-            flows = DeviceFlows(images, torch.device(bench.device))
+            flows = Flows(images, torch.device(bench.device))
             bench.wait()
             begun = time.perf_counter()
             for k in range(gaps):
                 flows.of(k)
             bench.wait()
             row[name] = time.perf_counter() - begun
-        ensemble = DeviceFlowInterpolator(images, z_nm, flows, with_linear=True)
+        ensemble = FlowInterpolator(images, z_nm, flows, with_linear=True)
         row["slice_ms"] = bench.milliseconds(lambda: ensemble.at(float(z_nm[0] + z_nm[1]) / 2))
     row["floor_ms"] = bench.rates.floor_ms(2.0 * gaps * images[0].size * FLOW_BYTES, 0.0)
     begun = time.perf_counter()
-    here = np.stack(Flows(window[:2]).of(0))
+    here = Flows(window[:2]).of(0).numpy()
     row["cpu_seconds_a_megapixel"] = (time.perf_counter() - begun) / window[0].size * 1e6
-    there = DeviceFlows(window[:2], torch.device(bench.device)).of(0).cpu().numpy()
+    there = Flows(window[:2], torch.device(bench.device)).of(0).cpu().numpy()
     row["difference_px"] = float(np.abs(there - here).mean())
 
 

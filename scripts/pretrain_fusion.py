@@ -31,6 +31,7 @@ from napari_emgauss.priors.learned._fusion import WEIGHTS, FusionNetwork, fusion
 from napari_emgauss.priors.learned._sampler import log_gaps
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, _gaps_px
 from napari_emgauss.priors.learned._training import schedule
+from napari_emgauss.priors.learned._turned import turned
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack.phantom._ultrastructure import paint
 
@@ -72,6 +73,17 @@ def phantom(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
     return (volume - level) / spread, ((noisy - level) / spread).astype(np.float32), gap
 
 
+class _OneFamily(planes._Sums):
+    """What one family of planes says, each voxel by itself instead of summed up."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, CPU, with_squares=False)
+        self.mean, self.log_variance = torch.empty(shape), torch.empty(shape)
+
+    def add(self, where: Any, mean: Tensor, log_variance: Tensor) -> None:
+        self.mean[where], self.log_variance[where] = mean, log_variance
+
+
 def answers(seed: int) -> dict[str, NDArray[np.float16]]:
     """What four families of planes say of a phantom's dropped slices, with these, the kept ones and the truth."""
     truth, noisy, gap = phantom(seed)
@@ -84,16 +96,15 @@ def answers(seed: int) -> dict[str, NDArray[np.float16]]:
     gaps = log_gaps(_gaps_px(observation), learned.usual_gap_px)
     mirrored = bool(random.random() < 0.7)
     means, log_variances = [], []
+    shape = (len(gaps), learned.network.config.nodes, *images.shape[1:])
     for angle in (0.0, 45.0):
-        turned = planes._TurnedStack(images, angle)
+        seen = torch.from_numpy(np.ascontiguousarray(turned(images, angle)))
         for axis in (1, 2):
-            shape = (len(gaps), learned.network.config.nodes, *turned.images.shape[1:])
-            mean, log_variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
-            found = planes._family(learned.network, turned.images, gaps, axis, mirrored, CPU, lambda part: None)
-            for where, some_mean, some_log_variance in found:
-                mean[where], log_variance[where] = some_mean, some_log_variance
-            means.append(np.stack([turned.back(one) for one in mean]))
-            log_variances.append(np.stack([turned.back(one) for one in log_variance]))
+            said = _OneFamily(shape)
+            log_gap = torch.from_numpy(gaps)
+            planes._add_family(said, learned.network, seen, log_gap, axis, angle, mirrored, CPU, lambda part: None)
+            means.append(said.mean.numpy())
+            log_variances.append(said.log_variance.numpy())
 
     def between(volume: NDArray[np.float32]) -> NDArray[np.float32]:
         standardised = (volume - learned.level) / learned.spread

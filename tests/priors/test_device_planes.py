@@ -1,4 +1,4 @@
-"""Fusing the planes' predictions on a device: what the host's way gives, turned planes by our own splines included."""
+"""Fusing the planes' predictions as a device does it: many at once, with planes turned back by our own splines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import spline_filter
 
-from napari_emgauss.priors.learned import _device_planes, _planes
+from napari_emgauss.priors.learned import _planes, _turned
 from napari_emgauss.priors.learned._fusion import Correction, fusion_network
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
@@ -47,8 +47,9 @@ def test_fused_there_is_fused_here(
     results, told = [], []
     for there in (False, True):
         progress: list[float] = []
-        monkeypatch.setattr(_device_planes, "fits", lambda shape, device, turned, there=there: there)
-        monkeypatch.setattr(_device_planes, "samples_at_once", lambda device: 7 * 26)
+        if there:
+            monkeypatch.setattr(_planes, "samples_at_once", lambda device: 7 * 26)
+            monkeypatch.setattr(_planes, "turned_back", _turned.gathered_back)
         results.append(
             predict_between(
                 network,
@@ -77,7 +78,7 @@ def test_fused_there_is_fused_here(
 
 def test_spline_coefficients_are_scipys() -> None:
     image = np.random.default_rng(0).standard_normal((17, 23))
-    found = _device_planes.spline_coefficients(torch.as_tensor(image, dtype=torch.float64)[None])[0]
+    found = _turned.spline_coefficients(torch.as_tensor(image, dtype=torch.float64)[None])[0]
     np.testing.assert_allclose(found.numpy(), spline_filter(image, order=3, mode="mirror"), atol=1e-6)
 
 
@@ -85,10 +86,10 @@ def test_memory_decides_how_much_is_done_at_once(monkeypatch: pytest.MonkeyPatch
     device = torch.device("cuda", 0)
     for free, samples, whole in ((40 << 30, 1 << 20, True), (1 << 30, 131072, True), (1 << 27, 1 << 14, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None, free=free: (free, 80 << 30))
-        assert _device_planes.samples_at_once(device) == samples
-        assert _device_planes.fits((5, 9, 300, 400), device) == whole
-    assert not _device_planes.fits((5, 9, 300, 400), torch.device("cpu"))
+        assert _planes.samples_at_once(device) == samples
+        assert _planes.fits((5, 9, 300, 400), device) == whole
+    assert not _planes.fits((5, 9, 300, 400), torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (1 << 30, 80 << 30))
-    assert not _device_planes.fits((50, 9, 768, 1024), device)
-    assert _device_planes.fits((15, 3, 300, 400), device, turned=True)
-    assert not _device_planes.fits((15, 7, 300, 400), device, turned=True)
+    assert not _planes.fits((50, 9, 768, 1024), device)
+    assert _planes.fits((15, 3, 300, 400), device, turned=True)
+    assert not _planes.fits((15, 7, 300, 400), device, turned=True)

@@ -83,17 +83,16 @@ def test_a_gap_of_the_host_is_corrected_where_the_network_is(monkeypatch: pytest
 
     monkeypatch.setattr(_fusion, "fused_slices", fused)
     correction = Correction(FusionNetwork().to("meta"), np.array([4.0]))
-    mean, square, variance = np.ones((3, 3, 4, 5), np.float32)
-    found = correction.gap(0, mean, square, variance, np.zeros((2, 4, 5), np.float32))
+    found = correction.corrected(0, *torch.ones(3, 3, 4, 5), *torch.zeros(2, 4, 5))
     assert seen == ["meta"] * 5
-    assert isinstance(found, np.ndarray) and (found == 7).all()
+    assert found.device.type == "cpu" and bool((found == 7).all())
 
 
 def test_half_of_a_correction_lies_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_fusion, "fused_slices", lambda network, mean, *others: mean + 4)
-    arrays = np.ones((3, 3, 4, 5), np.float32)
     for share, expected in ((1.0, 5.0), (0.5, 3.0), (0.25, 2.0)):
-        found = Correction(FusionNetwork(), np.array([4.0]), share).gap(0, *arrays, np.zeros((2, 4, 5), np.float32))
+        correction = Correction(FusionNetwork(), np.array([4.0]), share)
+        found = correction.corrected(0, *torch.ones(3, 3, 4, 5), *torch.zeros(2, 4, 5))
         np.testing.assert_allclose(found, expected)
 
 

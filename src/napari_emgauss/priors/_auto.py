@@ -20,7 +20,7 @@ from napari_emgauss.priors._protocol import Observation, Prior, ResumablePrior
 from napari_emgauss.priors._registry import PriorCost, get_prior
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
-from napari_emgauss.priors.classical._priors import blurred_flow_prior, flow_prior
+from napari_emgauss.priors.classical._flow_prior import blurred_flow_prior, flow_prior
 from napari_emgauss.priors.learned._cost import cost_of_learning
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, self_prior
 

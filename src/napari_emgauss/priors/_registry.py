@@ -31,6 +31,7 @@ FIT_ONLY = "ema"
 """The paper's prior: the fit's own teacher. It has a row as all have, but exists within a fit only."""
 
 _CLASSICAL = "napari_emgauss.priors.classical._priors"
+_FLOW_PRIORS = "napari_emgauss.priors.classical._flow_prior"
 _LEARNED = "napari_emgauss.priors.learned._self"
 _AUTO = "napari_emgauss.priors._auto"
 
@@ -208,7 +209,7 @@ _ROWS = (
     ),
     PriorInfo(
         "flow",
-        f"{_CLASSICAL}:flow_prior",
+        f"{_FLOW_PRIORS}:flow_prior",
         summary="moves structures along optical flow, from both sides",
         suits="structures run obliquely, gaps are small",
         colour="#7cc4be",
@@ -217,7 +218,7 @@ _ROWS = (
     ),
     PriorInfo(
         "flow+blur",
-        f"{_CLASSICAL}:blurred_flow_prior",
+        f"{_FLOW_PRIORS}:blurred_flow_prior",
         summary="the same after a light blur",
         suits="the same, with noise",
         colour="#35a7a0",
@@ -226,7 +227,7 @@ _ROWS = (
     ),
     PriorInfo(
         "ensemble",
-        f"{_CLASSICAL}:ensemble_prior",
+        f"{_FLOW_PRIORS}:ensemble_prior",
         summary="mean of blurred linear and blurred flow",
         suits="a good choice without training",
         colour="#e0a030",
@@ -235,7 +236,7 @@ _ROWS = (
     ),
     PriorInfo(
         "flow+linear",
-        f"{_CLASSICAL}:flow_and_linear_prior",
+        f"{_FLOW_PRIORS}:flow_and_linear_prior",
         summary="mean of linear and flow, neither blurred",
         suits="as the ensemble, where there is hardly any noise that a blur could take off",
         colour="#d97742",

@@ -167,38 +167,27 @@ class Correction:
     share: float = 1.0
     nodes: tuple[int, ...] | None = None
 
-    def gap(
-        self,
-        gap: int,
-        mean: NDArray[np.float32],
-        square: NDArray[np.float32],
-        variance: NDArray[np.float32],
-        images: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """Corrected slices of a gap.
+    def corrected(
+        self, gap: int, mean: Tensor, square: Tensor, variance: Tensor, above: Tensor, below: Tensor
+    ) -> Tensor:
+        """Corrected slices of a gap, where ``mean`` is.
 
         Parameters
         ----------
         gap : int
             Index of the gap.
-        mean, square, variance : ndarray
+        mean, square, variance : Tensor
             ``(nodes, H, W)``: weighted mean of the families' means and of their squares, and the fused variance.
-        images : ndarray
-            ``(K, H, W)`` observed slices.
+        above, below : Tensor
+            ``(H, W)``: the observed slices around the gap.
         """
-        arrays = (mean, square, variance, images[gap], images[gap + 1])
-        device = self.network.leave.weight.device  # a card, too, where the volume is too large for it but not a gap
-        tensors = [torch.from_numpy(np.ascontiguousarray(one)).to(device) for one in arrays]
-        return self.gap_there(gap, *tensors).cpu().numpy()
-
-    def gap_there(
-        self, gap: int, mean: Tensor, square: Tensor, variance: Tensor, above: Tensor, below: Tensor
-    ) -> Tensor:
-        """As `gap`, for tensors on the network's device; ``above`` and ``below`` are ``(H, W)``."""
-        spread = (square - mean * mean).clamp_min(_LEAST_SPREAD**2).sqrt()
+        # A card, too, where the volume is too large for it but not a gap.
+        device = self.network.leave.weight.device
+        here, square, variance, above, below = (one.to(device) for one in (mean, square, variance, above, below))
+        spread = (square - here * here).clamp_min(_LEAST_SPREAD**2).sqrt()
         gap_px = float(self.gaps_px[gap])
-        corrected = fused_slices(self.network, mean, spread, variance.log(), above, below, gap_px, self.nodes)
-        return corrected if self.share == 1 else torch.lerp(mean, corrected, self.share)
+        fused = fused_slices(self.network, here, spread, variance.log(), above, below, gap_px, self.nodes)
+        return (fused if self.share == 1 else torch.lerp(here, fused, self.share)).to(mean.device)
 
 
 @lru_cache(maxsize=1)

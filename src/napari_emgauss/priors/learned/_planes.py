@@ -10,26 +10,33 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from napari_emgauss.priors.learned import _device_planes as device_planes
+from napari_emgauss._torch import low_precision, uploaded
 from napari_emgauss.priors.learned._fusion import Correction
 from napari_emgauss.priors.learned._network import GapNetwork
+from napari_emgauss.priors.learned._turned import turned, turned_back
 
-_PIXELS_PER_BATCH = 65_536
 _GAPS_PER_TILE = 96
 _TILE_MARGIN = 12
 """Rows beyond a tile that the network is shown; it sees further, but hardly uses it (rows are whole gaps apart)."""
 
 IN_MEMORY_BYTES = 1_500_000_000
 """Volumes beyond this size go to a temporary file that the system pages in and out."""
+
+_BYTES_A_SAMPLE = 2048
+"""Memory of the network for one gap at one column, features of all widths and their copies; an upper bound."""
+_MOST_SAMPLES = 1 << 20
+_SHARE_OF_MEMORY = 0.5
 
 
 @dataclass(frozen=True)
@@ -102,92 +109,129 @@ def predict_between(
     on_progress : callable or None
         Told the fraction done; may raise to stop.
     """
-    slices, height, width = images.shape
-    shape = (slices - 1, network.config.nodes, height, width)
-    if device_planes.fits(shape, device, turned=any(directions.rotations_deg)):
-        return _predict_there(network, images, log_gap, directions, device, correction, keep_uncorrected, on_progress)
-    store = _Store()
-    weighted = store.zeros(shape)
-    weight = store.zeros(shape)
-    squared = store.zeros(shape) if correction is not None else None
-    uncorrected = store.zeros(shape) if keep_uncorrected else None
-    families = 2 * len(directions.rotations_deg)
-    done = 0
+    shape = (len(images) - 1, network.config.nodes, *images.shape[1:])
+    where = device if fits(shape, device, turned=any(directions.rotations_deg)) else torch.device("cpu")
+    sums = _Sums(shape, where, with_squares=correction is not None)
+    families = [(angle, axis) for angle in directions.rotations_deg for axis in (1, 2)]
+    for done, (angle, axis) in enumerate(families):
+        # xz and yz planes of one turned stack come one after the other.
+        if axis == 1:
+            seen = uploaded(np.ascontiguousarray(turned(images, angle)), where)
 
-    def tell(part: float) -> None:
-        if on_progress is not None:
-            on_progress((done + part) / families)
+        def tell(part: float, done: int = done) -> None:
+            if on_progress is not None:
+                on_progress((done + part) / len(families))
 
-    def add(where: Any, mean: NDArray[np.float32], log_variance: NDArray[np.float32]) -> None:
-        precision = _precision(log_variance)
-        weight[where] += precision
+        gaps = uploaded(np.ascontiguousarray(log_gap), device)
+        _add_family(sums, network, seen, gaps, axis, angle, directions.mirrored, device, tell)
+        tell(1.0)
+    return sums.fused(len(families), images, correction, keep_uncorrected)
+
+
+class _Sums:
+    """Sums over planes for every in-between voxel: of weights, of weighted means and, where asked, of their squares.
+
+    On the device that makes the predictions where they fit there; else in memory, or in a temporary file.
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device, *, with_squares: bool) -> None:
+        self.shape, self.device = shape, device
+        self.size = (shape[2], shape[3])
+        self._store = _Store()
+        self._weighted, self._weight = self._zeros(), self._zeros()
+        self._squared = self._zeros() if with_squares else None
+
+    def _zeros(self) -> Tensor:
+        if self.device.type == "cpu":
+            return torch.from_numpy(self._store.zeros(self.shape))
+        return torch.zeros(self.shape, device=self.device)
+
+    def add(self, where: Any, mean: Tensor, log_variance: Tensor) -> None:
+        """Add predictions at ``where``; inverse variances are kept within what a standardised image can have."""
+        precision = torch.exp(-log_variance.clamp(-8, 8))
+        self._weight[where] += precision
         precision *= mean
-        weighted[where] += precision
-        if squared is not None:
-            squared[where] += precision * mean
+        self._weighted[where] += precision
+        if self._squared is not None:
+            self._squared[where] += precision * mean
 
-    for angle in directions.rotations_deg:
-        turned = _TurnedStack(images, angle)
-        for axis in (1, 2):
-            family = _family(network, turned.images, log_gap, axis, directions.mirrored, device, tell)
-            if angle == 0:
-                for where, mean, log_variance in family:
-                    add(where, mean, log_variance)
-            else:
-                turned_shape = (*shape[:2], *turned.images.shape[1:])
-                all_mean, all_log_variance = np.empty(turned_shape, np.float32), np.empty(turned_shape, np.float32)
-                for where, mean, log_variance in family:
-                    all_mean[where], all_log_variance[where] = mean, log_variance
-                for gap in range(shape[0]):
-                    add(gap, turned.back(all_mean[gap]), turned.back(all_log_variance[gap]))
-            done += 1
-            tell(0.0)
-    for gap in range(shape[0]):
-        weighted[gap] /= weight[gap]
-        variance = families / weight[gap]
-        if uncorrected is not None:
-            uncorrected[gap] = weighted[gap]
-        if squared is not None and correction is not None:
-            weighted[gap] = correction.gap(gap, weighted[gap], squared[gap] / weight[gap], variance, images)
-        weight[gap] = variance
-    return FusedVolume(weighted, weight, store.folder, uncorrected)
+    def fused(
+        self, families: int, images: NDArray[np.float32], correction: Correction | None, keep_uncorrected: bool
+    ) -> FusedVolume:
+        """Means and variances, corrected with the observed ``images``; gap by gap, as it may all lie in a file."""
+        uncorrected = self._store.zeros(self.shape) if keep_uncorrected else None
+        for gap in range(self.shape[0]):
+            weight = self._weight[gap]
+            mean, variance = self._weighted[gap] / weight, families / weight
+            if uncorrected is not None:
+                uncorrected[gap] = mean.cpu().numpy()
+            if correction is not None and self._squared is not None:
+                pair = uploaded(np.ascontiguousarray(images[gap : gap + 2]), self.device)
+                mean = correction.corrected(gap, mean, self._squared[gap] / weight, variance, pair[0], pair[1])
+            self._weighted[gap], self._weight[gap] = mean, variance
+        return FusedVolume(
+            self._store.array(self._weighted), self._store.array(self._weight), self._store.folder, uncorrected
+        )
 
 
-def _predict_there(
+def _add_family(
+    sums: _Sums,
     network: GapNetwork,
-    images: NDArray[np.float32],
-    log_gap: NDArray[np.float32],
-    directions: PlaneDirections,
+    images: Tensor,
+    log_gap: Tensor,
+    axis: int,
+    turned_deg: float,
+    mirrored: bool,
     device: torch.device,
-    correction: Correction | None,
-    keep_uncorrected: bool,
-    on_progress: Callable[[float], None] | None,
-) -> FusedVolume:
-    """As `predict_between`, with all sums on the device."""
-    fusion = device_planes.DeviceFusion(
-        network,
-        log_gap,
-        (images.shape[1], images.shape[2]),
-        mirrored=directions.mirrored,
-        device=device,
-        correction=correction,
-    )
-    families = 2 * len(directions.rotations_deg)
-    done = 0
+    on_progress: Callable[[float], None],
+) -> None:
+    """Add what all planes at fixed ``axis`` (1: xz planes, 2: yz planes) of turned slices ``(K, H', W')`` say.
 
-    def tell(part: float) -> None:
-        if on_progress is not None:
-            on_progress((done + part) / families)
-
+    ``images`` lie where the sums do, ``log_gap`` and the network on ``device``.
+    """
+    planes, columns = images.shape[axis], images.shape[3 - axis]
     tiles = _row_tiles(len(images) - 1)
-    for angle in directions.rotations_deg:
-        turned = _TurnedStack(images, angle).images
-        for axis in (1, 2):
-            fusion.add_family(turned, axis, tiles, tell, turned_deg=angle)
-            done += 1
-            tell(0.0)
-    mean, variance, uncorrected = fusion.result(families, images, keep_uncorrected)
-    return FusedVolume(mean, variance, uncorrected=uncorrected)
+    everything = slice(None)
+    order = (2, 1, 0, 3) if axis == 1 else (2, 1, 3, 0)  # (planes, nodes, gaps, columns) to (gaps, nodes, y, x)
+    for tile, (first, last, shown_first, shown_last) in enumerate(tiles):
+        rows = images[shown_first : shown_last + 1].movedim(axis, 0)
+        gaps = log_gap[shown_first:shown_last]
+        inner = slice(first - shown_first, last - shown_first)
+        step = max(1, samples_at_once(device) // (rows.shape[1] * columns))
+        # What turned planes say is kept until it can be turned back.
+        shape = (2, last - first, network.config.nodes, *images.shape[1:])
+        answers = torch.empty(shape, device=sums.device) if turned_deg else None
+        for start in range(0, planes, step):
+            stop = min(planes, start + step)
+            block = rows[start:stop].contiguous().to(device)
+            predicted = predict_planes(network, block, gaps, mirrored, device)
+            mean, log_variance = (v[:, :, inner].permute(order).to(sums.device) for v in predicted)
+            here = (slice(start, stop), everything) if axis == 1 else (everything, slice(start, stop))
+            if answers is None:
+                sums.add((slice(first, last), everything, *here), mean, log_variance)
+            else:
+                answers[(0, everything, everything, *here)] = mean
+                answers[(1, everything, everything, *here)] = log_variance
+            on_progress((tile + stop / planes) / len(tiles))
+        if answers is not None:
+            for gap in range(last - first):  # one gap at a time: its turned copies are small
+                mean, log_variance = (turned_back(answers[kind, gap], turned_deg, sums.size) for kind in (0, 1))
+                sums.add(first + gap, mean, log_variance)
+
+
+@torch.no_grad()
+def predict_planes(
+    network: GapNetwork, rows: Tensor, log_gap: Tensor, mirrored: bool, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance ``(planes, nodes, K-1, X)`` of planes ``(planes, K, X)``."""
+    gaps = log_gap.expand(len(rows), -1)
+    with low_precision(device):
+        mean, log_variance = network(rows, gaps)
+        if mirrored:
+            other_mean, other_log_variance = network(rows.flip(1, 2), gaps.flip(1))
+            mean = (mean + other_mean.flip(1, 2, 3)) / 2
+            log_variance = (log_variance + other_log_variance.flip(1, 2, 3)) / 2
+    return mean, log_variance
 
 
 class ScratchFolder:
@@ -204,8 +248,15 @@ class _Store:
     def __init__(self) -> None:
         self.folder: ScratchFolder | None = None
         self._count = 0
+        self._handed_out: dict[int, NDArray[np.float32]] = {}
 
     def zeros(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """A new array of zeros."""
+        array = self._zeros(shape)
+        self._handed_out[array.ctypes.data] = array
+        return array
+
+    def _zeros(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         if 4 * int(np.prod(shape, dtype=np.int64)) <= IN_MEMORY_BYTES:
             return np.zeros(shape, np.float32)
         if self.folder is None:
@@ -213,83 +264,10 @@ class _Store:
         self._count += 1
         return np.memmap(self.folder.path / f"{self._count}.raw", dtype=np.float32, mode="w+", shape=shape)
 
-
-def _precision(log_variance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Inverse variance, kept within what a standardised image can have."""
-    return np.asarray(np.exp(-np.clip(log_variance, -8, 8)), dtype=np.float32)
-
-
-class _TurnedStack:
-    """A stack turned in its plane about the centre, and the way back for what was computed on it."""
-
-    def __init__(self, images: NDArray[np.float32], angle_deg: float) -> None:
-        self._angle = angle_deg
-        self._shape = images.shape[1:]
-        if angle_deg == 0:
-            self.images = images
-            return
-        from scipy.ndimage import affine_transform
-
-        radians = np.deg2rad(angle_deg)
-        self._matrix = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-        self._centre = (np.array(self._shape) - 1) / 2
-        extent = np.abs(self._matrix.T) @ np.array(self._shape)
-        self._turned_shape = tuple(int(np.ceil(size)) + 2 for size in extent)
-        self._turned_centre = (np.array(self._turned_shape) - 1) / 2
-        offset = self._centre - self._matrix @ self._turned_centre
-        self.images = np.stack(
-            [
-                affine_transform(image, self._matrix, offset, output_shape=self._turned_shape, order=3, mode="mirror")
-                for image in images
-            ]
-        )
-
-    def back(self, turned: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``(n, H', W')`` of the turned grid to ``(n, H, W)``."""
-        if self._angle == 0:
-            return turned
-        from scipy.ndimage import affine_transform
-
-        inverse = self._matrix.T
-        offset = self._turned_centre - inverse @ self._centre
-        return np.stack(
-            [
-                affine_transform(image, inverse, offset, output_shape=self._shape, order=3, mode="mirror")
-                for image in turned
-            ]
-        )
-
-
-def _family(
-    network: GapNetwork,
-    images: NDArray[np.float32],
-    log_gap: NDArray[np.float32],
-    axis: int,
-    mirrored: bool,
-    device: torch.device,
-    on_progress: Callable[[float], None],
-) -> Iterator[tuple[tuple[slice, ...], NDArray[np.float32], NDArray[np.float32]]]:
-    """All planes at fixed ``axis`` (1: xz planes, 2: yz planes), a block at a time.
-
-    Yields where a block belongs in ``(K-1, nodes, H, W)``, its mean and its log-variance.
-    """
-    planes, columns = images.shape[axis], images.shape[3 - axis]
-    tiles = _row_tiles(len(images) - 1)
-    for tile, (first, last, shown_first, shown_last) in enumerate(tiles):
-        rows = images[shown_first : shown_last + 1]
-        gaps = log_gap[shown_first:shown_last]
-        step = max(1, _PIXELS_PER_BATCH // (len(rows) * columns))
-        for start in range(0, planes, step):
-            stop = min(planes, start + step)
-            block = rows[:, start:stop] if axis == 1 else rows[:, :, start:stop].transpose(0, 2, 1)
-            answers = _planes(network, block, gaps, mirrored, device)
-            inner = slice(first - shown_first, last - shown_first)
-            order = (2, 1, 0, 3) if axis == 1 else (2, 1, 3, 0)  # to (gaps, nodes, y, x)
-            mean, log_variance = (answer[:, :, inner].transpose(order) for answer in answers)
-            here, everything = slice(start, stop), slice(None)
-            where = (slice(first, last), everything, *((here, everything) if axis == 1 else (everything, here)))
-            yield where, mean, log_variance
-            on_progress((tile + stop / planes) / len(tiles))
+    def array(self, tensor: Tensor) -> NDArray[np.float32]:
+        """A tensor as an array: the very one that was handed out, or a copy of what lies on a device."""
+        known = self._handed_out.get(tensor.data_ptr())
+        return tensor.cpu().numpy() if known is None else known
 
 
 def _row_tiles(gaps: int) -> list[tuple[int, int, int, int]]:
@@ -301,15 +279,20 @@ def _row_tiles(gaps: int) -> list[tuple[int, int, int, int]]:
     return tiles
 
 
-def _planes(
-    network: GapNetwork,
-    block: NDArray[np.float32],
-    log_gap: NDArray[np.float32],
-    mirrored: bool,
-    device: torch.device,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Run planes ``(K, planes, X)``; mean and log-variance ``(planes, nodes, K-1, X)``."""
-    rows = torch.from_numpy(np.ascontiguousarray(block.transpose(1, 0, 2))).to(device)
-    gaps = torch.from_numpy(np.ascontiguousarray(log_gap)).to(device)
-    mean, log_variance = device_planes.predict_planes(network, rows, gaps, mirrored, device)
-    return mean.cpu().numpy(), log_variance.cpu().numpy()
+def fits(shape: tuple[int, ...], device: torch.device, *, turned: bool = False) -> bool:
+    """Whether sums of the shape ``(K-1, nodes, H, W)`` fit into half of what is free on a CUDA device.
+
+    Planes of a turned stack are kept until they can be turned back: twice as many pixels, in the worst case.
+    """
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return (7 if turned else 3) * 4 * prod(shape) + _BYTES_A_SAMPLE * (_MOST_SAMPLES // 8) < _SHARE_OF_MEMORY * free
+
+
+def samples_at_once(device: torch.device) -> int:
+    """Gaps times columns for which the network is asked in one go: as many as memory allows, up to a million."""
+    if device.type != "cuda":
+        return _MOST_SAMPLES // 16
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(min(_MOST_SAMPLES, max(1 << 14, _SHARE_OF_MEMORY * free / 2 // _BYTES_A_SAMPLE)))
