@@ -10,8 +10,8 @@ from napari_emgauss.fitting import preset, run_fit
 from napari_emgauss.fitting._density import (
     brightest_opacity,
     change_without,
+    choose_growth,
     place_children,
-    plan,
     reindex,
     worth_keeping,
 )
@@ -24,17 +24,19 @@ from napari_emgauss.stack import Normalisation, Stack
 def test_plan_by_hand() -> None:
     gradient = torch.tensor([0.0, 9.0, 5.0, 7.0, 8.0])
     opacity = torch.tensor([0.5, 0.001, 0.5, 0.5, 0.5])
-    index, is_new = plan(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=100)
+    index, is_new = choose_growth(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=100)
     assert index.tolist() == [0, 2, 2, 3, 3, 4, 4]  # 1 is transparent; children sit beside their parents
     assert is_new.tolist() == [False, False, True, False, True, False, True]
-    index, _ = plan(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=6)
+    index, _ = choose_growth(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=6)
     assert index.tolist() == [0, 2, 3, 3, 4, 4]  # room for two: those with the largest gradients
-    index, is_new = plan(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=2)
+    index, is_new = choose_growth(gradient, opacity, grow_gradient=4.0, prune_opacity=0.005, cap=2)
     assert index.tolist() == [0, 2, 3, 4] and not is_new.any()
 
 
 def test_a_cloud_is_never_emptied() -> None:
-    index, _ = plan(torch.zeros(3), torch.tensor([1e-4, 3e-4, 2e-4]), grow_gradient=1.0, prune_opacity=0.01, cap=9)
+    index, _ = choose_growth(
+        torch.zeros(3), torch.tensor([1e-4, 3e-4, 2e-4]), grow_gradient=1.0, prune_opacity=0.01, cap=9
+    )
     assert index.tolist() == [1]
 
 

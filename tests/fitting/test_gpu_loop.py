@@ -12,6 +12,7 @@ from napari_emgauss._errors import FitError
 from napari_emgauss._torch._pending import PendingLosses
 from napari_emgauss.fitting import preset
 from napari_emgauss.fitting._config import FitConfig
+from napari_emgauss.fitting._label_targets import LabelTargets
 from napari_emgauss.fitting._labels import Labels, label_depths
 from napari_emgauss.fitting._losses import _blur, _blur_by_convolution
 from napari_emgauss.fitting._trainer import Trainer
@@ -86,10 +87,11 @@ def test_labels_on_the_gpu_are_the_labels(stack: Stack, with_confidence: bool) -
     images = random.random((len(depths.z_nm), *stack.shape[1:])).astype(np.float16)
     confidences = random.random(images.shape).astype(np.float16) if with_confidence else None
     labels = Labels(depths, None, images, confidences)
-    trainer = make_trainer(stack, preset("fast", prior="linear"), labels)
+    targets = LabelTargets(labels, torch.device("cpu"), with_confidence=True)
+    targets.keep_on_device = True
     picks = [4, 1]
     for _ in range(2):  # the second time from what is there already
-        image, confidence = trainer._resident_targets(images, confidences, picks)
+        image, confidence = targets.at(picks)
         for k, pick in enumerate(picks):
             wanted = labels[pick]
             assert np.array_equal(image[k, 0].numpy(), wanted.image)

@@ -41,7 +41,8 @@ def kept_labels(stack: Stack) -> Labels:
 def make_trainer(stack: Stack, config: FitConfig, labels: Labels | None, device: str = "cpu") -> Trainer:
     model = model_of(stack, config, 20, device=device)
     trainer = Trainer(model, stack.unit_slices(), config, labels)
-    trainer._keeps_labels_there = True
+    if trainer._targets is not None:
+        trainer._targets.keep_on_device = True
     return trainer
 
 

@@ -53,7 +53,7 @@ def brightest_opacity(cloud: GaussianCloud, depths: list[float]) -> Tensor:
 
 
 @torch.no_grad()
-def plan(
+def choose_growth(
     gradient: Tensor, opacity: Tensor, *, grow_gradient: float, prune_opacity: float, cap: int
 ) -> tuple[Tensor, Tensor]:
     """Which Gaussians stay and which are doubled.

@@ -13,24 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import FitError
-from napari_emgauss._torch import GraphedSteps, PendingLosses, tensor_float32, uploaded
+from napari_emgauss._torch import GraphedSteps, PendingLosses, tensor_float32
 from napari_emgauss.fitting._config import FitConfig
-from napari_emgauss.fitting._density import (
-    GradientRecord,
-    brightest_opacity,
-    change_without,
-    place_children,
-    plan,
-    reindex,
-    worth_keeping,
-)
 from napari_emgauss.fitting._draw import ShuffleBag
 from napari_emgauss.fitting._initialise import initialise
+from napari_emgauss.fitting._label_targets import LabelTargets
 from napari_emgauss.fitting._labels import Labels
 from napari_emgauss.fitting._losses import reconstruction_loss
 from napari_emgauss.fitting._optimiser import ModelOptimiser
+from napari_emgauss.fitting._population import Population
 from napari_emgauss.fitting._schedule import Schedule
 from napari_emgauss.fitting._supervision import ShiftLearner, SliceSupervision
+from napari_emgauss.fitting._update import StageName
 from napari_emgauss.render import EmgaussModel
 
 # Beyond these a splat is a point or the whole image, and its gradient is of no use.
@@ -89,17 +83,11 @@ class Trainer:
         labels: Labels | None,
         sound: NDArray[np.bool_] | None = None,
     ) -> None:
-        self.student = student
+        self.student, self.config = student, config
         self.teacher: EmgaussModel | None = None
-        self.config = config
         self.schedule = Schedule(config, len(images))
-        self.labels = labels
         self.iteration = 0
         self.loss: float | None = None
-        self._pending = PendingLosses[_Origin](student.device, 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE)
-        self._resident: dict[str, Tensor] = {}
-        self._keeps_labels_there = student.device.type == "cuda"
-        self._last = math.nan
         self.rng = np.random.default_rng(config.seed)
         initialise(student, images, config.uniform_share, self.rng)
         self.supervision = SliceSupervision(images, config, student, sound)
@@ -107,14 +95,13 @@ class Trainer:
         self._gaps = np.diff(student.slice_t)
         self._real = ShuffleBag(len(images), self.rng)
         self._pseudo = ShuffleBag(len(self._gaps) if labels is None else len(labels), self.rng)
-        self._caps = [
-            max(1, min(config.max_gaussians, round(len(cloud) * config.growth))) for cloud in student.cloud_list
-        ]
+        self._targets = None if labels is None else self._targets_of(labels)
+        self._population = Population(student, config, self.rng)
+        self._largest_scale = float(max(student.size))
         self._graphs = GraphedSteps.on(student.device, self._recording)
         self._optimiser = ModelOptimiser(student, rates_there=self._graphs.active)
-        self._records = self._fresh_records()
-        self._half_extent = max(student.size) / 2
-        self._largest_scale = float(max(student.size))
+        self._pending = PendingLosses[_Origin](student.device, 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE)
+        self._last = math.nan
 
     @property
     def result(self) -> EmgaussModel:
@@ -123,12 +110,14 @@ class Trainer:
 
     def take_labels(self, labels: Labels) -> None:
         """Pseudo-labels that were made after the joint stage, of slices put where they belong."""
-        self.labels = labels
-        self._resident.clear()
+        self._targets = self._targets_of(labels)
         self._graphs.forget()
         drawn = self._pseudo.state()
         self._pseudo = ShuffleBag(len(labels), self.rng)
         self._pseudo.restore(drawn)  # of a fit that is gone on with; else nothing was drawn yet
+
+    def _targets_of(self, labels: Labels) -> LabelTargets:
+        return LabelTargets(labels, self.student.device, with_confidence=self.config.confidence_weighting)
 
     @property
     def finished(self) -> bool:
@@ -151,12 +140,7 @@ class Trainer:
         """
         now = self.iteration
         stage = self.schedule.stage(now)
-        if stage != self.schedule.stage(max(0, now - 1)):
-            self._read_losses()
-            self.loss = None
-        if stage == "teacher-student" and self.teacher is None:
-            self.teacher = self.student.snapshot()
-            self.teacher.requires_grad_(False)
+        self._begin(stage, now)
         pseudo = self.schedule.is_pseudo(now)
         job = self._pseudo_job(now) if pseudo else self._real_job(now, deform=stage != "warm-up")
         extent = float(max(self.student.size))
@@ -171,21 +155,37 @@ class Trainer:
         self.iteration += 1
         if self._shifting is not None and self.iteration == self.schedule.joint_end:
             self._shifting.settle()
-        if self.iteration < self.schedule.density_end and self.iteration % self.schedule.density_interval == 0:
-            self._grow_and_prune()
-            self._graphs.forget()
-        if self.schedule.is_pruning_round(self.iteration):
-            self._prune_needless()
-            self._graphs.forget()
+        self._change_population()
         if self.finished:
             self._read_losses()
         return self._last
+
+    def _begin(self, stage: StageName, now: int) -> None:
+        """What the first iteration of a stage finds changed."""
+        if stage != self.schedule.stage(max(0, now - 1)):
+            self._read_losses()
+            self.loss = None
+        if stage == "teacher-student" and self.teacher is None:
+            self.teacher = self.student.snapshot()
+            self.teacher.requires_grad_(False)
+
+    def _change_population(self) -> None:
+        """Grow and prune, where it is time for that."""
+        schedule, now = self.schedule, self.iteration
+        if now < schedule.density_end and now % schedule.density_interval == 0:
+            warm = schedule.stage(now) == "warm-up"
+            self._population.grow_and_prune(self._optimiser, self.teacher, canonical=warm)
+            self._graphs.forget()
+        if schedule.is_pruning_round(now):
+            self._population.prune_needless(self._optimiser, self.teacher)
+            self._graphs.forget()
 
     def _update(self, job: _Job) -> Tensor:
         """Loss, gradients, and what follows from them; nothing but launches."""
         loss = job.loss()
         loss.backward()
-        self._record_gradients()
+        if self.iteration < self.schedule.density_end:
+            self._population.record_gradients()
         self._optimiser.step()
         self._keep_in_bounds()
         if self.teacher is not None:
@@ -239,19 +239,18 @@ class Trainer:
     def _pseudo_job(self, now: int) -> _Job:
         weight = self.schedule.pseudo_weight(now)
         spread = self.schedule.pseudo_spread(now)
-        if self.labels is None:
+        targets = self._targets
+        if targets is None:
             depths = self._depths_in_gaps(spread)
             return _Job(lambda: self._pseudo_loss(depths, self._taught(depths), None, weight), None)
-        picks = self._label_picks(self.labels, spread)
-        depths = [self.student.t_of(float(self.labels.depths.z_nm[pick])) for pick in picks]
-        if self._keeps_labels_there and self.labels.images is not None:
-            images, confidences = self.labels.images, self.labels.confidences
+        picks = self._label_picks(targets.labels, spread)
+        depths = [self.student.t_of(float(targets.labels.depths.z_nm[pick])) for pick in picks]
+        if targets.on_device:
             settled = weight == self.config.pseudo_weight_end
             return _Job(
-                lambda: self._pseudo_loss(depths, *self._resident_targets(images, confidences, picks), weight),
-                ("pseudo", *picks) if settled else None,
+                lambda: self._pseudo_loss(depths, *targets.at(picks), weight), ("pseudo", *picks) if settled else None
             )
-        image, confidence = self._sent_targets(self.labels, picks)
+        image, confidence = targets.at(picks)
         return _Job(lambda: self._pseudo_loss(depths, image, confidence, weight), None)
 
     def _pseudo_loss(self, depths: list[float], target: Tensor, confidence: Tensor | None, weight: float) -> Tensor:
@@ -292,39 +291,6 @@ class Trainer:
                 picks.append(pick)
         return picks
 
-    def _sent_targets(self, labels: Labels, picks: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Images and confidences of some labels, brought to the device."""
-        device = self.student.device
-        found = [labels[pick] for pick in picks]
-        image = _with_channels(uploaded(np.stack([label.image for label in found]), device))
-        confidences = [label.confidence for label in found]
-        if not self.config.confidence_weighting or any(c is None for c in confidences):
-            return image, None
-        return image, _with_channels(uploaded(np.stack([c for c in confidences if c is not None]), device))
-
-    def _resident_targets(
-        self,
-        images: NDArray[np.float16],
-        confidences: NDArray[np.float16] | None,
-        picks: list[int],
-    ) -> tuple[Tensor, Tensor | None]:
-        """Labels that are kept are brought to the GPU once, in half precision, instead of picture by picture."""
-        if not self._resident:
-            device = self.student.device
-            self._resident["image"] = uploaded(images, device)
-            if confidences is not None and self.config.confidence_weighting:
-                self._resident["confidence"] = uploaded(confidences, device)
-        found = {name: _with_channels(torch.stack([v[k] for k in picks]).float()) for name, v in self._resident.items()}
-        return found["image"], found.get("confidence")
-
-    @torch.no_grad()
-    def _record_gradients(self) -> None:
-        if self.iteration >= self.schedule.density_end:
-            return
-        for cloud, record in zip(self.student.cloud_list, self._records, strict=True):
-            if cloud.means.grad is not None:
-                record.add(cloud.means.grad, self._half_extent)
-
     @torch.no_grad()
     def _keep_in_bounds(self) -> None:
         height, width = self.student.size
@@ -342,59 +308,6 @@ class Trainer:
             list(self.teacher.parameters()), list(self.student.parameters()), 1.0 - self.config.ema_decay
         )
 
-    @torch.no_grad()
-    def _grow_and_prune(self) -> None:
-        warm = self.schedule.stage(self.iteration) == "warm-up"
-        for position, (window, cloud) in enumerate(zip(self.student.windows, self.student.cloud_list, strict=True)):
-            record = self._records[position]
-            if record.count == 0:
-                continue
-            seen = [] if warm else [float(t) for t in self.student.slice_t[window.first : window.last + 1]]
-            index, is_new = plan(
-                record.mean(),
-                brightest_opacity(cloud, seen),
-                grow_gradient=self.config.grow_gradient,
-                prune_opacity=self.config.prune_opacity,
-                # A cloud that is not to grow does not fill up again either.
-                cap=self._caps[position] if self.config.growth > 1 else 0,
-            )
-            if len(index) == len(cloud) and not bool(is_new.any()):
-                continue
-            reindex(cloud, index, is_new, self._optimiser)
-            place_children(cloud, index, is_new, self.rng)
-            if self.teacher is not None:
-                self._teach_newcomers(self.teacher.cloud_list[position], cloud, index, is_new)
-        self._records = self._fresh_records()
-
-    @torch.no_grad()
-    def _prune_needless(self) -> None:
-        """Remove the Gaussians that are missed least, as long as images hardly change."""
-        for position, (window, cloud) in enumerate(zip(self.student.windows, self.student.cloud_list, strict=True)):
-            slices = self.student.slice_t[window.first : window.last + 1]
-            depths = np.sort(np.concatenate([slices, (slices[1:] + slices[:-1]) / 2]))
-            change = change_without(cloud, [float(t) for t in depths], self.rng, backend=self.student.backend)
-            index = worth_keeping(change, self.config.prune_error)
-            if len(index) == len(cloud):
-                continue
-            none_new = torch.zeros(len(index), dtype=torch.bool, device=index.device)
-            reindex(cloud, index, none_new, self._optimiser)
-            if self.teacher is not None:
-                reindex(self.teacher.cloud_list[position], index, none_new, None)
-        self._records = self._fresh_records()
-
-    @staticmethod
-    @torch.no_grad()
-    def _teach_newcomers(teacher: Any, student: Any, index: Tensor, is_new: Tensor) -> None:
-        """Follow the student's change of cloud; doubled Gaussians start as they are in the student."""
-        reindex(teacher, index, is_new, None)
-        doubled = is_new.clone()
-        doubled[:-1] |= is_new[1:]
-        for name in ("means", "log_scales"):
-            getattr(teacher, name).data[doubled] = getattr(student, name).detach()[doubled]
-
-    def _fresh_records(self) -> list[GradientRecord]:
-        return [GradientRecord(torch.zeros_like(cloud.opacity_logits.detach())) for cloud in self.student.cloud_list]
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything needed to go on, as tensors and a JSON-compatible dictionary."""
         tensors = {f"student/{name}": value for name, value in self.student.state_dict().items()}
@@ -402,16 +315,13 @@ class Trainer:
         if self.teacher is not None:
             tensors.update({f"teacher/{name}": value for name, value in self.teacher.state_dict().items()})
         tensors.update({f"adam/{name}": value for name, value in self._optimiser.tensors(self.student).items()})
-        for position, record in enumerate(self._records):
-            tensors[f"gradient/{position}"] = record.total
+        tensors.update(self._population.tensors())
         if self._shifting is not None:
             tensors.update({f"shifts/{name}": value for name, value in self._shifting.tensors().items()})
         return tensors, {
             "iteration": self.iteration,
             "loss": self.loss,
-            "counts": [len(cloud) for cloud in self.student.cloud_list],
-            "caps": self._caps,
-            "gradient_counts": [record.count for record in self._records],
+            **self._population.state(),
             "rng": self.rng.bit_generator.state,
             "real": self._real.state(),
             "pseudo": self._pseudo.state(),
@@ -433,21 +343,12 @@ class Trainer:
         self._optimiser.restore(self.student, part("adam/"))
         if self._shifting is not None:
             self._shifting.restore(part("shifts/"))
-        self._records = [
-            GradientRecord(tensors[f"gradient/{position}"].to(self.student.device).clone(), int(count))
-            for position, count in enumerate(state["gradient_counts"])
-        ]
+        self._population.restore(tensors, state)
         self.iteration = int(state["iteration"])
         self.loss = state["loss"]
-        self._caps = [int(cap) for cap in state["caps"]]
         self.rng.bit_generator.state = state["rng"]
         self._real.restore(state["real"])
         self._pseudo.restore(state["pseudo"])
-
-
-def _with_channels(images: Tensor) -> Tensor:
-    """``(B, C, H, W)`` of images that may lack the channel axis."""
-    return images if images.ndim == 4 else images[:, None]
 
 
 @torch.no_grad()
