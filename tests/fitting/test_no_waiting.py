@@ -120,7 +120,7 @@ def recorded(trainer: Trainer, launches: ModuleType) -> list[int]:
         return back
 
     trainer._graphs = GraphedSteps(launches.tape_recorder(keep), trainer._recording)
-    trainer._optimiser = type(trainer._optimiser)(trainer.student, rates_there=True)
+    trainer._optimiser = type(trainer._optimiser)(trainer.student, rates_on_device=True)
     return recordings
 
 

@@ -72,7 +72,7 @@ def test_pseudo_depths_start_at_mid_gap_and_cover_the_gap(stack: Stack) -> None:
         found = []
         for _ in range(200):
             (depth,) = trainer._depths_in_gaps(trainer.schedule.pseudo_spread(iteration))
-            assert trainer._taught([depth]).shape == (1, 1, *stack.shape[1:])
+            assert trainer._teacher_images([depth]).shape == (1, 1, *stack.shape[1:])
             gap = int(np.searchsorted(t, depth, side="right")) - 1
             found.append((depth - t[gap]) / (t[gap + 1] - t[gap]))
         return np.array(found)

@@ -33,11 +33,11 @@ class ModelOptimiser:
     ----------
     model : GaussianModel
         Whose parameters are trained.
-    rates_there : bool
+    rates_on_device : bool
         Keep the learning rates in memory of the device, so that a recorded step sees those of its iteration.
     """
 
-    def __init__(self, model: GaussianModel, *, rates_there: bool = False) -> None:
+    def __init__(self, model: GaussianModel, *, rates_on_device: bool = False) -> None:
         groups: dict[str, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             groups.setdefault(group_of(name), []).append(parameter)
@@ -51,7 +51,7 @@ class ModelOptimiser:
             fused=has_fused_adam(device) or None,
         )
         self._rates: Tensor | None = None
-        if rates_there:
+        if rates_on_device:
             self._rates = torch.zeros(len(groups), device=device)
             for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
                 group["lr"] = rate

@@ -48,7 +48,7 @@ class Population:
 
     @torch.no_grad()
     def record_gradients(self) -> None:
-        """Keep in mind where the last loss pulls at positions: there clouds will grow."""
+        """Add up how strongly the last loss pulls at positions: clouds grow where it pulls most."""
         for cloud, record in zip(self._student.cloud_list, self._records, strict=True):
             if cloud.means.grad is not None:
                 record.add(cloud.means.grad, self._half_extent)
@@ -89,8 +89,8 @@ class Population:
         self._records = self._fresh_records()
 
     @torch.no_grad()
-    def prune_needless(self, optimiser: ModelOptimiser, teacher: EmgaussModel | None) -> None:
-        """Remove the Gaussians that are missed least, as long as images hardly change."""
+    def prune_redundant(self, optimiser: ModelOptimiser, teacher: EmgaussModel | None) -> None:
+        """Remove Gaussians whose absence hardly changes the images, those that matter least first."""
         student = self._student
         for position, (window, cloud) in enumerate(zip(student.windows, student.cloud_list, strict=True)):
             slices = student.slice_t[window.first : window.last + 1]

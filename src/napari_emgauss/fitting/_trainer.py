@@ -99,7 +99,7 @@ class Trainer:
         self._population = Population(student, config, self.rng)
         self._largest_scale = float(max(student.size))
         self._graphs = GraphedSteps.on(student.device, self._recording)
-        self._optimiser = ModelOptimiser(student, rates_there=self._graphs.active)
+        self._optimiser = ModelOptimiser(student, rates_on_device=self._graphs.active)
         self._pending = PendingLosses[_Origin](student.device, 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE)
         self._last = math.nan
 
@@ -177,7 +177,7 @@ class Trainer:
             self._population.grow_and_prune(self._optimiser, self.teacher, canonical=warm)
             self._graphs.forget()
         if schedule.is_pruning_round(now):
-            self._population.prune_needless(self._optimiser, self.teacher)
+            self._population.prune_redundant(self._optimiser, self.teacher)
             self._graphs.forget()
 
     def _update(self, job: _Job) -> Tensor:
@@ -189,7 +189,7 @@ class Trainer:
         self._optimiser.step()
         self._keep_in_bounds()
         if self.teacher is not None:
-            self._follow()
+            self._update_teacher()
         return loss.detach()
 
     @contextmanager
@@ -242,7 +242,7 @@ class Trainer:
         targets = self._targets
         if targets is None:
             depths = self._depths_in_gaps(spread)
-            return _Job(lambda: self._pseudo_loss(depths, self._taught(depths), None, weight), None)
+            return _Job(lambda: self._pseudo_loss(depths, self._teacher_images(depths), None, weight), None)
         picks = self._label_picks(targets.labels, spread)
         depths = [self.student.t_of(float(targets.labels.depths.z_nm[pick])) for pick in picks]
         if targets.on_device:
@@ -275,8 +275,8 @@ class Trainer:
         return depths
 
     @torch.no_grad()
-    def _taught(self, depths: list[float]) -> Tensor:
-        """The teacher's pictures as labels."""
+    def _teacher_images(self, depths: list[float]) -> Tensor:
+        """What the teacher renders there, as pseudo-labels."""
         if self.teacher is None:
             raise FitError("Pseudo-labels were asked for before there is a teacher.")
         return self.supervision.render(self.teacher, depths)
@@ -300,7 +300,7 @@ class Trainer:
             cloud.means[:, 1].clamp_(0.0, float(height))
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_teacher(self) -> None:
         """Teacher = decay · teacher + (1 - decay) · student (paper, section 3)."""
         if self.teacher is None:
             return

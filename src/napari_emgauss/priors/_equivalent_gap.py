@@ -1,4 +1,4 @@
-"""How far apart slices are, told by how much they differ: the in-plane distance over which tissue changes as much.
+"""How far apart slices are, judged by how much they differ: the in-plane distance over which tissue changes as much.
 
 Nominal section thickness is often wrong, and tissue need not be isotropic. What counts for a prior that learns within
 the slices is that rows dropped there are as hard to restore as slices are. The semivariogram along z and within the
