@@ -249,6 +249,8 @@ def test_presets(capsys):
     assert main(["presets"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["setting", "paper", "fast", "default", "best"]
+    priors = {line.split()[0] for line in table[table.index("Priors, for --prior:") + 2 :]}
+    assert {"linear", "ensemble", "self[:fast|default|best]", "ema"} < priors
     assert main(["presets", "paper", "--json"]) == 0
     paper = json.loads(capsys.readouterr().out)
     assert (paper["prior"], paper["field"], paper["warm_up_iterations"]) == ("ema", "mlp", 2000)

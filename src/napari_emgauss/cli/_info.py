@@ -39,7 +39,21 @@ def run_presets_command(arguments: argparse.Namespace) -> int:
     _print_columns(rows)
     if len(names) > 1:
         print("\nOnly settings that differ; 'emgauss presets NAME' shows all. Change one with --set KEY=VALUE.")
+        print("\nPriors, for --prior:\n")
+        _print_columns(_prior_rows())
     return 0
+
+
+def _prior_rows() -> list[list[str]]:
+    """Every prior with its efforts, what it does, and what must be installed first."""
+    from napari_emgauss.priors import priors_known
+
+    rows = []
+    for row in priors_known():
+        names = row.name + (f"[:{'|'.join(row.efforts)}]" if row.efforts else "")
+        needs = f" (needs {', '.join(row.missing())})" if row.missing() else ""
+        rows.append([names, f"{row.summary}{needs}"])
+    return rows
 
 
 def run_info_command(arguments: argparse.Namespace) -> int:

@@ -219,7 +219,7 @@ _ROWS = (
     PriorInfo(
         "flow+blur",
         f"{_FLOW_PRIORS}:blurred_flow_prior",
-        summary="the same after a light blur",
+        summary="the same with lightly blurred slices",
         suits="the same, with noise",
         colour="#35a7a0",
         cost=_FLOW,
