@@ -58,9 +58,7 @@ def check_writable(path: PathLike, *, overwrite: bool = False, folder: bool = Fa
         _check_replaceable(target, shown)
         free = shutil.disk_usage(target.parent).free
         if nbytes > free:
-            raise ExportError(
-                f"'{shown}' needs {nbytes / 1e9:.2f} GB, but only {free / 1e9:.2f} GB are free in '{target.parent}'."
-            )
+            raise ExportError(f"'{shown}' needs {_size(nbytes)}, but only {_size(free)} are free in '{target.parent}'.")
         with folder_part(target) if folder else file_part(target) as part:
             trial = part / NEW if folder else part
             try:
@@ -182,6 +180,10 @@ def whole_folder(path: PathLike, owns: Owns, *, check_old: Callable[[Path], None
             _to_disk(target.parent)
     except OSError as error:
         raise explained(error, path) from error
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e9:.2f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:.2f} MB"
 
 
 def _check_replaceable(target: Path, shown: str) -> None:

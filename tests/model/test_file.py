@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from napari_emgauss._errors import ModelFileError
@@ -96,3 +97,13 @@ def test_newer_version_and_damaged_header(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="does not exist; make it first"):
         make_model().save(tmp_path / "nowhere" / "m.safetensors")
+
+
+def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(ModelFileError, match="could not be written: the disk is full"):
+        make_model().save(tmp_path / "m.safetensors")
+    assert list(tmp_path.iterdir()) == []

@@ -106,6 +106,39 @@ def test_force_removes_nothing_but_tiles(file: str, capsys: pytest.CaptureFixtur
     assert (tmp_path / "papers" / "thesis.txt").exists()
 
 
+def test_force_costs_nothing_where_anything_is_wrong(
+    file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    assert main(["fit", file, *VOXELS, *TILES, *QUICK, "-o", str(folder)]) == 0
+
+    def content() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    before = content()
+    again = ["fit", file, *VOXELS, *TILES, *QUICK, "-o", str(folder), "--force"]
+    wrong = (
+        ["fit", "mistyped.tif", *again[2:]],
+        [*again, "--set", "nonsense=3"],
+        [*again, "--scheduler", "tcp://127.0.0.1:1"],
+        [*again, "--learn-shifts"],
+        [*again, "--memory", "1MB"],
+    )
+    for arguments in wrong:
+        assert main(arguments) == 2
+        assert content() == before
+    for name in ("notes.txt", "tiles/mine.txt", "tiles/z0009_y0000_x0000.safetensors", "papers/thesis.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+        capsys.readouterr()
+        assert main(again) == 2
+        assert f"also holds '{name}', which napari-emgauss did not write" in capsys.readouterr().err
+        (folder / name).unlink()
+        assert content() == before
+    assert main([*again, "--seed", "4"]) == 0
+    assert load(folder).provenance["fit"]["seed"] == 4
+
+
 def test_a_folder_of_tiles_is_rendered_and_told_of_like_any_model(
     file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_nothing(model: AnalyticModel, tmp_path: Path, name: 
 
 def test_too_little_space_is_told_before(model: AnalyticModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 100})())
-    with pytest.raises(ExportError, match=r"needs 0\.00 GB"):
+    with pytest.raises(ExportError, match=r"needs 0\.00 MB"):
         export(model, tmp_path / "a.tif")
     assert model.boxes == []
 

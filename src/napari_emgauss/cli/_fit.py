@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from napari_emgauss._errors import ConfigError, ExportError, FitError, ModelFileError
+from napari_emgauss._errors import ConfigError, EmgaussError, ExportError, FitError, ModelFileError
 from napari_emgauss._files import check_writable
 from napari_emgauss._holding import hold_output
 from napari_emgauss._paths import same_file
@@ -99,18 +99,16 @@ def _save(model: EmgaussModel, output: Path, checkpoint: Path) -> None:
     """Write the model; where that fails, anywhere else, and say where it is."""
     try:
         model.save(output)
-    except ModelFileError as error:
+    except Exception as error:  # whatever it is, hours of work are at stake
+        told = str(error) if isinstance(error, EmgaussError) else f"'{output}' could not be written: {error!r}."
         place = rescued(output, model.save)
         if place is not None:
-            raise ModelFileError(
-                f"{error} The fitted model is kept whole in '{place}'; save it with:  cp '{place}' '{output}'"
-            ) from error
-        if checkpoint.is_file():
-            raise ModelFileError(
-                f"{error} The state of the fit is kept in '{checkpoint}': make room, and give the same command with "
-                "--resume."
-            ) from error
-        raise
+            told += f" The fitted model is kept whole in '{place}'; save it with:  cp '{place}' '{output}'"
+        elif checkpoint.is_file():
+            told += (
+                f" The state of the fit is kept in '{checkpoint}': make room, and give the same command with --resume."
+            )
+        raise ModelFileError(told) from error
 
 
 def _refuse_foreign(path: Path, what: str, arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,19 +34,29 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
     ModelFileError
         The folder is missing or cannot be written to.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = Path(path)
     try:
         with files.whole(target) as part:
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-                part,
-                metadata={HEADER_KEY: json.dumps(header)},
-            )
+            try:
+                save_file(
+                    {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                    part,
+                    metadata={HEADER_KEY: json.dumps(header)},
+                )
+            except SafetensorError as error:
+                raise _error_of_system(error) from error
     except ExportError as error:
         raise ModelFileError(str(error)) from error
     return target
+
+
+def _error_of_system(error: Exception) -> OSError:
+    """What the system said, which safetensors tells as text: "... No space left on device (os error 28)"."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(str(error)) if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
