@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import tifffile
 
 from napari_emgauss._holding import hold_output
 from napari_emgauss.cli import main
+from napari_emgauss.cli._stopping import Stopped, signals_as_exceptions
 from napari_emgauss.fitting import fit, preset
 from napari_emgauss.stack import read_stack
 
@@ -249,3 +252,16 @@ def test_what_nobody_foresaw_is_a_sentence_and_a_log(
     assert str(log) in told
     text = log.read_text()
     assert "emgauss info raw.ome.tif" in text and "Traceback" in text and "no such" in text
+
+
+@posix_only
+def test_a_signal_is_not_lost_where_python_can_only_ignore_what_it_raises() -> None:
+    class Ends:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):
+                pass
+
+    with pytest.raises(Stopped), signals_as_exceptions():
+        Ends()
+        time.sleep(30)

@@ -7,7 +7,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -48,6 +49,7 @@ def polite_signals() -> list[int]:
 def signals_as_exceptions() -> Iterator[None]:
     """SIGTERM and SIGHUP raise :class:`Stopped` in this block; once, for what follows is clearing up."""
     before: dict[int, Any] = {}
+    hook = sys.unraisablehook
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for other in before:
@@ -55,16 +57,35 @@ def signals_as_exceptions() -> Iterator[None]:
         survive_lost_terminal()
         raise Stopped(number)
 
-    try:
-        for number in polite_signals():
-            before[number] = signal.signal(number, stop)
-    except ValueError:  # not in the main thread: whoever calls from there has own ways
-        before.clear()
+    def take(numbers: Iterable[int]) -> None:
+        for number in numbers:
+            previous = signal.signal(number, stop)
+            before.setdefault(number, previous)
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        """An exception that Python can only ignore (in the end of an object, in a callback) must not be lost."""
+        lost = unraisable.exc_value
+        if isinstance(lost, Stopped):
+            take(before)
+            _send_soon(lost.number)
+        elif isinstance(lost, KeyboardInterrupt):
+            _send_soon(signal.SIGINT)
+        else:
+            hook(unraisable)
+
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever calls from there has own ways
+        take(polite_signals())
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _send_soon(number: int) -> None:
+    threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
 
 def survive_lost_terminal() -> None:
