@@ -50,3 +50,10 @@ def test_aligned_spacing() -> None:
     assert aligned_spacing([0, 50, 100], 4.6) == pytest.approx(50 / 11)
     assert aligned_spacing([0, 50, 110], 4.6) == 4.6
     assert aligned_spacing([0, 4, 8], 10) == 4
+
+
+def test_what_lies_beyond_the_end_by_more_than_rounding_is_refused() -> None:
+    z_nm = [0.0, 40.0, 80.0]
+    assert isotropic_depths(z_nm, 4.0, (0.0, 80.0 + 1e-8))[-1] == 80.0  # a depth typed by hand
+    with pytest.raises(DepthError, match="does not lie within the observed slices"):
+        isotropic_depths(z_nm, 4.0, (0.0, 80.01))

@@ -85,7 +85,9 @@ def run_check_command(arguments: argparse.Namespace) -> int:
         print(f"Suggestion: --skip {','.join(map(str, skip))}")
     if askew and alignment is not None:
         worst = float(np.nanmax(alignment.jitter_length_px))
-        print(f"Slices {', '.join(map(str, askew))} lie askew, by up to {worst:.1f} pixels. Suggestion: --straighten")
+        print(
+            f"Slices {', '.join(map(str, askew))} are misaligned, by up to {worst:.1f} pixels. Suggestion: --straighten"
+        )
     elif alignment is not None:
         print(f"Slices lie well on each other: jitter {alignment.median_jitter_px:.2f} pixels (median).")
     if thickness is not None:

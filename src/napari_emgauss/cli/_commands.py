@@ -14,7 +14,7 @@ from napari_emgauss.volume import output_formats
 
 Commands = Any  # argparse's _SubParsersAction, which is private
 
-DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says what it took and why"
+DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says which it chose, and why"
 
 
 def _command(commands: Commands, name: str, handler: str, summary: str, **options: Any) -> argparse.ArgumentParser:
@@ -66,9 +66,9 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--damage-mask",
         metavar="FILE",
-        help="pixels that must teach nobody: an image of the stack's shape, or a text or napari CSV of drawn shapes",
+        help="pixels not to learn from: an image of the stack's shape, or a text or napari CSV of drawn shapes",
     )
-    group.add_argument("--straighten", action="store_true", help="move slices back that lie askew")
+    group.add_argument("--straighten", action="store_true", help="move misaligned slices back into place")
     group.add_argument(
         "--even-out",
         nargs="?",
@@ -81,7 +81,7 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="auto",
         choices=("auto", "gaussian", "tv", "nlm"),
-        help="denoise slices, with a strength that the noise itself tells",
+        help="denoise slices; the strength is estimated from the noise",
     )
 
 
@@ -143,20 +143,24 @@ def _add_tile_options(parser: argparse.ArgumentParser) -> None:
         "tiles, for volumes larger than memory", "any of these makes MODEL a folder (default: STACK.emgauss)"
     )
     group.add_argument(
-        "--memory", metavar="AMOUNT", help="memory for the whole run, such as 8GB; decides the tiles' size"
+        "--memory", metavar="AMOUNT", help="memory for the whole run, such as 8GB; determines the size of the tiles"
     )
     group.add_argument("--workers", type=kinds.count, metavar="N", help="processes that fit tiles side by side")
     group.add_argument("--scheduler", metavar="ADDRESS", help="fit on the dask cluster at tcp://host:port instead")
     group.add_argument("--tile", type=kinds.count, metavar="PIXELS", help="largest side of a tile, without halo")
     group.add_argument("--halo", type=kinds.count, metavar="PIXELS", help="how far a tile reaches over its borders")
-    group.add_argument("--window", type=kinds.count, metavar="SLICES", help="most slices in a depth window")
-    group.add_argument("--overlap", type=kinds.count, metavar="SLICES", help="slices that depth windows share")
+    group.add_argument(
+        "--window", type=kinds.count, metavar="SLICES", help="largest number of slices in a depth window"
+    )
+    group.add_argument(
+        "--overlap", type=kinds.count, metavar="SLICES", help="slices shared by neighbouring depth windows"
+    )
 
 
 def add_plan(commands: Commands) -> None:
     """``emgauss plan``."""
     parser = _command(
-        commands, "plan", "_tiles:run_plan_command", "tell the tiles, memory, disk and time of a fit before it starts"
+        commands, "plan", "_tiles:run_plan_command", "show the tiles, memory, disk space and time that a fit needs"
     )
     parser.add_argument("stack", metavar="STACK", help="stack to be fitted")
     parser.add_argument("--prior", help="what makes the pseudo-labels, as for 'emgauss fit'")
@@ -178,7 +182,9 @@ def add_render(commands: Commands) -> None:
     parser.add_argument(
         "--region", nargs=4, type=kinds.number, metavar=("Y0", "Y1", "X0", "X1"), help="part of the slice, in pixels"
     )
-    parser.add_argument("--shape", nargs=2, type=kinds.count, metavar=("H", "W"), help="samples to take of the region")
+    parser.add_argument(
+        "--shape", nargs=2, type=kinds.count, metavar=("H", "W"), help="rows and columns to sample the region with"
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
 
@@ -200,18 +206,18 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--format",
         metavar="NAME",
-        help="where the ending does not say it: " + ", ".join(f"{row.name} ({row.label})" for row in rows),
+        help="if the ending does not say which: " + ", ".join(f"{row.name} ({row.label})" for row in rows),
     )
-    parser.add_argument("--channel", type=int, metavar="N", help="only this channel of several, counted from 0")
+    parser.add_argument("--channel", type=int, metavar="N", help="export only this channel, counted from 0")
     parser.add_argument(
         "--original-intensity",
         action="store_true",
-        help="take the correction of --even-out off again (by default the volume is evenly bright)",
+        help="undo the correction of --even-out (by default the volume stays evenly bright)",
     )
     parser.add_argument(
         "--confidence",
         metavar="FILE",
-        help="write how far the prior trusts what it inferred, 0 to 255 on the same grid, to this file, too",
+        help="also write to this file how far the prior trusts what it inferred: 0 to 255, on the same grid",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -297,7 +303,7 @@ def add_evaluate(commands: Commands) -> None:
         commands,
         "evaluate",
         "_evaluate:run_evaluate_command",
-        "score methods on an isotropic volume thinned out",
+        "score methods on an isotropic volume whose slices are thinned out",
     )
     parser.add_argument("volume", metavar="VOLUME", help="isotropic volume, taken as the truth")
     parser.add_argument("--factor", type=kinds.count, required=True, help="keep every F-th slice", metavar="F")
@@ -358,7 +364,7 @@ def add_presets(commands: Commands) -> None:
 
 def add_info(commands: Commands) -> None:
     """``emgauss info``."""
-    parser = _command(commands, "info", "_info:run_info_command", "tell what is in a model or a stack")
+    parser = _command(commands, "info", "_info:run_info_command", "show what is in a model or a stack")
     parser.add_argument("path", metavar="FILE", help="model file or stack")
     parser.add_argument("--json", action="store_true", help="print as JSON")
     _add_stack_options(parser)

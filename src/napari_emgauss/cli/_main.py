@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="emgauss",
         description="Isotropic volumes from anisotropic electron-microscopy stacks.",
-        epilog="Lengths and depths are in nm. 'emgauss COMMAND --help' tells the options of a command.",
+        epilog="Lengths and depths are in nm. 'emgauss COMMAND --help' shows the options of a command.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is being done, on stderr")

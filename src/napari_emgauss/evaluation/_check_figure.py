@@ -1,4 +1,4 @@
-"""A figure of what ``emgauss check`` found: slices unlike the others, slices that lie askew, uneven distances."""
+"""A figure of what ``emgauss check`` found: slices unlike the others, misaligned slices, uneven distances."""
 
 from __future__ import annotations
 

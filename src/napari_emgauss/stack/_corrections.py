@@ -40,7 +40,7 @@ class Corrections:
     region : tuple of int, optional
         ``(y0, y1, x0, x1)``, the rectangle of every slice to keep, in pixels.
     straighten : bool
-        Move slices back that lie askew; see :func:`remove_jitter`.
+        Move misaligned slices back into place; see :func:`remove_jitter`.
     even_out : str, optional
         Even out brightness and contrast: a method of :func:`correct_intensity`.
     denoise : str, optional

@@ -1,4 +1,4 @@
-"""Moving along z: exact depths, kept slices, mid-gaps, and grids that suit the view. No widget here."""
+"""Moving along z: exact depths, observed slices, mid-gaps, and grids that suit the view. No widget here."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class DepthControl:
         self.moved.emit()
 
     def next_slice(self, direction: int = 1) -> None:
-        """Go to the next kept slice, down (1) or up (-1)."""
+        """Go to the next observed slice, down (1) or up (-1)."""
         record = self.record
         if record is None:
             return
@@ -91,7 +91,7 @@ class DepthControl:
             self.go_to(float(beyond[0]))
 
     def mid_gap(self) -> None:
-        """Go to the middle of the gap one is in; from a kept slice or a mid-gap, to the next one."""
+        """Go to the middle of the gap one is in; from a observed slice or a mid-gap, to the next one."""
         record = self.record
         if record is None:
             return
@@ -115,7 +115,7 @@ class DepthControl:
         self.go_to(depth)
 
     def where(self) -> str:
-        """The present depth in words: slice number, and how far the nearest kept slice is."""
+        """The present depth in words: slice number, and how far the nearest observed slice is."""
         record = self.record
         if record is None:
             return ""

@@ -16,7 +16,7 @@ MARGIN = 8
 
 
 class ZBar(QWidget):
-    """Kept slices as marks on a line, the present depth as a pointer. Click or drag to go there."""
+    """Observed slices as marks on a line, the present depth as a pointer. Click or drag to go there."""
 
     depth_chosen = Signal(float)
     """nm."""
@@ -41,7 +41,7 @@ class ZBar(QWidget):
         return QSize(260, 38)
 
     def set_slices(self, z_nm: NDArray[np.float64]) -> None:
-        """Depths of the kept slices, nm."""
+        """Depths of the observed slices, nm."""
         self._z_nm = np.asarray(z_nm, dtype=float)
         self.update()
 
