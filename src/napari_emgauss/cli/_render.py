@@ -25,7 +25,7 @@ def run_render_command(arguments: argparse.Namespace) -> int:
     model = load(arguments.model, device=arguments.device)
     refuse_source(model, output)
     depths = [float(z) for z in arguments.z]
-    _check_png(output, np.dtype(model.dtype), len(depths), getattr(model, "channels", 1))
+    _check_png(output, np.dtype(model.dtype), len(depths), model.channels)
     image = np.asarray(
         model.render(
             depths[0] if len(depths) == 1 else depths,

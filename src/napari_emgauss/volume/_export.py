@@ -22,6 +22,7 @@ from ._channel_model import one_channel
 from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
+from ._provenance import Provenance
 from .formats._registry import ExportFormat, export_format, output_formats
 
 Planes = Iterator[NDArray[Any]]
@@ -172,7 +173,7 @@ def _check_replaced(row: ExportFormat, folder: Path, overwrite: bool) -> None:
 
 def _refuse_own_input(model: VolumeModel, path: Path) -> None:
     """What the volume is made from must outlive it, whoever says overwrite."""
-    source = (getattr(model, "provenance", None) or {}).get("source")
+    source = Provenance.from_json(model.provenance).source
     if isinstance(source, str) and source and kind_of(Path(source)) is not None and same_file(source, path):
         raise ExportError(f"'{path}' is the stack that the model was fitted to: give another name.")
     folder = getattr(model, "folder", None)
