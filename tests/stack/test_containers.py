@@ -91,6 +91,14 @@ def test_scales_of_ngff_that_follow_each_other(tmp_path: Path) -> None:
     np.testing.assert_allclose(size_of(read_stack(path)), SIZE)
 
 
+def test_axes_as_letters_as_before_ngff_0_4(tmp_path: Path) -> None:
+    path = nested_zarr(tmp_path / "a.zarr")
+    group = zarr.open_group(str(path / "recon-1/em/raw"), mode="r+")
+    group.attrs["multiscales"] = [{"version": "0.3", "axes": ["z", "y", "x"], "datasets": [{"path": "s0"}]}]
+    np.testing.assert_array_equal(np.asarray(read_stack(path, voxel_size_nm=SIZE).slices), VALUES)
+    assert not read_voxel_size(path).complete
+
+
 def test_attributes_of_groups_above_count_and_each_axis_has_its_unit(tmp_path: Path) -> None:
     root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
     root.attrs.update({"resolution": [0.04, 5, 4], "units": ["um", "nm", "nm"]})

@@ -59,6 +59,23 @@ def _mrc(path: Path) -> None:
         file.voxel_size = 40
 
 
+def _big_endian_mrc(path: Path) -> None:
+    header = bytearray(1024)
+    struct.pack_into(">10i", header, 0, 18, 16, 5, 1, 0, 0, 0, 18, 16, 5)
+    struct.pack_into(">6f3i", header, 40, 72, 80, 250, 90, 90, 90, 1, 2, 3)
+    header[208:216] = b"MAP \x11\x11\0\0"
+    path.write_bytes(bytes(header) + VALUES.astype(">i2").tobytes())
+
+
+def _tagged_hdf5(path: Path) -> None:
+    """As ilastik writes: blocks, axis tags, and a soft link beside."""
+    tags = {"axes": [{"key": axis, "typeFlags": 2, "resolution": 0.5, "description": ""} for axis in "zyxc"]}
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("exported_data", data=VALUES[..., None], chunks=(2, 8, 8, 1), compression="lzf")
+        data.attrs["axistags"] = json.dumps(tags)
+        file["link"] = h5py.SoftLink("/exported_data")
+
+
 SEEDS: dict[str, Any] = {
     "plain.tif": _tiff,
     "zlib.tif": lambda path: _tiff(path, compression="zlib"),
@@ -74,6 +91,9 @@ SEEDS: dict[str, Any] = {
     "a.mrc": _mrc,
     "a.h5": _hdf5,
     "a.npy": lambda path: np.save(path, VALUES),
+    "big-endian.mrc": _big_endian_mrc,
+    "tagged.h5": _tagged_hdf5,
+    "fortran.npy": lambda path: np.save(path, np.asfortranarray(VALUES)),
     "a.dm3": lambda path: write_dm(path, VALUES, version=3),
     "a.dm4": lambda path: write_dm(path, VALUES),
     "a.nii": lambda path: write_nifti(path, VALUES),
@@ -309,3 +329,96 @@ def test_a_tiff_that_claims_giant_pages(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(EmgaussError, match=r"claims 40000 MB|more than can be read|cannot be read"):
         read_stack(path, voxel_size_nm=SIZE)
+
+
+ZARR_WAYS: dict[str, dict[str, Any]] = {
+    "shards": {"zarr_format": 3, "shards": (4, 16, 18), "chunks": (2, 8, 9)},
+    "packed": {"zarr_format": 2, "chunks": (3, 16, 18), "compressors": "Blosc"},
+    "gzip": {"zarr_format": 2, "chunks": (3, 16, 18), "compressors": "GZip"},
+}
+
+
+@pytest.mark.parametrize("way", ZARR_WAYS)
+def test_damaged_blocks_of_zarr(way: str) -> None:
+    """Metadata stay as they are: what is damaged is blocks, shards and their index."""
+    import numcodecs
+
+    options = dict(ZARR_WAYS[way])
+    if "compressors" in options:
+        options["compressors"] = getattr(numcodecs, options["compressors"])()
+
+    @FUZZ
+    @given(st.integers(0, 5), damages())
+    def run(which: int, damage: list[tuple[str, float, bytes]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "a.zarr"
+            zarr.create_array(str(path), shape=VALUES.shape, dtype="uint8", **options)[:] = VALUES
+            files = sorted(file for file in path.rglob("*") if file.is_file() and file.name[0] not in "z.")
+            file = files[which % len(files)]
+            file.write_bytes(damaged(file.read_bytes(), damage))
+            read_all(path)
+
+    run()
+
+
+@settings(FUZZ, max_examples=120)
+@given(
+    st.dictionaries(
+        st.sampled_from(range(0, 100, 4)), st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 102), max_size=5
+    ),
+    st.sampled_from("<>"),
+)
+def test_nonsense_in_mrc_headers(fields: dict[int, int], order: str) -> None:
+    header = bytearray(1024)
+    struct.pack_into(f"{order}10i", header, 0, 18, 16, 5, 0, 0, 0, 0, 18, 16, 5)
+    struct.pack_into(f"{order}6f3i", header, 40, 72, 80, 250, 90, 90, 90, 1, 2, 3)
+    for offset, value in fields.items():
+        struct.pack_into(f"{order}i", header, offset, value)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.mrc"
+        path.write_bytes(bytes(header) + VALUES.tobytes())
+        read_all(path)
+
+
+N5_KEYS = ["dimensions", "blockSize", "dataType", "compression", "pixelResolution", "resolution", "units", "axes"]
+N5_KEYS += ["transform", "multiscales", "downsamplingFactors"]
+
+
+@settings(FUZZ, max_examples=100)
+@given(st.dictionaries(st.sampled_from(N5_KEYS), JSON, max_size=4))
+def test_nonsense_in_n5_attributes(attributes: dict[str, Any]) -> None:
+    pytest.importorskip("tensorstore")
+    about = {"dimensions": [18, 16, 5], "blockSize": [18, 16, 5], "dataType": "uint8", "compression": {"type": "raw"}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.n5"
+        (path / "0" / "0").mkdir(parents=True)
+        (path / "attributes.json").write_text(json.dumps({**about, **attributes}))
+        (path / "0" / "0" / "0").write_bytes(struct.pack(">HHIII", 0, 3, 18, 16, 5) + VALUES.tobytes())
+        read_all(path)
+
+
+@settings(FUZZ, max_examples=80)
+@given(JSON, JSON, st.sampled_from(["axistags", "resolution", "element_size_um", "units", "axis_units"]))
+def test_nonsense_in_hdf5_attributes(tags: Any, other: Any, name: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.h5"
+        with h5py.File(path, "w") as file:
+            data = file.create_dataset("raw", data=VALUES)
+            data.attrs["axistags"] = json.dumps({"axes": tags})
+            data.attrs[name] = json.dumps(other)
+        read_all(path)
+
+
+@settings(FUZZ, max_examples=60)
+@given(st.text(max_size=12) | st.from_regex(r"(/|\\.\\./|0|raw|s0|:|\\\\){1,4}", fullmatch=True))
+def test_any_name_of_an_array(seeds: dict[str, bytes], name: str) -> None:
+    """Whatever is asked for, nothing but a sentence or the stack itself comes back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.h5"
+        path.write_bytes(seeds["a.h5"])
+        zarr.create_array(str(Path(folder) / "a.zarr"), shape=VALUES.shape, dtype="uint8")[:] = VALUES
+        for one in (path, Path(folder) / "a.zarr"):
+            try:
+                assert read_stack(one, voxel_size_nm=SIZE, dataset=name).shape == VALUES.shape
+            except EmgaussError as error:
+                assert 15 < len(str(error)) < 500
