@@ -24,6 +24,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         "priors": priors,
         "changelog": changelog,
         "input-formats": input_formats,
+        "export-formats": export_formats,
     }
     return re.sub(r"<!-- generated: ([a-z-]+) -->", lambda found: makers[found[1]](), markdown)
 
@@ -82,6 +83,23 @@ def input_formats() -> str:
         lines.append(f"| {' | '.join(cells)} |")
     chosen = [f"* {row.label}: {row.dataset}" for row in registered(entry_points=False) if row.dataset]
     return "\n".join([*lines, "", "What `--dataset` chooses:", "", *chosen])
+
+
+def export_formats() -> str:
+    """One row per format that volumes are written in, as the registry has it."""
+    from napari_emgauss.volume import output_formats
+
+    lines = [
+        "| format | `--format` | name | what is written | types of grey values | read back with | needs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in output_formats(entry_points=False):
+        types = ", ".join(row.dtypes) + ("" if row.has_channels else "; one channel")
+        endings = ", ".join(f"`iso{ending}`" for ending in row.endings)
+        needs = f"`{row.install_command}`" if row.install_command else ""
+        cells = (row.label, f"`{row.name}`", endings, row.note, types, row.checked_with, needs)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def changelog() -> str:

@@ -207,6 +207,53 @@ def _run_length_coded(content: bytes) -> bytes:
     return bytes(out)
 
 
+def write_lif(path: Path, values: NDArray[Any], voxel_size: tuple[float, float, float] = (50, 5, 4)) -> Path:
+    """``values`` is ``(C, Z, Y, X)``: XML in UTF-16, then one block of memory, lengths in metres."""
+    count, *shape = values.shape
+    step = values.dtype.itemsize
+    dimensions, channels = "", ""
+    for number, (size, n) in enumerate(zip(reversed(voxel_size), reversed(shape), strict=True), 1):
+        dimensions += (
+            f'<DimensionDescription DimID="{number}" NumberOfElements="{n}" Origin="0" '
+            f'Length="{(n - 1) * size * 1e-9:.12g}" Unit="m" BitInc="0" BytesInc="{step}"/>'
+        )
+        step *= n
+    kind = 1 if values.dtype.kind == "f" else 0
+    for channel in range(count):
+        channels += (
+            f'<ChannelDescription DataType="{kind}" ChannelTag="0" Resolution="{8 * values.dtype.itemsize}" '
+            'NameOfMeasuredQuantity="" Min="0" Max="1" Unit="" LUTName="Gray" IsLUTInverted="0" '
+            f'BytesInc="{channel * step}" BitInc="0"/>'
+        )
+    xml = (
+        '<LMSDataContainerHeader Version="2"><Element Name="a" UniqueID="0"><Children>'
+        '<Element Name="Series001" UniqueID="1"><Data><Image TextDescription=""><ImageDescription>'
+        f"<Channels>{channels}</Channels><Dimensions>{dimensions}</Dimensions></ImageDescription></Image></Data>"
+        f'<Memory Size="{values.nbytes}" MemoryBlockID="MemBlock_1"/></Element>'
+        "</Children></Element></LMSDataContainerHeader>"
+    ).encode("utf-16-le")
+    name = "MemBlock_1".encode("utf-16-le")
+    content = struct.pack("<IIBI", 0x70, 5 + len(xml), 0x2A, len(xml) // 2) + xml
+    content += struct.pack("<IIBQBI", 0x70, 14 + len(name), 0x2A, values.nbytes, 0x2A, len(name) // 2) + name
+    path.write_bytes(content + values.astype(values.dtype.newbyteorder("<")).tobytes())
+    return path
+
+
+def write_czi(path: Path, values: NDArray[Any], voxel_size: tuple[float, float, float] = (50, 5, 4)) -> Path:
+    """``values`` is ``(C, Z, Y, X)``, by Zeiss' own library."""
+    import pytest
+
+    czi = pytest.importorskip("pylibCZIrw.czi")
+    z, y, x = (size * 1e-9 for size in voxel_size)
+    path.unlink(missing_ok=True)
+    with czi.create_czi(str(path)) as file:
+        for channel, volume in enumerate(values):
+            for k, plane in enumerate(volume):
+                file.write(np.ascontiguousarray(plane[..., None]), plane={"C": channel, "Z": k, "T": 0})
+        file.write_metadata(document_name="a", scale_x=x, scale_y=y, scale_z=z)
+    return path
+
+
 def write_imaris(
     path: Path,
     values: NDArray[Any],

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.stack import read_damage_mask, read_stack, read_voxel_size, read_z_positions, stack_from_array
 
-from .lab_formats import write_amira, write_dm, write_imaris, write_nifti
+from .lab_formats import write_amira, write_czi, write_dm, write_imaris, write_lif, write_nifti
 
 VALUES = np.random.default_rng(16).integers(1, 255, (5, 16, 18), dtype=np.uint8)
 SIZE = (50.0, 5.0, 4.0)
@@ -102,6 +102,8 @@ SEEDS: dict[str, Any] = {
     "text.am": lambda path: write_amira(path, VALUES, form="3D ASCII"),
     "zip.am": lambda path: write_amira(path, VALUES, coding="HxZip"),
     "rle.am": lambda path: write_amira(path, VALUES, coding="HxByteRLE"),
+    "a.lif": lambda path: write_lif(path, VALUES[None]),
+    "a.czi": lambda path: write_czi(path, VALUES[None]),
     "a.ims": lambda path: write_imaris(path, VALUES[None]),
 }
 

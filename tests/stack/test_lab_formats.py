@@ -18,7 +18,7 @@ import pytest
 from napari_emgauss._errors import StackError, StackFileError, VoxelSizeError
 from napari_emgauss.stack import Selection, open_file, read_stack, read_voxel_size
 
-from .lab_formats import write_amira, write_dm, write_imaris, write_nifti
+from .lab_formats import write_amira, write_czi, write_dm, write_imaris, write_lif, write_nifti
 
 DM_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 NIFTI_TYPES = DM_TYPES
@@ -199,6 +199,27 @@ def test_imaris_that_claims_more_than_it_stores(tmp_path: Path) -> None:
         file["DataSet/ResolutionLevel 0/TimePoint 0/Channel 0"].attrs["ImageSizeZ"] = np.frombuffer(b"90", "S1")
     with pytest.raises(StackFileError, match="is damaged"):
         read_stack(path)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_folder_of_dm_files_one_a_slice(tmp_path: Path, version: int) -> None:
+    values = values_of("int16")
+    for k, plane in enumerate(values):
+        write_dm(tmp_path / f"3VBSED_{k:04d}.dm{version}", plane, (50, 5, 4), version=version)
+    opened = open_file(tmp_path, Selection())
+    np.testing.assert_array_equal(np.asarray(opened.slices), values)
+    assert (opened.voxel_size.z_nm, opened.voxel_size.y_nm, opened.voxel_size.x_nm) == (None, 5, 4)
+    write_dm(tmp_path / f"3VBSED_0003.dm{version}", values, version=version)
+    with pytest.raises(StackError, match=r"3VBSED_0003\.dm. is no single image: it holds \(7, 9, 11\)"):
+        np.asarray(open_file(tmp_path, Selection()).slices[3])
+
+
+@pytest.mark.parametrize("write", [write_czi, write_lif])
+def test_channels_of_light_microscopes(tmp_path: Path, write: Callable[..., Path]) -> None:
+    values = values_of("uint16", (2, 7, 9, 11))
+    path = write(tmp_path / f"a.{write.__name__.removeprefix('write_')}", values)
+    assert open_file(path, Selection()).channels == 2
+    same(path, values[1], channel=1)
 
 
 def hostile_dm(path: Path) -> Path:

@@ -384,6 +384,24 @@ class TestAmira(ReaderContract):
     }
 
 
+class TestCZI(ReaderContract):
+    name = "czi"
+    variants: ClassVar = {
+        "pylibCZIrw": Variant(
+            lambda folder, values: lab_formats.write_czi(folder / "a.czi", values[None], VOXEL_SIZE), ("u1", "u2", "f4")
+        )
+    }
+
+
+class TestLIF(ReaderContract):
+    name = "lif"
+    variants: ClassVar = {
+        "by hand": Variant(
+            lambda folder, values: lab_formats.write_lif(folder / "a.lif", values[None], VOXEL_SIZE), ("u1", "u2", "f4")
+        )
+    }
+
+
 def precomputed(folder: Path, values: NDArray[Any]) -> Path:
     tensorstore = pytest.importorskip("tensorstore")
     where = {"driver": "file", "path": str(folder / "a.precomputed")}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
 from napari_emgauss.stack._array_slices import ArraySlices, guess_axes
@@ -60,6 +61,26 @@ def open_dm(path: Path, selection: Selection) -> OpenedFile:
     notes = (slices.note,) if slices.note else ()
     metadata = {"dataset": image.name} if len(images) > 1 else {}
     return OpenedFile(slices, voxel_size_of(image), _format(path), notes, metadata=metadata, channels=slices.channels)
+
+
+def read_dm_picture(path: Path) -> tuple[NDArray[Any], VoxelSize]:
+    """The only picture ``(H, W)`` of a file, and its pixel size; z is unknown.
+
+    Raises
+    ------
+    StackFileError, StackError
+        Damaged, no grey values, or not one picture.
+    """
+    found = [image for image in read_images(path) if len([n for n in image.shape if n > 1]) >= 2]
+    if len(found) != 1 or len([n for n in found[0].shape if n > 1]) != 2:
+        raise StackError(
+            f"{path.name} is no single image: it holds {', '.join(str(i.shape) for i in found) or 'none'}."
+        )
+    (image,) = found
+    check_image(image, path)
+    size = voxel_size_of(image)
+    values = _mapped(path, image).reshape([n for n in image.shape if n > 1])
+    return values, VoxelSize(None, size.y_nm, size.x_nm, source=size.source)
 
 
 def voxel_size_of(image: _Image) -> VoxelSize:

@@ -28,6 +28,7 @@ _FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "BMP": (".bmp",),
     "PGM": (".pgm",),
+    "DigitalMicrograph": (".dm3", ".dm4"),
 }
 IMAGE_SUFFIXES = tuple(suffix for suffixes in _FORMATS.values() for suffix in suffixes)
 _LEAST_SLICES = 3
@@ -85,6 +86,10 @@ def read_grey_image(path: Path) -> NDArray[Any]:
 
             with tifffile.TiffFile(path, _multifile=False) as file:
                 image = np.asarray(file.pages[0].asarray(maxworkers=1))
+        elif path.suffix.lower() in _FORMATS["DigitalMicrograph"]:
+            from ._dm import read_dm_picture
+
+            image = read_dm_picture(path)[0]
         else:
             image = _decoded(path)
     except StackError:
@@ -191,7 +196,12 @@ def open_images(files: Sequence[Path], folder: str, selection: Selection, *, cho
     else:
         _check_sizes(ordered)
     slices = ImageFileSlices(ordered)
-    return _with_order(OpenedFile(slices, VoxelSize(), "image series", tuple(notes)), order)
+    size = VoxelSize()
+    if ordered[0].suffix.lower() in _FORMATS["DigitalMicrograph"]:  # as 3View writes its slices
+        from ._dm import read_dm_picture
+
+        size = read_dm_picture(ordered[0])[1]
+    return _with_order(OpenedFile(slices, size, "image series", tuple(notes)), order)
 
 
 def _with_order(opened: OpenedFile, order: FileOrder) -> OpenedFile:
