@@ -44,7 +44,8 @@ def two_channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_first_of_four_axes_may_be_channels(request_for: Any) -> None:
-    layer = Image(np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.uint16), scale=(1, 40, 4, 5))
+    values = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.uint16)
+    layer = Image(values, scale=(1, 40, 4, 5), axis_labels=("c", "z", "y", "x"))
     check_layer(layer)
     assert channels_of(layer) == 2 and stack_shape(layer) == (5, 24, 32)
     assert channels_of(Image(np.zeros((5, 24, 32)))) is None

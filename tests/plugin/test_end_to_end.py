@@ -58,7 +58,7 @@ def choose_quick_settings(widget: Any) -> None:
 def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     viewer, widget = dock
     complaints: list[str] = []
-    monkeypatch.setattr("napari_emgauss.plugin.tabs._depth_tab.show_error", complaints.append)
+    monkeypatch.setattr("napari.utils.notifications.show_error", complaints.append)
     source = viewer.layers["phantom stack"]
     assert tuple(source.scale) == (40, 5, 5) and viewer.dims.axis_labels == ("z", "y", "x")
     assert widget.fit.stack.voxel_size_nm == (40, 5, 5)

@@ -8,6 +8,7 @@ from napari_emgauss.plugin.process._estimate import (
     plan_fit,
     read_speed,
     record_fit,
+    spoken_range,
     time_range,
     write_speed,
 )
@@ -50,8 +51,11 @@ def test_a_fit_too_large_for_memory_is_cut_or_refused() -> None:
 def test_time_is_told_as_what_is_known_of_it() -> None:
     assert time_range(300, Speed(1, 1)) == "3 to 8 min"
     assert time_range(300, Speed(1, 1, fits=1)) == "4 to 6 min"
-    assert time_range(60, Speed(1, 1)) == "38 s to 2 min"
-    assert time_range(3 * 3600, Speed(1, 1)) == "1 h 52 min to 4 h 48 min"
+    assert time_range(60, Speed(1, 1)) == "1 to 2 min"
+    assert time_range(3 * 3600, Speed(1, 1)) == "2 to 5 hours"
+    assert spoken_range(65 * 60, 102 * 60) == "1 to 1¾ hours"
+    assert spoken_range(12, 31) == "10 to 30 s" and spoken_range(60, 60) == "about 60 s"
+    assert spoken_range(1800, 5500) == "½ to 1½ hours" and spoken_range(60 * 3600, 80 * 3600) == "2½ to 3¼ days"
     plan = FitPlan(Work(100, 200), 3 * 10**9, None)
     assert plan.sentence(Speed(2, 1, fits=1)) == "Estimate: 7 to 10 min, 3.0 GB memory."
     assert plan.sentence(None) == "Estimate: 3.0 GB memory."
@@ -59,10 +63,19 @@ def test_time_is_told_as_what_is_known_of_it() -> None:
 
 def test_what_a_fit_took_corrects_the_next_estimate() -> None:
     write_speed("cuda:0", Speed(1.0, 1.0))
-    record_fit(Work(50, 100), 100.0, 300.0, "cuda:1")
-    assert read_speed("cuda:0") == Speed(3.0, 2.0, fits=1)
-    record_fit(Work(50, 100), 200.0, 500.0, "cuda:0")
-    assert read_speed("cuda:0") == Speed(4.0, 3.0, fits=2)
+    record_fit(Work(50, 100), 50 * 1.21, 100 * 1.44, "cuda:1")  # half of the way after the trial alone
+    learned = read_speed("cuda:0")
+    assert (learned.iteration, learned.prior, learned.fits) == (pytest.approx(1.2), pytest.approx(1.1), 1)
+    record_fit(Work(50, 100), 55.0, 1.2 * 1.331 * 100, "cuda:0")  # later a third
+    learned = read_speed("cuda:0")
+    assert (learned.iteration, learned.prior, learned.fits) == (pytest.approx(1.32), pytest.approx(1.1), 2)
     record_fit(Work(50, 100), 1.0, 2.0, "cuda:0")  # too short to say anything
-    assert read_speed("cuda:0") == Speed(4.0, 3.0, fits=2)
+    assert read_speed("cuda:0") == learned
     assert read_speed("mps") is None
+
+
+def test_one_slow_fit_does_not_double_later_estimates() -> None:
+    for fits in (0, 3):
+        write_speed("cpu", Speed(1.0, 1.0, fits))
+        record_fit(Work(50, 100), 50 * 40, 100 * 40, "cpu")  # the machine was busy with something else
+        assert read_speed("cpu").iteration < 1.5 and read_speed("cpu").prior < 1.5

@@ -21,6 +21,18 @@ def notify(problem: Problem) -> None:
     show_error(problem.sentence)
 
 
+def take_back(sentence: str) -> None:
+    """Close the notification of a problem that there is no more."""
+    from qtpy.QtWidgets import QApplication, QLabel, QWidget
+
+    for widget in QApplication.allWidgets():
+        # napari keeps them to itself; any toast with our very words is ours.
+        if type(widget).__name__ != "NapariQtNotification" or not isinstance(widget, QWidget):
+            continue
+        if any(label.text() == sentence for label in widget.findChildren(QLabel)):
+            widget.close()
+
+
 def at_the_door(slot: Callable[Arguments, Any]) -> Callable[Arguments, None]:
     """For slots: what they did not expect becomes a sentence; Qt would show a traceback, or end the application."""
 

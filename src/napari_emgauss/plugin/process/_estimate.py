@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ._fit_state import duration
 from ._wording import sentence
 
 TRIAL_SPREAD = 1.6
@@ -195,11 +194,33 @@ def plan_fit(request: PlanRequest) -> FitPlan:
 def time_range(seconds: float, speed: Speed) -> str:
     """A time that is not known exactly: ``4 to 10 min``."""
     spread = LEARNED_SPREAD if speed.fits else TRIAL_SPREAD
-    low, high = duration(seconds / spread), duration(seconds * spread)
-    if low == high:
-        return f"about {low}"
-    number, unit = low.split(" ", 1)
-    return f"{number} to {high}" if high.endswith(f" {unit}") and " " not in unit else f"{low} to {high}"
+    return spoken_range(seconds / spread, seconds * spread)
+
+
+_QUARTERS = {0: "", 1: "¼", 2: "½", 3: "¾"}
+
+
+def spoken_range(low_s: float, high_s: float) -> str:
+    """A range as people say it, in one unit: ``20 to 50 s``, ``4 to 10 min``, ``1 to 1¾ hours``, ``2 to 4 days``."""
+    if high_s < 90:
+        low, high, unit = f"{_round_to(low_s, 5)}", f"{_round_to(high_s, 5)}", "s"
+    elif high_s < 90 * 60:
+        low, high, unit = f"{max(1, round(low_s / 60))}", f"{max(1, round(high_s / 60))}", "min"
+    elif high_s < 48 * 3600:
+        low, high, unit = _in_quarters(low_s / 3600), _in_quarters(high_s / 3600), "hours"
+    else:
+        low, high, unit = _in_quarters(low_s / 86_400), _in_quarters(high_s / 86_400), "days"
+    return f"about {high} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
+def _round_to(value: float, step: int) -> int:
+    return max(step, step * round(value / step))
+
+
+def _in_quarters(value: float) -> str:
+    quarters = max(1, round(4 * value)) if value < 4 else 4 * round(value)
+    whole, rest = divmod(quarters, 4)
+    return f"{whole or ''}{_QUARTERS[rest]}"
 
 
 def record_fit(work: Work, prior_s: float, iterations_s: float, device: str) -> None:
@@ -211,9 +232,25 @@ def record_fit(work: Work, prior_s: float, iterations_s: float, device: str) -> 
     prior = before.prior if before is not None else iteration
     if prior_s > 5 and work.prior_s > 0:
         prior = prior_s / work.prior_s
-    if before is not None and before.fits:
-        iteration, prior = (iteration + before.iteration) / 2, (prior + before.prior) / 2
+    if before is not None:
+        # One fit on a machine that was busy with something else must not double all later estimates.
+        share = LATER_SHARE if before.fits else FIRST_SHARE
+        iteration, prior = _learned(before.iteration, iteration, share), _learned(before.prior, prior, share)
     write_speed(device, Speed(iteration, prior, 1 + (0 if before is None else before.fits)))
+
+
+MOST_LEARNED = 2.0
+"""How far from what was known a fit may be to count; beyond it, it counts as if it were so far."""
+
+
+FIRST_SHARE, LATER_SHARE = 1 / 2, 1 / 3
+"""How much of the way from what was known, by the trial or by fits, to what a fit took an estimate goes."""
+
+
+def _learned(known: float, measured: float, share: float) -> float:
+    """A step from what was known towards what was measured, in proportions."""
+    ratio = min(MOST_LEARNED, max(1 / MOST_LEARNED, measured / known))
+    return known * ratio**share
 
 
 def read_speed(device: str) -> Speed | None:

@@ -115,6 +115,8 @@ class FitState:
             count = f" {self.text}"
         elif self.stage == "prior":
             count = f" {self.stage_fraction:.0%}" if self.stage_fraction else ""
+            if self.text and (self.stage_fraction or 0.0) >= 0.995:  # at 100 % one wants to know what still runs
+                stage, count = f"Prior: {self.text}", ""
         else:
             count = f" {self.iteration:,}/{self.total_iterations:,}" if self.iteration else ""
         return f"{paused}{stage}{count}{left}"

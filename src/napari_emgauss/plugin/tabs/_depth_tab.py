@@ -33,7 +33,7 @@ class DepthTab(Page):
         super().__init__()
         self._viewer = viewer
         self.control = DepthControl(viewer)
-        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
+        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model", follows=True)
         self.chooser.setToolTip("A layer fitted with EMGauss.")
         self.step = NanometreBox()
         self.step.setToolTip("Distance between two steps of napari's z slider in nm; fractions are fine.")

@@ -8,14 +8,18 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from napari_emgauss.plugin._background import in_background
+from napari_emgauss.plugin._door import at_the_door, notify
 from napari_emgauss.plugin._preferences import on_preference, preferences
+from napari_emgauss.plugin.process._problem import problem_of
 from napari_emgauss.plugin.process._render_service import RenderService, render_service
+from napari_emgauss.plugin.view._compare import one_view, side_by_side
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.plugin.view._viewers import forget_viewer, watch_viewer
-from napari_emgauss.plugin.widgets._form import Page
+from napari_emgauss.plugin.widgets._form import Note, Page, name_for_screen_readers
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
 from napari_emgauss.plugin.widgets._log import session_log
 from napari_emgauss.plugin.widgets._log_dialog import LogDialog
+from napari_emgauss.plugin.widgets._theme import theme_colours
 
 from ._closing import ClosingGuard
 from ._pages import TABS
@@ -76,6 +80,14 @@ class EmgaussDock(QWidget):
         column.addLayout(foot)
         self.setMinimumWidth(LEAST_WIDTH)
         self.fit.layer_added.connect(self._on_layer_added)
+        steps = self.fit.panel.next_steps
+        steps.scrub_clicked.connect(self.scrub)
+        steps.compare_clicked.connect(self.compare)
+        steps.export_clicked.connect(self.offer_export)
+        self._hidden: list[Any] = []
+        self._colours = theme_colours(napari_viewer)
+        napari_viewer.events.theme.connect(self._follow_theme)
+        name_for_screen_readers(self)
         self._preferences = [
             on_preference("fit", "device", self._follow_device),
             on_preference("fit", "preset", lambda: self.fit.method.preset.setCurrentText(preferences().preset)),
@@ -109,6 +121,49 @@ class EmgaussDock(QWidget):
         for end in (self.fit.end_session, self.export.panel.abandon, self.quality.panel.abandon):
             end()
 
+    @at_the_door
+    def scrub(self) -> None:
+        """To the tab with the depths, in the middle of a gap: there the image is inferred the most."""
+        self._choose_result()
+        self.tabs.setCurrentWidget(self.depth)
+        self.depth.control.mid_gap()
+        self.depth.slider.setFocus()
+
+    def compare(self, beside: bool) -> None:
+        """Stack, linear interpolation and EMGauss side by side, or one view again."""
+        steps = self.fit.panel.next_steps
+        try:
+            if beside:
+                self._hidden = side_by_side(self._viewer, self._choose_result())
+            else:
+                one_view(self._viewer, self._hidden)
+        except Exception as error:
+            beside = False
+            notify(problem_of(error))
+        steps.show_compared(beside)
+
+    @at_the_door
+    def offer_export(self) -> None:
+        """To the tab that writes, with a name and a folder to write to."""
+        self._choose_result()
+        self.tabs.setCurrentWidget(self.export)
+        self.export.suggest()
+        self.export.export_button.setFocus()
+
+    def _choose_result(self) -> Any:
+        """The layer of the last fit, chosen in the other tabs, too."""
+        layer = self.fit.result_layer
+        if layer is not None:
+            self._on_layer_added(layer)
+        return self.depth.chooser.layer
+
+    def _follow_theme(self, event: Any = None) -> None:
+        """Notes in colours of their own follow napari's theme."""
+        old, self._colours = self._colours, theme_colours(self._viewer)
+        for note in self.findChildren(Note):
+            note.recolour(old, self._colours)
+        self.fit.slices.show_states()
+
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again; napari calls this."""
         for chooser in self.findChildren(LayerChooser):
@@ -126,6 +181,7 @@ class EmgaussDock(QWidget):
             return
         self._open = False
         forget_viewer(self._viewer)
+        self._viewer.events.theme.disconnect(self._follow_theme)
         for end in self._preferences:
             end()
         unbind_shortcuts(self._viewer, self.depth.control)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._export_child import ExportRequest
 from napari_emgauss.plugin.process._export_job import export_job
 from napari_emgauss.plugin.process._problem import MissingFolderError, Problem, problem_of
+from napari_emgauss.plugin.process._scratch import is_scratch
 from napari_emgauss.plugin.process._wording import sentence
-from napari_emgauss.plugin.view._continuous_layer import record_of
+from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
@@ -50,7 +52,8 @@ class ExportTab(Page):
     def __init__(self, viewer: Any) -> None:
         super().__init__()
         self._viewer = viewer
-        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
+        self._suggested = ""
+        self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model", follows=True)
         self.format = QComboBox()
         for row in available_formats():
             self.format.addItem(row.label, row.name)
@@ -201,6 +204,14 @@ class ExportTab(Page):
             return
         self.start(ask=True)
 
+    def suggest(self) -> None:
+        """Put a name beside the stack into the field, unless the user has typed one."""
+        record = record_of(self.chooser.layer)
+        if record is None or self.path.text().strip() not in ("", self._suggested):
+            return
+        self._suggested = str(suggested_target(record, self.chooser.layer.name, self._row().ending))
+        self.path.setText(self._suggested)
+
     def cancel(self) -> None:
         """Stop writing; nothing is left behind."""
         self.panel.cancel()
@@ -331,6 +342,23 @@ class ExportTab(Page):
 def available_formats() -> list[ExportFormat]:
     """Formats whose packages are installed."""
     return [row for row in output_formats() if not row.missing()]
+
+
+def suggested_target(record: LayerRecord, name: str, ending: str) -> Path:
+    """A name that is free, beside the stack that was fitted; else beside the model, else in the home folder."""
+    told = record.model.provenance.get("source")
+    source = Path(told) if isinstance(told, str) else None
+    model = getattr(record.model, "path", None)
+    places = [source.parent] if source is not None else []
+    if model is not None and not is_scratch(model):
+        places.append(Path(model).parent)
+    folder = next((one for one in places if one.is_dir() and os.access(one, os.W_OK)), Path.home())
+    stem = name.removesuffix(" EMGauss") if source is None else source.name.partition(".")[0]
+    stem = stem.replace("/", "-") or "volume"
+    target, number = folder / f"{stem}_isotropic{ending}", 2
+    while target.exists():
+        target, number = folder / f"{stem}_isotropic_{number}{ending}", number + 1
+    return target
 
 
 def megabytes(count: int) -> str:

@@ -16,6 +16,7 @@ from napari_emgauss.plugin.widgets._loss_plot import LossPlot
 from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
+from ._next_steps import NextSteps
 from ._session import FitSession
 
 SHOW_INTERVAL_S = 0.5
@@ -62,6 +63,8 @@ class FitPanel(QWidget):
         self.bar.setRange(0, 1000)
         self.status = Note()
         self.remedy_button = RemedyButton()
+        self.next_steps = NextSteps()
+        self.next_steps.hide()
         self.plot = LossPlot(viewer)
 
         buttons = QHBoxLayout()
@@ -69,7 +72,7 @@ class FitPanel(QWidget):
         buttons.addWidget(self.resume_button, 1)
         buttons.addWidget(self.pause_button, 1)
         buttons.addWidget(self.stop_button, 1)
-        stack_up(self, buttons, self.saved, self.status, self.remedy_button, self.bar, self.plot)
+        stack_up(self, buttons, self.saved, self.status, self.remedy_button, self.next_steps, self.bar, self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
         self.resume_button.clicked.connect(self.resume_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)
@@ -140,6 +143,8 @@ class FitPanel(QWidget):
             self.offer(None)
             self.remedy_button.offer(None)
         self.plot.setVisible(self._session is not None)
+        ended = status in (FitStatus.FINISHED, FitStatus.STOPPED)
+        self.next_steps.setVisible(ended and self._session is not None and self._session.model is not None)
         if self._session is None:
             self.status.tell("")
             return

@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal
 
 from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
 from napari_emgauss.plugin._background import in_background
-from napari_emgauss.plugin._door import at_the_door, notify
+from napari_emgauss.plugin._door import at_the_door, notify, take_back
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._estimate import FitPlan, record_fit
 from napari_emgauss.plugin.process._fit_process import FitProcess
@@ -56,6 +56,7 @@ class FitTab(Page):
         self._viewer, self._service = viewer, service
         self.session: FitSession | None = None
         self._layers: list[Any] = []
+        self._refused = ""
         self._replaced: list[Any] = []
         self._work: FitPlan | None = None
         self._stack_layer: Any = None
@@ -84,6 +85,11 @@ class FitTab(Page):
         self.end_session()
         for part in (self.stack, self.region, self.slices, self.method, self.panel):
             part.disconnect_viewer()
+
+    @property
+    def result_layer(self) -> Any:
+        """The layer of the last fit, None where it has gone."""
+        return next((layer for layer in self._layers if layer in self._viewer.layers), None)
 
     def end_session(self) -> None:
         """End a running fit, which keeps its state; returns at once."""
@@ -156,8 +162,16 @@ class FitTab(Page):
 
     def _refuse(self, problem: Problem) -> None:
         """Say why a fit was not begun, or has failed."""
+        self._take_back()
         notify(problem)
+        self._refused = problem.sentence
         self.panel.tell_error(problem.sentence, self.remedies.of(problem))
+
+    def _take_back(self) -> None:
+        """What was refused before is so no more."""
+        if self._refused:
+            take_back(self._refused)
+            self._refused = ""
 
     def _begin(self, *, resume: bool) -> None:
         layer = self.stack.layer
@@ -168,11 +182,12 @@ class FitTab(Page):
         session.expected = self.method.expected()
         self.method.end_trial()
         session.start()
+        self._take_back()
         # What a stopped fit left is replaced by what it becomes.
         self._replaced = list(self._layers) if resume else []
         self.session, self._layers, self._work = session, [], self.method.plan
         look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
-        self._show_model = lambda model: self._add_layers(model, request.name, placement, look)
+        self._show_model = lambda model: self._add_layers(model, layer, placement, look)
         session.model_appeared.connect(self._show_model)
         session.model_changed.connect(lambda model: self._refresh())
         session.ended.connect(self._on_ended)
@@ -182,7 +197,7 @@ class FitTab(Page):
         z_step, kept = request.voxel_size_nm[0], request.kept
         return placement_on(layer, request.origin, [k * z_step for k in range(kept[-1] - kept[0] + 1)])
 
-    def _add_layers(self, model: RemoteModel, name: str, placement: Placement, look: dict[str, Any]) -> None:
+    def _add_layers(self, model: RemoteModel, source: Any, placement: Placement, look: dict[str, Any]) -> None:
         point, shift = self._viewer.dims.point, DepthShift()
         for old in self._replaced:
             if old in self._viewer.layers:
@@ -190,8 +205,10 @@ class FitTab(Page):
         self._replaced = []
         for one, suffix, theirs in channel_layers(model):
             record = LayerRecord("continuous", one, placement, shift)
-            data, keywords, _ = layer_data_tuple(record, f"{name} EMGauss{suffix}", **(theirs or look))
+            data, keywords, _ = layer_data_tuple(record, f"{source.name} EMGauss{suffix}", **(theirs or look))
             self._layers.append(self._viewer.add_image(data, **keywords))
+        if len(self._layers) > 1 and source in self._viewer.layers:
+            source.visible = False  # channels are added up: over the grey stack they would look washed out
         # A finer grid along z must not move the user to another place.
         if len(point) == self._viewer.dims.ndim:  # it was 2 where the source had been removed
             self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
@@ -272,5 +289,6 @@ class FitTab(Page):
             self.method.set_wanted(None)
             problem = sentence(error)
         if self.session is None:
+            self._take_back()
             self.panel.tell_problem(problem)
         self._offer_to_resume()

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_emgauss._errors import StackError
+from napari_emgauss._errors import EmgaussError, StackError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin.process._problem import problem_of
 from napari_emgauss.plugin.process._request import StackView
@@ -61,11 +61,13 @@ class SlicesForm(QWidget):
         buttons.addWidget(self.skip_button, 1)
         form = form_layout()
         form.addRow("Damage", self.masks)
-        stack_up(self, buttons, self.note, self.table, form)
+        self.mask_note = Note()
+        stack_up(self, buttons, self.note, self.table, form, self.mask_note)
         self.check_button.clicked.connect(self.check)
         self.skip_button.clicked.connect(self.skip_bad)
         self.table.itemChanged.connect(self._on_item)
         self.table.cellClicked.connect(self._jump)
+        self.masks.layer_changed.connect(self._check_mask)
         self.masks.layer_changed.connect(lambda layer: self.changed.emit())
 
     def disconnect_viewer(self) -> None:
@@ -115,7 +117,20 @@ class SlicesForm(QWidget):
                 f"The mask “{mask.name}” has the shape {tuple(mask.data.shape)}: make a Labels layer of {wanted} "
                 "on the stack (the tag button above the layer list does)."
             )
+        if not _lies_on(mask, self._layer):
+            raise StackError(
+                f"The mask “{mask.name}” lies elsewhere than “{self._layer.name}”: its scale or position differs. Make "
+                "a Labels layer on the stack (the tag button above the layer list does), or give it the stack's scale."
+            )
         return mask.data
+
+    def _check_mask(self, layer: Any = None) -> None:
+        """Say at once what is wrong with a mask."""
+        try:
+            self.damage()
+            self.mask_note.tell("")
+        except EmgaussError as error:
+            self.mask_note.tell(problem_of(error).sentence, theme_colours(self._viewer).error)
 
     def check(self) -> None:
         """Look at every slice, in the background."""
@@ -186,6 +201,10 @@ class SlicesForm(QWidget):
             self.table.item(k, 1).setText(f"{k * step:g}" if step > 0 else "?")
         self.table.blockSignals(False)
 
+    def show_states(self) -> None:
+        """Draw the states of all slices anew, in the colours of the present theme."""
+        self._show_states()
+
     def _show_states(self) -> None:
         from qtpy.QtGui import QBrush, QColor
 
@@ -223,6 +242,24 @@ def _new_table() -> QTableWidget:
     table.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     table.setToolTip("Click a row to go there; untick a slice to leave it out: the model fills it in.")
     return table
+
+
+def _lies_on(mask: Any, layer: Any) -> bool:
+    """Whether the pixels of a mask are where those of the layer are, to a tenth of a pixel.
+
+    A mask that was opened from a file without a scale lies nowhere in particular: its pixels are the stack's.
+    """
+    placed = not (np.allclose(mask.scale, 1) and np.allclose(mask.translate, 0))
+    if not placed and not mask.rotate[np.triu_indices(len(mask.rotate), 1)].any():
+        return True
+    last = np.asarray(stack_shape(layer), dtype=float) - 1
+    pixel = np.abs(np.asarray(layer.scale[-3:], dtype=float))
+    for corner in (np.zeros(3), last):
+        theirs = np.asarray(mask.data_to_world(corner))[-3:]
+        ours = np.asarray(layer.data_to_world(np.concatenate([np.zeros(layer.ndim - 3), corner])))[-3:]
+        if (np.abs(theirs - ours) > 0.1 * pixel).any():
+            return False
+    return True
 
 
 def _is_labels(layer: Any) -> bool:

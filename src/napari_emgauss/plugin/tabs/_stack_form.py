@@ -8,23 +8,47 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QAbstractSpinBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QWidget,
+)
 
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin.process._problem import problem_of
+from napari_emgauss.plugin.view._layer_input import (
+    FIRST_AXIS,
+    asks_for_first_axis,
+    first_axis_of,
+    hint_at_axes,
+    layer_data,
+)
 from napari_emgauss.plugin.view._layer_voxel_size import (
     TYPED,
     apply_voxel_size,
     needs_voxel_size,
     read_file_voxel_size,
+    same_slice,
     voxel_size_of_layer,
 )
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, form_layout
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
+
+UNITS_NM = {"nm": 1.0, "µm": 1000.0}
+"""What the fields of the voxel size can be in, and how many nm that is."""
+
+FIRST_AXES = {"choose…": "", "channels": "channels", "time points": "time"}
+"""What can be said of a first axis without a name."""
 
 
 class StackForm(QWidget):
@@ -43,7 +67,7 @@ class StackForm(QWidget):
         self._asked: set[int] = set()
         self._origin = "unknown"
         self._watched: Any = None
-        self.chooser = LayerChooser(viewer, _is_stack, "open a stack first")
+        self.chooser = LayerChooser(viewer, _is_stack, "open a stack first", follows=True)
         self.chooser.setToolTip("The anisotropic stack: an image layer with axes (z, y, x).")
         self.open_button = QPushButton("Open…")
         self.open_button.setToolTip("Open a stack, or a fitted model, with its voxel size.")
@@ -53,6 +77,7 @@ class StackForm(QWidget):
             box.setToolTip(f"{tip} Typing here sets the layer's scale, too.")
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
             box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
+            box.setMinimumWidth(38)
             box.valueChanged.connect(self._typed)
         self.note = Note()
         self.file_notes = Note()
@@ -65,12 +90,27 @@ class StackForm(QWidget):
         for name, box in (("z", self.z), ("y", self.y), ("x", self.x)):
             sizes.addWidget(QLabel(name))
             sizes.addWidget(box, 1)
-        sizes.addWidget(QLabel("nm"))
-        form = form_layout()
+        self.unit = QComboBox()
+        self.unit.addItems(list(UNITS_NM))
+        self.unit.setStyleSheet(  # no wider than the dock has room for
+            "QComboBox { min-width: 22px; padding: 1px 0px 1px 4px; } QComboBox::drop-down { width: 14px; }"
+        )
+        self.unit.setFixedWidth(50)
+        self.unit.setToolTip("What the three numbers are in.")
+        self.unit.currentIndexChanged.connect(self._typed)
+        sizes.addWidget(self.unit)
+        self.first_axis = QComboBox()
+        self.first_axis.addItems(list(FIRST_AXES))
+        self.first_axis.setToolTip("What the first of the layer's four axes is; its name does not say so.")
+        self.first_axis.currentTextChanged.connect(self._say_first_axis)
+        form = self._form = form_layout()
         form.addRow("Stack", first)
+        form.addRow("First axis", self.first_axis)
         form.addRow("Voxel size", sizes)
         form.addRow(self.note)
         form.addRow(self.file_notes)
+        self.turn_button = RemedyButton()
+        form.addRow(self.turn_button)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.setLayout(form)
 
@@ -89,7 +129,8 @@ class StackForm(QWidget):
     @property
     def voxel_size_nm(self) -> tuple[float, float, float]:
         """``(z, y, x)`` in nm; 0 where unknown."""
-        return self.z.value(), self.y.value(), self.x.value()
+        nm = UNITS_NM[self.unit.currentText()]
+        return self.z.value() * nm, self.y.value() * nm, self.x.value() * nm
 
     def disconnect_viewer(self) -> None:
         """Stop listening; the widget is about to go."""
@@ -147,8 +188,9 @@ class StackForm(QWidget):
                     layer.metadata["emgauss_notes"] = [*layer.metadata.get("emgauss_notes", ()), found.assumed]
                 if found.complete:
                     size = (float(found.z_nm), float(found.y_nm), float(found.x_nm))
-                    apply_voxel_size(layer, size, f"the file's {found.source}")
-                    self._viewer.reset_view()
+                    with same_slice(self._viewer, layer):
+                        apply_voxel_size(layer, size, f"the file's {found.source}")
+                        self._viewer.reset_view()
             if layer is self.layer:
                 self._show_size()
 
@@ -176,7 +218,23 @@ class StackForm(QWidget):
         """Other pixels in the same layer, perhaps another number of them."""
         self.changed.emit()
 
+    def _show_first_axis(self) -> None:
+        """Ask for what the first axis is, where only the user knows."""
+        asked = asks_for_first_axis(self.layer)
+        self._form.setRowVisible(self.first_axis, asked)
+        if asked:
+            self.first_axis.blockSignals(True)
+            told = first_axis_of(self.layer)
+            self.first_axis.setCurrentText(next((text for text, kind in FIRST_AXES.items() if kind == told), ""))
+            self.first_axis.blockSignals(False)
+
+    def _say_first_axis(self, text: str) -> None:
+        if self.layer is not None:
+            self.layer.metadata[FIRST_AXIS] = FIRST_AXES[text]
+            self.changed.emit()
+
     def _show_size(self, event: Any = None) -> None:
+        self._show_first_axis()
         boxes = (self.z, self.y, self.x)
         for box in boxes:
             box.setEnabled(self.layer is not None)
@@ -188,13 +246,19 @@ class StackForm(QWidget):
             return
         self._tell_file_notes()
         found = voxel_size_of_layer(self.layer)
+        nm = UNITS_NM[self.unit.currentText()]
         for box, value in zip(boxes, found.zyx_nm or (0.0, 0.0, 0.0), strict=True):
-            _set_quietly(box, value)
+            _set_quietly(box, value / nm)
         self._origin = found.origin
         self._explain(found.warning)
         self.changed.emit()
 
     def _explain(self, warning: str) -> None:
+        hint = "" if self.layer is None else hint_at_axes(self.layer)
+        self.turn_button.offer(Remedy("Take the last axis as z", self._turn) if hint else None)
+        if hint:
+            self.note.tell("⚠ " + hint, theme_colours(self._viewer).warning)
+            return
         if warning:
             self.note.tell("⚠ " + warning, theme_colours(self._viewer).warning)
             return
@@ -208,15 +272,32 @@ class StackForm(QWidget):
         sentences = " ".join(f"{note[:1].upper()}{note[1:]}." for note in notes)
         self.file_notes.tell(sentences and f"⚠ {sentences}", theme_colours(self._viewer).warning)
 
-    def _typed(self) -> None:
+    def _turn(self) -> None:
+        """The same pixels with z first, as a layer of its own; the old one stays, hidden."""
+        layer = self.layer
+        size = self.voxel_size_nm
+        turned = self._viewer.add_image(
+            np.moveaxis(layer_data(layer), -1, 0),
+            name=f"{layer.name} (z first)",
+            contrast_limits=tuple(layer.contrast_limits),
+            colormap=layer.colormap,
+        )
+        if min(size) > 0:  # they were typed for z, y and x
+            apply_voxel_size(turned, size, self._origin)
+        layer.visible = False
+        self.chooser.layer = turned
+        self._viewer.reset_view()
+
+    def _typed(self, *_: Any) -> None:
         if self.layer is None:
             return
         size = self.voxel_size_nm
         if min(size) > 0:
-            apply_voxel_size(self.layer, size, TYPED)
+            with same_slice(self._viewer, self.layer):
+                apply_voxel_size(self.layer, size, TYPED)
+                self._viewer.reset_view()
             self._origin = TYPED
             self._explain(voxel_size_of_layer(self.layer).warning)
-            self._viewer.reset_view()
         self.changed.emit()
 
 

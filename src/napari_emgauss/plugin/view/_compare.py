@@ -68,6 +68,56 @@ def add_linear(viewer: Any, layer: Any, source: Any) -> Any:
     return _add(viewer, layer, record, "linear", _linear(record, source), name, _look(layer))
 
 
+def side_by_side(viewer: Any, layer: Any) -> list[Any]:
+    """The stack, linear interpolation and ``layer`` in a grid whose views move together.
+
+    Returns
+    -------
+    list of Layer
+        Other layers, which were visible and are hidden now: each would have a place in the grid.
+
+    Raises
+    ------
+    StackError
+        The stack is not among the layers.
+    """
+    record = record_of(layer)
+    if record is None:
+        raise StackError("Choose an EMGauss layer first.")
+    candidates = source_candidates(viewer, layer)
+    if not candidates:
+        raise StackError(f"The stack that “{layer.name}” was fitted to is not open: open it, then compare.")
+    source = candidates[0]
+    linear = next((one for one in viewer.layers if _is_linear_of(one, record)), None)
+    if linear is None:
+        linear = add_linear(viewer, layer, source)
+    for place, one in enumerate((source, linear, layer)):
+        viewer.layers.move(viewer.layers.index(one), place)
+        one.visible = True
+    hidden = [one for one in list(viewer.layers)[3:] if one.visible]
+    for one in hidden:
+        one.visible = False
+    grid = viewer.canvas.grid
+    grid.stride, grid.shape, grid.enabled = 1, (1, 3), True
+    viewer.layers.selection.active = layer
+    viewer.reset_view()
+    return hidden
+
+
+def one_view(viewer: Any, hidden: list[Any]) -> None:
+    """All layers over each other again, and those shown that :func:`side_by_side` has hidden."""
+    viewer.canvas.grid.enabled = False
+    for layer in hidden:
+        if layer in viewer.layers:
+            layer.visible = True
+    viewer.reset_view()
+
+
+def _is_linear_of(layer: Any, record: LayerRecord) -> bool:
+    theirs = record_of(layer)
+    return theirs is not None and theirs.kind == "linear" and theirs.shift is record.shift
+
+
 def add_difference(viewer: Any, layer: Any, source: Any) -> Any:
     """Add a layer with ``layer`` minus linear interpolation of ``source``.
 

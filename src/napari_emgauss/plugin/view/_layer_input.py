@@ -18,13 +18,51 @@ def layer_data(layer: Layer) -> Any:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
+TIME_NAMES = ("t", "time", "frame", "frames", "timepoint", "timepoints")
+FIRST_AXIS = "emgauss_first_axis"
+"""Where ``layer.metadata`` keeps what the user says that a nameless first axis is."""
+
+
+def first_axis_of(layer: Layer) -> str:
+    """What the first of four axes is: ``channels``, ``time``, or nothing where nobody has said so."""
+    label = str(layer.axis_labels[0]).strip().lower() if len(layer.axis_labels) == 4 else ""
+    if label in TIME_NAMES:
+        return "time"
+    if label.startswith("c"):
+        return "channels"
+    return str(layer.metadata.get(FIRST_AXIS, ""))
+
+
+def asks_for_first_axis(layer: Layer | None) -> bool:
+    """Whether only the user can say what the first axis of a layer is."""
+    if layer is None or getattr(layer, "rgb", False):
+        return False
+    shape = layer_data(layer).shape
+    if len(shape) != 4 or not 2 <= int(shape[0]) <= MOST_CHANNELS:
+        return False
+    return first_axis_of(layer) == "" or FIRST_AXIS in layer.metadata
+
+
+def hint_at_axes(layer: Layer) -> str:
+    """What a stack looks like whose z is the last axis: many slices of narrow pictures; empty for others."""
+    shape = layer_data(layer).shape
+    if len(shape) != 3 or getattr(layer, "rgb", False) or min(shape) < 3:
+        return ""
+    slices, height, width = (int(n) for n in shape)
+    if width * 4 <= min(slices, height):
+        return f"{slices} slices of {height} × {width} pixels? It looks as if z were the last axis."
+    return ""
+
+
 def channels_of(layer: Layer) -> int | None:
     """Channels of a layer with the axes (channel, z, y, x); None where it has no such axis.
 
     napari puts layers together by their last axes, so only a first axis of channels leaves z, y and x where they are.
     """
     shape = layer_data(layer).shape
-    return int(shape[0]) if len(shape) == 4 and 2 <= int(shape[0]) <= MOST_CHANNELS else None
+    if len(shape) != 4 or not 2 <= int(shape[0]) <= MOST_CHANNELS or first_axis_of(layer) != "channels":
+        return None
+    return int(shape[0])
 
 
 def is_stack_like(layer: Layer | None) -> bool:
@@ -61,6 +99,12 @@ def check_layer(layer: Layer | None) -> None:
     if len(shape) < 3:
         raise StackError(
             f"“{layer.name}” is a single image: open the slices together as one stack (File ▸ Open Files as Stack)."
+        )
+    if asks_for_first_axis(layer) and not first_axis_of(layer):
+        raise StackError(f"“{layer.name}” has four axes without names: say under First axis what the first one is.")
+    if not is_stack_like(layer) and len(shape) == 4 and first_axis_of(layer) == "time":
+        raise StackError(
+            f"“{layer.name}” is a series of stacks in time: split it first (Layers ▸ Split Stack), and fit one of them."
         )
     if not is_stack_like(layer):
         raise StackError(

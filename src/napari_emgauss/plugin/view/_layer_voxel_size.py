@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,8 @@ def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
     """
     from napari_emgauss.stack import VoxelSize, believed, without_unit
 
+    if layer.ndim < 3:
+        return LayerVoxelSize(None, "unknown", "This is no stack: it has no slices.")
     z, y, x = (abs(float(s)) for s in layer.scale[-3:])
     units = layer.units[-3:]
     origin = str(layer.metadata.get("emgauss_voxel_size_origin", "the layer's scale"))
@@ -103,6 +107,21 @@ def apply_voxel_size(layer: Layer, zyx_nm: tuple[float, float, float], origin: s
     if not any(str(label) in AXIS_LABELS for label in layer.axis_labels[-3:]):
         layer.axis_labels = (*layer.axis_labels[:-3], *AXIS_LABELS)
     layer.metadata["emgauss_voxel_size_origin"] = origin
+
+
+@contextlib.contextmanager
+def same_slice(viewer: Any, layer: Layer) -> Iterator[None]:
+    """Whatever happens to a layer's scale, the slice that is looked at stays."""
+    before = layer.world_to_data(viewer.dims.point)
+    yield
+    if layer not in viewer.layers:
+        return
+    after = layer.data_to_world(before)
+    hidden = set(viewer.dims.not_displayed)
+    for k in range(1, min(len(after), viewer.dims.ndim) + 1):
+        axis = viewer.dims.ndim - k
+        if axis in hidden:
+            viewer.dims.set_point(axis, float(after[-k]))
 
 
 def _is_length(unit: Any) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QDoubleSpinBox,
     QFormLayout,
     QFrame,
     QHeaderView,
     QLabel,
     QLayout,
+    QLayoutItem,
     QProgressBar,
     QScrollArea,
     QSizePolicy,
@@ -21,6 +24,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QCollapsible
+
+from ._theme import Colours
 
 
 def form_layout() -> QFormLayout:
@@ -59,6 +64,7 @@ def table_of(titles: Sequence[str], *, stretched: int) -> QTableWidget:
     table = QTableWidget(0, len(titles))
     table.setHorizontalHeaderLabels(list(titles))
     table.verticalHeader().hide()
+    table.setTabKeyNavigation(False)  # the arrow keys go through cells, Tab goes on
     table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -85,6 +91,13 @@ class Note(QLabel):
         if style != self.styleSheet():
             self.setStyleSheet(style)
         self.setVisible(bool(text))
+
+    def recolour(self, old: Colours, new: Colours) -> None:
+        """The theme has changed: the same kind of colour in the new one."""
+        for field in dataclasses.fields(old):
+            if self.styleSheet() == f"color: {getattr(old, field.name)};":
+                self.setStyleSheet(f"color: {getattr(new, field.name)};")
+                return
 
 
 class NanometreBox(QDoubleSpinBox):
@@ -132,7 +145,39 @@ def fold(title: str, content: QWidget) -> QCollapsible:
     folded.setExpandedIcon("▾")
     folded.layout().setContentsMargins(0, 0, 0, 0)
     folded.addWidget(content)
+    # What is folded away has no height, but the Tab key would still go through all of it.
+    inner = folded.content()
+    inner.setVisible(False)
+    folded.toggled.connect(inner.setVisible)
     return folded
+
+
+def name_for_screen_readers(widget: QWidget) -> None:
+    """Give the fields of all forms the names that stand beside them."""
+    for form in widget.findChildren(QFormLayout):
+        for row in range(form.rowCount()):
+            label = form.itemAt(row, QFormLayout.ItemRole.LabelRole)
+            field = form.itemAt(row, QFormLayout.ItemRole.FieldRole)
+            if label is None or field is None or label.widget() is None:
+                continue
+            title = label.widget().text()
+            fields = _focusable(field)
+            for number, one in enumerate(fields, 1):
+                if not one.accessibleName():
+                    one.setAccessibleName(title if len(fields) == 1 else f"{title}, field {number} of {len(fields)}")
+                if not one.accessibleDescription():
+                    one.setAccessibleDescription(one.toolTip())
+
+
+def _focusable(item: QLayoutItem) -> list[QWidget]:
+    """The fields in a row of a form; buttons and words name themselves."""
+    if item.widget() is not None:
+        plain = isinstance(item.widget(), QAbstractButton | QLabel)
+        return [] if plain else [item.widget()]
+    inner = item.layout()
+    if inner is None:
+        return []
+    return [one for k in range(inner.count()) for one in _focusable(inner.itemAt(k))]
 
 
 class Page(QScrollArea):

@@ -22,6 +22,8 @@ class LayerChooser(QComboBox):
         Shown when there is none.
     optional : str
         Name of a first entry that stands for no layer, and is chosen at first.
+    follows : bool
+        Choose the layer that is selected in napari, which a newly opened one is.
     """
 
     layer_changed = Signal(object)
@@ -35,6 +37,7 @@ class LayerChooser(QComboBox):
         parent: QWidget | None = None,
         *,
         optional: str = "",
+        follows: bool = False,
     ) -> None:
         super().__init__(parent)
         self._viewer, self._accepts, self._optional = viewer, accepts, optional
@@ -48,6 +51,10 @@ class LayerChooser(QComboBox):
         for event in self._events:
             event.connect(self.reset_choices)
         self.reset_choices()
+        self._follows = follows
+        if follows:
+            viewer.layers.selection.events.active.connect(self._follow)
+            self._follow()
 
     @property
     def layer(self) -> Any:
@@ -68,6 +75,8 @@ class LayerChooser(QComboBox):
         """Stop listening; the widget is about to go."""
         for event in self._events:
             event.disconnect(self.reset_choices)
+        if self._follows:
+            self._viewer.layers.selection.events.active.disconnect(self._follow)
         for layer in self._layers:
             layer.events.name.disconnect(self._rename)
 
@@ -91,6 +100,14 @@ class LayerChooser(QComboBox):
             self.setCurrentIndex(0)
         self.blockSignals(False)
         self._tell()
+
+    def _follow(self, event: Any = None) -> None:
+        """Another layer was selected; layers that are not on offer leave the choice as it is."""
+        active = self._viewer.layers.selection.active
+        if active is not None and active not in self._layers and self._accepts(active):
+            self.reset_choices()  # it is selected before we have heard of it
+        if active is not None:
+            self.layer = active
 
     def _rename(self, event: Any = None) -> None:
         for index, layer in enumerate(self._layers):

@@ -1,0 +1,237 @@
+"""A microscopist's first minutes with the dock, in a real window."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stand_in_children
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QTableWidget
+
+from napari_emgauss.plugin._preferences import PLUGIN_NAME
+from napari_emgauss.plugin.process._fit_process import FitProcess
+from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.tabs import _fit_tab
+from napari_emgauss.plugin.view._continuous_layer import record_of
+from napari_emgauss.plugin.widgets._theme import theme_colours
+
+pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("default")]
+PLACED = {"scale": (40, 4, 5), "units": ("nm",) * 3}
+
+
+def wait(until: Callable[[], Any], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        QApplication.processEvents()
+        time.sleep(0.005)
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s for {what}")
+
+
+@pytest.fixture
+def window(make_napari_viewer_proxy: Any, service: Any) -> Iterator[tuple[Any, Any]]:
+    viewer = make_napari_viewer_proxy(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN_NAME, "Fit EMGauss")
+    yield viewer, widget
+    widget.shut_down()
+
+
+def test_what_to_do_with_a_result(
+    window: Any, values: np.ndarray, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = window
+    source = viewer.add_image(values, name="a stack", **PLACED)
+    monkeypatch.setattr(
+        _fit_tab,
+        "FitProcess",
+        lambda request, data, damage: FitProcess(
+            request, data, damage=damage, target=stand_in_children.finishes_with(model_file)
+        ),
+    )
+    steps = widget.fit.panel.next_steps
+    assert steps.isHidden()
+    widget.fit.start_fit()
+    wait(lambda: not widget.fit.session.state.status.active, "the fit", 240)
+    assert widget.fit.session.state.status is FitStatus.FINISHED, widget.fit.session.state.error
+    assert steps.isVisibleTo(widget)
+    layer = viewer.layers["a stack EMGauss"]
+
+    steps.compare_button.click()
+    assert [one.name for one in viewer.layers] == ["a stack", "a stack linear", "a stack EMGauss"]
+    grid = viewer.canvas.grid
+    assert grid.enabled and [grid.position(k, list(viewer.layers)) for k in range(3)] == [(0, 0), (0, 1), (0, 2)]
+    assert all(one.visible for one in viewer.layers)
+    inner = widget.fit.widget()
+    assert inner.minimumSizeHint().width() <= widget.fit.viewport().width()  # nothing is cut off
+    QApplication.processEvents()
+    assert steps.compare_button.text() == "Back to one view"
+    steps.compare_button.click()
+    assert not grid.enabled and steps.compare_button.text() == "Compare side by side"
+    steps.compare_button.click()  # the linear layer is there already
+    assert len(viewer.layers) == 3
+    steps.compare_button.click()
+
+    steps.scrub_button.click()
+    assert widget.tabs.currentWidget() is widget.depth and widget.depth.chooser.layer.name == layer.name
+    assert "inferred" in widget.depth.where.text()
+
+    stack_file = tmp_path / "brain.tif"
+    stack_file.touch()
+    record_of(layer).model.provenance["source"] = str(stack_file)
+    steps.export_button.click()
+    assert widget.tabs.currentWidget() is widget.export
+    assert widget.export.path.text() == str(tmp_path / "brain_isotropic.ome.tif")
+    (tmp_path / "brain_isotropic.ome.tif").touch()  # somebody else's
+    steps.export_button.click()
+    assert widget.export.path.text() == str(tmp_path / "brain_isotropic_2.ome.tif")
+    widget.export.path.setText("mine.ome.tif")
+    steps.export_button.click()
+    assert widget.export.path.text() == "mine.ome.tif"
+
+    viewer.layers.remove(source)
+    steps.compare_button.click()
+    assert not grid.enabled and not steps.compare_button.isChecked()
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_the_stack_follows_the_selection_and_its_slice_stays(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    first = viewer.add_image(values, name="first", **PLACED)
+    second = viewer.add_image(values, name="second", **PLACED)
+    chooser = widget.fit.stack.chooser
+    assert chooser.layer.name == second.name  # newly opened
+    viewer.layers.selection.active = first
+    assert chooser.layer.name == "first"
+    viewer.layers.selection.active = viewer.add_points(np.zeros((1, 3)))
+    assert chooser.layer.name == "first"  # no stack: the choice stays
+
+    viewer.layers.clear()
+    unknown = viewer.add_image(values, name="unknown")
+    assert chooser.layer.name == "unknown"
+    widget.fit.start_fit()
+    assert "voxel size is unknown" in widget.fit.panel.status.text()
+    wait(lambda: _toasts() == 1, "the notification", 10)
+    viewer.dims.set_point(0, 3)
+    for box, size in ((widget.fit.stack.z, 40), (widget.fit.stack.y, 4), (widget.fit.stack.x, 5)):
+        box.setValue(size)
+    assert tuple(unknown.scale) == (40, 4, 5)
+    assert unknown.world_to_data(viewer.dims.point)[0] == pytest.approx(3)
+    wait(lambda: _toasts() == 0, "its end", 10)
+    assert "unknown" not in widget.fit.panel.status.text() and "unknown" not in widget.fit.stack.note.text()
+
+
+def _toasts() -> int:
+    """Notifications on screen about the voxel size."""
+    found = [one for one in QApplication.allWidgets() if type(one).__name__ == "NapariQtNotification"]
+    labels = [label.text() for one in found if one.isVisible() for label in one.findChildren(QLabel)]
+    return sum("voxel size is unknown" in text for text in labels)
+
+
+def test_a_scale_without_a_unit_is_doubted_and_the_unit_can_be_chosen(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    form = widget.fit.stack
+    viewer.add_image(values, scale=(0.04, 0.005, 0.005), name="mine")
+    assert form.voxel_size_nm == pytest.approx((40, 5, 5)) and "taken as µm" in form.note.text()
+    plain = viewer.add_image(values, name="plain")
+    form.unit.setCurrentText("µm")
+    for box, size in ((form.z, 0.04), (form.y, 0.004), (form.x, 0.005)):
+        box.setValue(size)
+    assert form.voxel_size_nm == pytest.approx((40, 4, 5)) and tuple(plain.scale) == pytest.approx((40, 4, 5))
+    assert form.z.value() == pytest.approx(0.04)
+    form.unit.setCurrentText("nm")  # the same numbers in the other unit
+    assert tuple(plain.scale) == pytest.approx((0.04, 0.004, 0.005))
+
+
+def test_four_axes_are_what_they_are_called(window: Any) -> None:
+    viewer, widget = window
+    form, status = widget.fit.stack, widget.fit.panel.status
+    data = np.random.default_rng(0).integers(0, 255, (3, 7, 24, 32)).astype(np.uint8)
+    placed = {"scale": (1, 40, 4, 5), "units": ("pixel", "nm", "nm", "nm")}
+    viewer.add_image(data, axis_labels=("t", "z", "y", "x"), name="film", **placed)
+    assert "“film” is a series of stacks in time: split it first" in status.text()
+    assert not form.first_axis.isVisibleTo(widget)
+    viewer.add_image(data, axis_labels=("c", "z", "y", "x"), name="stains", **placed)
+    assert status.text() == "" and widget.fit.request().channels == 3
+    nameless = viewer.add_image(data, name="nameless", **placed)
+    assert "say under First axis what the first one is" in status.text() and form.first_axis.isVisibleTo(widget)
+    form.first_axis.setCurrentText("channels")
+    assert status.text() == "" and widget.fit.request().channels == 3
+    form.first_axis.setCurrentText("time points")
+    assert "series of stacks in time" in status.text()
+    assert nameless.ndim == 4
+
+
+def test_z_as_the_last_axis_is_seen(window: Any) -> None:
+    viewer, widget = window
+    form = widget.fit.stack
+    data = np.random.default_rng(0).integers(0, 255, (64, 48, 9)).astype(np.uint8)
+    viewer.add_image(data, name="turned")
+    assert form.note.text().startswith("⚠ 64 slices of 48 × 9 pixels? It looks as if z were the last axis")
+    form.turn_button.click()
+    turned = viewer.layers["turned (z first)"]
+    assert form.layer.name == turned.name and turned.data.shape == (9, 64, 48) and not viewer.layers["turned"].visible
+    np.testing.assert_array_equal(turned.data[4], data[:, :, 4])
+    assert form.turn_button.isHidden() and "last axis" not in form.note.text()
+
+
+def test_a_mask_elsewhere_is_refused_when_it_is_chosen(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    viewer.add_image(values, name="mine", **PLACED)
+    form = widget.fit.slices
+    viewer.add_labels(np.zeros((5, 24, 32), int), name="there", translate=(0, 400, 0), **PLACED)
+    form.masks.layer = viewer.layers["there"]
+    assert "“there” lies elsewhere than “mine”" in form.mask_note.text()
+    flat = viewer.add_labels(np.zeros((24, 32), int), name="flat")
+    form.masks.layer = flat
+    assert "“flat” has the shape (24, 32)" in form.mask_note.text()
+    here = viewer.add_labels(np.zeros((5, 24, 32), int), name="here", **PLACED)
+    form.masks.layer = here
+    assert form.mask_note.text() == "" and form.damage() is here.data
+
+
+def test_every_note_follows_the_theme(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    viewer.theme = "dark"
+    viewer.add_image(values, name="mine")
+    note = widget.fit.stack.note
+    assert theme_colours(viewer).warning in note.styleSheet()
+    viewer.theme = "light"
+    assert theme_colours(viewer).warning in note.styleSheet() and "9a5b00" in note.styleSheet()
+
+
+def test_tab_goes_through_what_one_sees(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    viewer.add_image(values, name="mine", **PLACED)
+    seen = _tab_order(widget)
+    assert widget.fit.panel.fit_button in seen and widget.fit.stack.z in seen
+    assert not any(isinstance(one, QTableWidget) for one in seen)  # folded away
+    assert widget.fit.method.settings.fields["seed"] not in seen
+    widget.fit.slices_fold.expand()
+    QApplication.processEvents()
+    seen = _tab_order(widget)
+    assert widget.fit.slices.table in seen, [type(one).__name__ + one.toolTip()[:20] for one in seen]
+    assert widget.fit.panel.fit_button in seen
+    assert not widget.fit.slices.table.tabKeyNavigation()
+    for field in (*widget.fit.findChildren(QComboBox), *widget.fit.findChildren(QAbstractSpinBox)):
+        assert field.accessibleName(), field.toolTip()
+
+
+def _tab_order(widget: Any) -> list[Any]:
+    """What the Tab key reaches from the first field on."""
+    window = widget.window()
+    window.activateWindow()
+    widget.fit.stack.chooser.setFocus(Qt.FocusReason.TabFocusReason)
+    QApplication.processEvents()
+    seen: list[Any] = []
+    for _ in range(60):
+        focused = QApplication.focusWidget()
+        if focused is None or focused in seen or not widget.isAncestorOf(focused):
+            break
+        seen.append(focused)
+        QTest.keyClick(focused, Qt.Key.Key_Tab)
+    return seen
