@@ -126,4 +126,5 @@ def test_sentences() -> None:
     assert (
         SavedFit(0.34, 300.0, 12, preset="preset fast").sentence().startswith("A fit of this stack (preset fast) was")
     )
+    assert "with its prior 40 % learned" in SavedFit(0.0, 300.0, prior=0.4).sentence()
     assert "with 3 of 12 tiles done" in SavedFit(0.25, 7200.0, tiles=(3, 12)).sentence()

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,3 +133,143 @@ def test_workers_that_take_long_to_end_spoil_nothing(caplog: pytest.LogCaptureFi
     with cluster:
         pass
     assert "took long to end" in caplog.text
+
+
+def connected(address: str, security: object = None) -> bool:
+    """Whether a client with such certificates gets in."""
+    import distributed
+
+    with (
+        contextlib.suppress(OSError, ValueError, TypeError, RuntimeError),
+        distributed.Client(address, timeout=5, set_as_default=False, security=security) as client,
+    ):
+        return bool(client.scheduler_info())
+    return False
+
+
+def test_nobody_else_gets_into_a_cluster_on_this_machine(caplog: pytest.LogCaptureFixture) -> None:
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
+    with Cluster(1, None, 1) as cluster:
+        address = str(cluster._cluster.scheduler_address)
+        assert address.startswith("tls://127.0.0.1:")
+        everyone = [address, *(worker["nanny"] for worker in cluster._client.scheduler_info()["workers"].values())]
+        everyone += list(cluster._client.scheduler_info()["workers"])
+        assert len(everyone) == 3 and all(one.startswith("tls://") for one in everyone)
+        for one in (address, address.replace("tls://", "tcp://")):
+            assert not connected(one)
+            assert not connected(one, distributed.Security.temporary())  # a certificate of somebody else
+        assert cluster._client.submit(sum, [1, 2]).result(30) == 3
+    caplog.clear()  # dask tells of those that it refused
+
+
+def test_without_cryptography_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(ConfigError, match=r"pip install 'napari-emgauss\[distributed\]'"):
+        Cluster(1, None, 1)
+
+
+def test_certificates_of_ones_own_are_those_of_dasks_configuration(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("cryptography")
+    import dask
+
+    security = distributed.Security.temporary()
+    for name, text in (
+        ("ca", security.tls_ca_file),
+        ("cert", security.tls_client_cert),
+        ("key", security.tls_client_key),
+    ):
+        (tmp_path / f"{name}.pem").write_text(text)
+    own = {
+        "distributed.comm.tls.ca-file": str(tmp_path / "ca.pem"),
+        "distributed.comm.tls.client.cert": str(tmp_path / "cert.pem"),
+        "distributed.comm.tls.client.key": str(tmp_path / "key.pem"),
+    }
+    cluster = distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        protocol="tls://",
+        security=security,
+        dashboard_address=None,
+        host="127.0.0.1",
+    )
+    with cluster:
+        options = RunOptions(scheduler=cluster.scheduler_address)
+        with pytest.raises(ConfigError, match="name your certificates in dask's configuration"):
+            list(fit_tiles(small_stack, quick_config, folder=tmp_path / "refused", size=SIZE, options=options))
+        assert not (tmp_path / "refused").exists()  # asked before anything is made
+        with dask.config.set(own):
+            model = run_fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=options)
+        assert model.render(10.0).shape == (140, 70)
+
+
+def test_workers_that_die_as_they_start_are_told(small_stack: Stack, quick_config: FitConfig, tmp_path: Path) -> None:
+    """As for lack of memory: each is killed as soon as it is there, again and again."""
+    pytest.importorskip("distributed")
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(0.02):
+            for worker in workers_of_this_process():
+                with contextlib.suppress(psutil.Error):
+                    worker.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises((FitError, ConfigError), match=r"workers could not be started|died again and again"):
+            list(
+                fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=RunOptions(workers=1))
+            )
+    finally:
+        over.set()
+        killer.join()
+    *_, last = fit_tiles(small_stack, folder=tmp_path / "run")  # the folder is good for another try
+    assert last.finished
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until a process has started, which takes seconds on a busy machine."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_scheduler_killed_in_mid_run_is_told_and_the_work_is_kept(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path
+) -> None:
+    pytest.importorskip("distributed")
+    import dask
+
+    config = replace(quick_config, teacher_student_iterations=400)
+    file = str(tmp_path / "scheduler.json")
+    with contextlib.ExitStack() as exit_stack:
+
+        def program(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", f"distributed.cli.{module}", "--scheduler-file", file, *arguments]
+            process = subprocess.Popen([*command, "--host", "127.0.0.1", "--no-dashboard"], stderr=subprocess.DEVNULL)
+            exit_stack.callback(process.wait)
+            exit_stack.callback(process.kill)
+            return process
+
+        scheduler = program("dask_scheduler", "--port", "0")
+        wait_for(Path(file).exists)
+        program("dask_worker", "--nthreads", "1", "--no-nanny", "--death-timeout", "60")
+        address = json.loads(Path(file).read_text())["address"]
+        options = RunOptions(scheduler=address)
+        updates = fit_tiles(small_stack, config, folder=tmp_path / "run", size=SIZE, options=options)
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "3s"}),
+            pytest.raises(FitError, match="run again to go on from the finished tiles"),
+        ):
+            for update in updates:
+                if update.tiles_done == 1 and scheduler.poll() is None:
+                    scheduler.kill()
+    *_, last = fit_tiles(small_stack, folder=tmp_path / "run")
+    assert last.finished

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
 from napari_emgauss.tiles._shared_prior import (
     _FORMAT,
     PRIOR_NAME,
+    UNFINISHED_NAME,
     learn_shared_prior,
     learns,
+    read_prior_state,
     read_shared_prior,
     sample,
     write_shared_prior,
@@ -145,3 +148,54 @@ def test_a_run_learns_once_and_one_that_goes_on_uses_the_same(
     *_, own = fit_tiles(small_stack, config, folder=tmp_path / "own", size=SIZE, options=RunOptions(share_prior=False))
     assert own.finished and len(learned) == 1 + 6
     assert not (tmp_path / "own" / PRIOR_NAME).exists()
+
+
+def test_learning_that_was_stopped_goes_on(
+    small_stack: Stack, quick_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run closed while it learns for all tiles goes on there, and ends in the same bytes."""
+    from napari_emgauss.priors import _registry
+    from napari_emgauss.priors.learned._training_step import TrainingStep
+
+    def tiny(device: str = "auto") -> SelfPrior:
+        return SelfPrior(replace(TINY, iterations=60, device=device))
+
+    monkeypatch.setitem(_registry._PRIORS, "self", replace(_registry.prior_info("self"), factory=tiny))
+    config = replace(quick_config, prior="self")
+    *_, whole = fit_tiles(small_stack, config, folder=tmp_path / "whole", size=SIZE)
+    assert whole.finished
+    steps = []
+    hold = threading.Event()
+    step = TrainingStep.__call__
+
+    def counted(self: TrainingStep, *arguments: object) -> object:
+        steps.append(1)
+        if len(steps) == 20:
+            assert hold.wait(60)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(TrainingStep, "__call__", counted)
+    updates = fit_tiles(small_stack, config, folder=tmp_path / "run", size=SIZE)
+    next(update for update in updates if len(steps) == 20)
+    closing = threading.Thread(target=updates.close)
+    threading.Timer(0.5, hold.set).start()
+    closing.start()
+    closing.join()
+    unfinished = tmp_path / "run" / UNFINISHED_NAME
+    done = read_prior_state(tmp_path / "run").entries()["training"].values["iteration"]
+    assert len(steps) == done < 60
+    *_, last = fit_tiles(small_stack, folder=tmp_path / "run")
+    assert last.finished and len(steps) == 60
+    assert not unfinished.exists()
+    for name in (PRIOR_NAME, "index.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_damaged_state_of_learning_is_told(small_stack: Stack, quick_config: FitConfig, tmp_path: Path) -> None:
+    write_tensors(
+        tmp_path / UNFINISHED_NAME,
+        {},
+        {"format": "napari-emgauss-prior-state", "format_version": 1, "entries": {"training": 3}},
+    )
+    with pytest.raises(ModelFileError, match="delete it and run again"):
+        read_prior_state(tmp_path)

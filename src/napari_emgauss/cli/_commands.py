@@ -146,7 +146,11 @@ def _add_tile_options(parser: argparse.ArgumentParser) -> None:
         "--memory", metavar="AMOUNT", help="memory for the whole run, such as 8GB; determines the size of the tiles"
     )
     group.add_argument("--workers", type=kinds.count, metavar="N", help="processes that fit tiles side by side")
-    group.add_argument("--scheduler", metavar="ADDRESS", help="fit on the dask cluster at tcp://host:port instead")
+    group.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="fit on the dask cluster at tcp://host:port, or tls://host:port with certificates of your own, instead",
+    )
     group.add_argument("--tile", type=kinds.count, metavar="PIXELS", help="largest side of a tile, without halo")
     group.add_argument("--halo", type=kinds.count, metavar="PIXELS", help="how far a tile reaches over its borders")
     group.add_argument(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from napari_emgauss._errors import ModelFileError
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._labels import Labels
 from napari_emgauss.model import read_tensors, write_tensors
-from napari_emgauss.priors import StateEntry
+from napari_emgauss.priors import StateEntry, entries_from, flattened
 
 CHECKPOINT_FORMAT = "napari-emgauss-checkpoint"
 CHECKPOINT_FORMAT_VERSION = 2
@@ -27,6 +26,9 @@ CHECKPOINT_FORMAT_VERSION = 2
 LABELS_KEPT_BYTES = 64 << 20
 """Pseudo-labels larger than this are not kept where they follow from what the prior has learned: they are up to 28
 times as large as the stack, and made again in a fraction of the time that the fit takes."""
+
+
+_PRIOR = "prior/"
 
 
 def fingerprint(images: NDArray[np.float32], z_nm: NDArray[np.float64], sound: NDArray[np.bool_] | None = None) -> str:
@@ -131,9 +133,8 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     ModelFileError
         The file cannot be written.
     """
-    tensors = dict(checkpoint.tensors)
-    for name, entry in checkpoint.prior.items():
-        tensors.update({_prior_tensor(name, key): value for key, value in entry.tensors.items()})
+    of_prior, prior = flattened(checkpoint.prior)
+    tensors = {**checkpoint.tensors, **{f"{_PRIOR}{name}": value for name, value in of_prior.items()}}
     header = {
         "format": CHECKPOINT_FORMAT,
         "format_version": CHECKPOINT_FORMAT_VERSION,
@@ -142,7 +143,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
         "elapsed_s": checkpoint.elapsed_s,
         "state": checkpoint.state,
         "provenance": checkpoint.provenance,
-        "prior": {name: entry.values for name, entry in checkpoint.prior.items()},
+        "prior": prior,
     }
     write_tensors(path, tensors, header)
 
@@ -166,16 +167,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         elapsed_s = float(header["elapsed_s"])
         if not (math.isfinite(elapsed_s) and elapsed_s >= 0):
             raise ValueError("The time is none.")
-        entries: Mapping[str, Any] = header.get("prior", {})
-        prior = {name: _prior_entry(name, values, tensors) for name, values in entries.items()}
+        of_prior = {name.removeprefix(_PRIOR): value for name, value in tensors.items() if name.startswith(_PRIOR)}
         return Checkpoint(
             config=FitConfig.from_dict(header["config"]),
             stack=str(header["stack"]),
             elapsed_s=elapsed_s,
-            tensors={name: value for name, value in tensors.items() if not name.startswith("prior/")},
+            tensors={name: value for name, value in tensors.items() if not name.startswith(_PRIOR)},
             state=header["state"],
             provenance=header["provenance"],
-            prior=prior,
+            prior=entries_from(of_prior, header.get("prior", {})),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise damaged(path) from error
@@ -185,17 +185,4 @@ def damaged(path: str | os.PathLike[str]) -> ModelFileError:
     """What to say of a checkpoint that makes no sense."""
     return ModelFileError(
         f"{os.fspath(path)} is a damaged EMGauss checkpoint: its header and its content disagree; start the fit anew."
-    )
-
-
-def _prior_tensor(entry: str, name: str) -> str:
-    return f"prior/{entry}:{name}"
-
-
-def _prior_entry(entry: str, values: Any, tensors: Mapping[str, Tensor]) -> StateEntry:
-    if not isinstance(values, dict):
-        raise TypeError("What the prior has come to is no table.")
-    prefix = _prior_tensor(entry, "")
-    return StateEntry(
-        values, {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
     )

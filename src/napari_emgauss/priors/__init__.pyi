@@ -41,6 +41,8 @@ from ._registry import register_prior as register_prior
 from ._registry import unregister_prior as unregister_prior
 from ._state import PriorState as PriorState
 from ._state import StateEntry as StateEntry
+from ._state import entries_from as entries_from
+from ._state import flattened as flattened
 from ._weighted import WeightedInterpolator as WeightedInterpolator
 from ._weighted import WeightedPrior as WeightedPrior
 from .classical._flow import (

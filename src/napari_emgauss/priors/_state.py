@@ -121,6 +121,30 @@ class PriorState:
             ) from error
 
 
+def flattened(entries: Mapping[str, StateEntry]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Entries as a file of tensors with a header holds them: tensors by entry and name, and each entry's values."""
+    tensors = {f"{entry}:{name}": value for entry, one in entries.items() for name, value in one.tensors.items()}
+    return tensors, {entry: one.values for entry, one in entries.items()}
+
+
+def entries_from(tensors: Mapping[str, Tensor], values: Any) -> dict[str, StateEntry]:
+    """Entries again, from what :func:`flattened` gave.
+
+    Raises
+    ------
+    TypeError, AttributeError
+        The values are no table of tables.
+    """
+    entries: dict[str, StateEntry] = {}
+    for entry, table in values.items():
+        if not isinstance(table, dict):
+            raise TypeError("What a preparation has come to is no table.")
+        prefix = f"{entry}:"
+        own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+        entries[entry] = StateEntry(table, own)
+    return entries
+
+
 def check_alike(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless tensors have the names, shapes and types of others."""
     have, want = (

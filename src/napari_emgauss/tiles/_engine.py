@@ -77,10 +77,11 @@ class Cluster:
     """
 
     def __init__(self, workers: int | None, scheduler: str | None, threads: int) -> None:
-        _check_installed()
+        _check_installed(encrypted=scheduler is None)
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, Security
 
+        asked_for = scheduler
         self._exit = contextlib.ExitStack()
         # A tile's slices travel in its task, not beside it: what lies beside is lost with the worker that held it.
         self._exit.enter_context(dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"}))
@@ -99,19 +100,27 @@ class Cluster:
                         dashboard_address="127.0.0.1:0",
                         env=_thread_limits(threads),
                         silence_logs=logging.ERROR,
+                        # Who can connect to a scheduler can run any code as its user, and loopback is everybody's on a
+                        # shared machine: only those who have this run's certificate get in. It never leaves memory.
+                        protocol="tls://",
+                        security=(security := Security.temporary()),
                     )
                 )
                 scheduler = str(self._cluster.scheduler_address)
+            else:
+                security = None  # as dask's configuration says
             self._client: Any = self._exit.enter_context(
-                Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+                Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, security=security)
             )
             if workers is not None:
                 self._client.register_plugin(_one_card_each())
         except BaseException as error:
             self._exit.close()
-            if scheduler is not None and isinstance(error, (OSError, ValueError)):
+            # An encrypted address without certificates is a TypeError to dask.
+            if asked_for is not None and isinstance(error, (OSError, ValueError, TypeError, RuntimeError)):
                 raise ConfigError(
-                    f"No dask scheduler answers at {scheduler}: start one (dask scheduler), or correct the address."
+                    f"No dask scheduler answers at {asked_for}: start one (dask scheduler), or correct the address; "
+                    "for one that is encrypted (tls://), name your certificates in dask's configuration."
                 ) from error
             if isinstance(error, Exception) and not isinstance(error, EmgaussError):
                 raise FitError(
@@ -223,18 +232,22 @@ def check_cluster(workers: int | None, scheduler: str | None) -> None:
     """
     if workers is None and scheduler is None:
         return
-    _check_installed()
+    _check_installed(encrypted=scheduler is None)
     if scheduler is not None:
         with Cluster(None, scheduler, 1):
             pass
 
 
-def _check_installed() -> None:
+def _check_installed(*, encrypted: bool) -> None:
+    """Refuse, with the command that helps, where dask.distributed is missing, or what its own certificates need."""
     try:
         import distributed  # noqa: F401
+
+        if encrypted:
+            import cryptography  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "Workers and schedulers need dask.distributed: pip install 'napari-emgauss[distributed]'."
+            "Workers and schedulers need dask.distributed and cryptography: pip install 'napari-emgauss[distributed]'."
         ) from error
 
 

@@ -11,10 +11,10 @@ from napari_emgauss._parts import is_part
 
 from ._index import INDEX_NAME, TILES_NAME, read_index
 from ._lock import LOCK_NAME, OWNER_NAME
-from ._shared_prior import PRIOR_NAME
+from ._shared_prior import PRIOR_NAME, UNFINISHED_NAME
 
 LOG_NAME = "log.jsonl"
-_BESIDE = (LOCK_NAME, OWNER_NAME, PRIOR_NAME, LOG_NAME)
+_BESIDE = (LOCK_NAME, OWNER_NAME, PRIOR_NAME, UNFINISHED_NAME, LOG_NAME)
 
 
 def owned_tiles(folder: Path) -> OwnedFolder | None:

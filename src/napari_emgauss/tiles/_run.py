@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from napari_emgauss._errors import ConfigError, FitError
+from napari_emgauss._errors import ConfigError, EmgaussError, FitError, ModelFileError
 from napari_emgauss._files import check_writable
 from napari_emgauss._owned_folder import OwnedFolder
 from napari_emgauss._parts import first_foreign, sweep_folder
@@ -29,9 +29,19 @@ from ._lock import exclusive
 from ._model import TiledModel
 from ._owned import LOG_NAME, is_left_at_start, is_of_lock, owned_tiles
 from ._plan import Tile, TilePlan, TileSize
-from ._shared_prior import learn_shared_prior, read_shared_prior, write_shared_prior
+from ._shared_prior import (
+    UNFINISHED_NAME,
+    learn_shared_prior,
+    read_prior_state,
+    read_shared_prior,
+    write_prior_state,
+    write_shared_prior,
+)
 from ._task import TileProgress, TileTask, pinned_threads, tile_task
 from ._update import TilesUpdate
+
+_KEEP_INTERVAL_S = 60.0
+"""How far the learning has come is written so often: some megabytes."""
 
 
 @dataclass(frozen=True)
@@ -287,20 +297,34 @@ class _Run:
             self.prior = kept
             return
 
+        state = read_prior_state(self.folder)
+
         def learn(report: OnProgress) -> WeightedPrior:
             with pinned_threads(threads):
-                return learn_shared_prior(self.stack, self.index.plan, config, report)
+                return learn_shared_prior(self.stack, self.index.plan, config, report, state)
 
         work = Background[ProgressUpdate, WeightedPrior](learn)
-        told = ""
-        for message in work.messages(0.5):
-            text = "" if message is None else f"Prior for all tiles: {message.text}"
-            # A line of text for each step, not for each message about it.
-            step = text.rstrip("0123456789 %/.()").strip()
-            yield text if step != told else ""
-            told = step or told
+        told, kept_at = "", time.monotonic()
+        try:
+            with contextlib.closing(work.messages(0.5)) as messages:
+                for message in messages:
+                    text = "" if message is None else f"Prior for all tiles: {message.text}"
+                    # A line of text for each step, not for each message about it.
+                    step = text.rstrip("0123456789 %/.()").strip()
+                    yield text if step != told else ""
+                    told = step or told
+                    if time.monotonic() - kept_at >= _KEEP_INTERVAL_S:
+                        with contextlib.suppress(ModelFileError):  # a full disk ends no learning
+                            write_prior_state(self.folder, state)
+                        kept_at = time.monotonic()
+        except EmgaussError:
+            raise
+        except BaseException:
+            write_prior_state(self.folder, state)  # by now the learning has ended, and has left where it was
+            raise
         learned = work.result
         write_shared_prior(self.folder, learned)
+        (self.folder / UNFINISHED_NAME).unlink(missing_ok=True)
         # Read back: a run that goes on has what was written, no more.
         self.prior = read_shared_prior(self.folder, str(config.device))
         yield f"Prior for all tiles: {learned.describe()}."

@@ -23,7 +23,11 @@ from napari_emgauss.priors import (
     LearningPrior,
     Observation,
     Prior,
+    PriorState,
+    ResumablePrior,
     WeightedPrior,
+    entries_from,
+    flattened,
     prior_info,
     prior_of_fit,
 )
@@ -32,6 +36,8 @@ from napari_emgauss.stack import Stack
 from ._plan import TilePlan
 
 PRIOR_NAME = "prior.safetensors"
+UNFINISHED_NAME = "prior.unfinished.safetensors"
+_UNFINISHED_FORMAT = "napari-emgauss-prior-state"
 _FORMAT = "napari-emgauss-prior"
 _FORMAT_VERSION = 1
 
@@ -46,7 +52,11 @@ def learns(config: FitConfig) -> bool:
 
 
 def learn_shared_prior(
-    stack: Stack, plan: TilePlan, config: FitConfig, on_progress: OnProgress | None = None
+    stack: Stack,
+    plan: TilePlan,
+    config: FitConfig,
+    on_progress: OnProgress | None = None,
+    state: PriorState | None = None,
 ) -> WeightedPrior:
     """Choose and train on a sample of the volume.
 
@@ -60,14 +70,21 @@ def learn_shared_prior(
         Names the prior; its seed is used.
     on_progress : callable, optional
         Told how far it is; may raise to stop.
+    state : PriorState, optional
+        Gone on from, and left what was learned so far.
 
     Raises
     ------
     PriorError
         The sample cannot be learned from.
+    ModelFileError
+        ``state`` is damaged.
     """
     prior = prior_of_fit(config.prior, str(config.device))
-    if isinstance(prior, LearningPrior):
+    if isinstance(prior, ResumablePrior):
+        kept = PriorState() if state is None else state
+        prior = prior.learn_from(kept, sample(stack, plan), seed=config.seed, on_progress=on_progress)
+    elif isinstance(prior, LearningPrior):
         prior = prior.learn(sample(stack, plan), seed=config.seed, on_progress=on_progress)
     if isinstance(prior, WeightedPrior):
         return replace(prior, name=config.prior)
@@ -112,6 +129,34 @@ def write_shared_prior(folder: Path, prior: WeightedPrior) -> None:
         parts.append(entry)
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "name": prior.name, "parts": parts}
     write_tensors(folder / PRIOR_NAME, tensors, header)
+
+
+def write_prior_state(folder: Path, state: PriorState) -> None:
+    """Keep how far the learning has come in the run's folder, whole or not at all; nothing where there is nothing."""
+    tensors, entries = flattened(state.entries())
+    if entries:
+        header = {"format": _UNFINISHED_FORMAT, "format_version": _FORMAT_VERSION, "entries": entries}
+        write_tensors(folder / UNFINISHED_NAME, tensors, header)
+
+
+def read_prior_state(folder: Path) -> PriorState:
+    """How far an earlier run has come with learning; an empty state where there was none.
+
+    Raises
+    ------
+    ModelFileError
+        The file is damaged or of a newer version.
+    """
+    path = folder / UNFINISHED_NAME
+    if not path.exists():
+        return PriorState()
+    tensors, header = read_tensors(
+        path, expected_format=_UNFINISHED_FORMAT, newest_version=_FORMAT_VERSION, kind="prior"
+    )
+    try:
+        return PriorState(entries_from(tensors, header["entries"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"'{path}' is damaged; delete it and run again.") from error
 
 
 def read_shared_prior(folder: Path, device: str = "auto") -> WeightedPrior | None:

@@ -45,6 +45,8 @@ class SavedFit:
         Since it was saved.
     iteration : int
         Iterations done; 0 for tiles.
+    prior : float
+        Share of the prior that is learned, before the first iteration.
     tiles : tuple of int or None
         Finished tiles, and all; None for a fit in one piece.
     preset : str
@@ -54,6 +56,7 @@ class SavedFit:
     fraction: float
     age_s: float
     iteration: int = 0
+    prior: float = 1.0
     tiles: tuple[int, int] | None = None
     preset: str = ""
 
@@ -61,7 +64,7 @@ class SavedFit:
         """For people."""
         from ._fit_state import duration
 
-        done = f"{100 * self.fraction:.0f} % done" if self.iteration else "its prior learned"
+        done = f"{100 * self.fraction:.0f} % done" if self.iteration else f"its prior {100 * self.prior:.0f} % learned"
         if self.tiles is not None:
             done = f"{self.tiles[0]} of {self.tiles[1]} tiles done"
         settings = f" ({self.preset})" if self.preset else ""
@@ -187,7 +190,8 @@ def _saved_checkpoint(path: Path, slices: int) -> SavedFit | None:
     config = FitConfig(**{name: value for name, value in header["config"].items() if name in names})
     iteration = int(header["state"]["iteration"])
     total = config.total_iterations(slices)
-    return SavedFit(min(1.0, iteration / total), _age(path), iteration, preset=_preset_of(config))
+    learned = float(header["state"].get("prior_fraction", 1.0))
+    return SavedFit(min(1.0, iteration / total), _age(path), iteration, prior=learned, preset=_preset_of(config))
 
 
 def _preset_of(config: FitConfig) -> str:
