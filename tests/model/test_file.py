@@ -107,3 +107,9 @@ def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ModelFileError, match="could not be written: the disk is full"):
         make_model().save(tmp_path / "m.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_as_readable_for_others_as_any_file(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("")
+    make_model().save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -40,6 +40,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
     target = Path(path)
     try:
         with files.whole(target) as part:
+            mode = part.stat().st_mode
             try:
                 save_file(
                     {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
@@ -48,6 +49,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], h
                 )
             except SafetensorError as error:
                 raise _error_of_system(error) from error
+            # safetensors puts a file of its own there, which nobody else may read.
+            part.chmod(mode)
     except ExportError as error:
         raise ModelFileError(str(error)) from error
     return target
