@@ -104,7 +104,11 @@ class PromptVolume:
 def _window_slices(caller: Any) -> bool:
     """Whether it is napari that asks, in the window's thread, for pixels to draw.
 
-    There is no public sign of it. Should napari move its code, the pixels are rendered while it waits.
+    No napari up to 0.9.2 has a public hook for it: a layer takes ``np.asarray`` of a part of its data, whoever made
+    them; how it slices is private (``_slicing_state``, ``_slice_request_class``), and no event says that it begins. So
+    the module that asks is looked at, here and nowhere else. Should napari move that code, pixels stay right but the
+    window waits for them, and `tests/plugin/test_prompt_volume.py` fails, which continuous integration runs with the
+    oldest, the newest and the next napari.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
