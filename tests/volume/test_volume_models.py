@@ -15,10 +15,11 @@ from napari_emgauss.plugin.process._remote_model import RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.view._continuous_layer import DepthShift, ShiftedModel
 from napari_emgauss.plugin.view._linear_model import DifferenceModel, LinearModel
+from napari_emgauss.render import BackendChoice
 from napari_emgauss.stack import Normalisation
-from napari_emgauss.tiles import TiledModel, TileSize, cut
+from napari_emgauss.tiles import TiledModel, TileSize, _model, cut
 from napari_emgauss.tiles._index import TileIndex, write_index, write_tile
-from napari_emgauss.volume import ModelView, VolumeModel, channel_models
+from napari_emgauss.volume import ModelView, VolumeModel, channel_models, traits_of
 from napari_emgauss.volume._original_intensity import in_original_intensity
 
 from .model_contract import VolumeModelContract
@@ -85,6 +86,15 @@ class TestTiledModel(VolumeModelContract):
             index = index.with_tile(tile, write_tile(tmp_path, tile, data, 9))
         write_index(tmp_path, index)
         return TiledModel(tmp_path, device="cpu")
+
+    def test_it_says_whether_its_tiles_lie_on_a_card(self, model: TiledModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        traits = traits_of(model)
+        assert not traits.has_own_device and traits.folder == model.folder
+        choice = BackendChoice("triton", "cuda:0", "the best one here")
+        monkeypatch.setattr(_model, "choose_backend", lambda device: {"auto": choice}[device])
+        model.device = "auto"
+        assert traits_of(model).has_own_device
+        assert traits_of(ModelView(model)).has_own_device, "what shows a model in another way works as it does"
 
 
 class TestModelView(VolumeModelContract):

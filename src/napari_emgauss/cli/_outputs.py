@@ -12,10 +12,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import check_writable
 from napari_emgauss._paths import is_inside, real_target, same_file
+
+if TYPE_CHECKING:
+    from napari_emgauss.volume import VolumeModel
 
 # Attributes of parsed arguments that name files, and what the user calls them.
 _INPUTS = {
@@ -106,7 +110,7 @@ def refuse_inputs(arguments: argparse.Namespace, target: Path) -> None:
     _refuse(target, _inputs(arguments))
 
 
-def refuse_source(model: object, target: Path) -> None:
+def refuse_source(model: VolumeModel, target: Path) -> None:
     """Refuse to write over the stack that a model was fitted to, as far as it remembers.
 
     Raises
@@ -114,7 +118,9 @@ def refuse_source(model: object, target: Path) -> None:
     ConfigError
         ``target`` is the stack, or a part of it.
     """
-    source = (getattr(model, "provenance", None) or {}).get("source")
+    from napari_emgauss.volume import Provenance
+
+    source = Provenance.from_json(model.provenance).source
     if isinstance(source, str) and source:
         _refuse(target, [("the stack that the model was fitted to", Path(source))])
 

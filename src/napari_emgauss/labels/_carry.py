@@ -15,7 +15,7 @@ from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.priors import blur_slices
 from napari_emgauss.stack import Frame, Region
-from napari_emgauss.volume import VolumeModel
+from napari_emgauss.volume import ModelTraits, VolumeModel, traits_of
 
 from ._compete import nearest_objects
 from ._motion import GapMotion, gap_motion, no_motion, step_count
@@ -102,8 +102,7 @@ class CarriedLabels:
     """
 
     channels = 1
-    holds_labels = True
-    """Coarser levels of a file take one of the labels, never a mean."""
+    traits = ModelTraits(holds_labels=True)
 
     def __init__(
         self,
@@ -281,7 +280,7 @@ class CarriedLabels:
 
     def _limits(self) -> tuple[np.float32, np.float32]:
         dtype = np.dtype(self.model.dtype)
-        normalisation = getattr(self.model, "normalisation", None)
+        normalisation = traits_of(self.model).normalisation
         if normalisation is not None:
             return np.float32(normalisation.low), np.float32(normalisation.high)
         if dtype == np.uint8:

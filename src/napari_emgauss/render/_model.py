@@ -31,6 +31,7 @@ from napari_emgauss.render._backends import choose_backend
 from napari_emgauss.render._grey_values import Delivery
 from napari_emgauss.render._splat import splat
 from napari_emgauss.stack import Frame, Normalisation, Region
+from napari_emgauss.volume import ModelTraits
 
 if TYPE_CHECKING:
     from napari_emgauss.render._splat import Backend
@@ -115,6 +116,11 @@ class EmgaussModel(GaussianModel):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.cloud_list[0].means.device
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What not every model has."""
+        return ModelTraits(has_own_device=self.device.type != "cpu", normalisation=self.normalisation)
 
     def t_of(self, z_nm: float) -> float:
         """Depth in nm as ``t`` in [0, 1].

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import ModelFileError
 from napari_emgauss.model import ROOMY_PIXELS
-from napari_emgauss.render import EmgaussModel
+from napari_emgauss.render import EmgaussModel, choose_backend
 from napari_emgauss.render import load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
+from napari_emgauss.volume import ModelTraits
 
 from ._copy import copy_tiles
 from ._index import (
@@ -137,6 +138,12 @@ class TiledModel:
     def confidence(self) -> None:
         """None: what the prior said of its guesses is not kept with tiles."""
         return None
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What not every model has."""
+        device = torch.device(choose_backend(self.device).device)
+        return ModelTraits(has_own_device=device.type != "cpu", normalisation=self.normalisation, folder=self.folder)
 
     @property
     def gaussian_count(self) -> int:

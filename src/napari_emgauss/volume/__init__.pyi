@@ -14,6 +14,9 @@ from ._protocol import VolumeModel as VolumeModel
 from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
+from ._traits import DescribedModel as DescribedModel
+from ._traits import ModelTraits as ModelTraits
+from ._traits import traits_of as traits_of
 from .formats._registry import ExportFormat as ExportFormat
 from .formats._registry import Writer as Writer
 from .formats._registry import export_ending_of as export_ending_of

@@ -23,6 +23,7 @@ from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
 from ._provenance import Provenance
+from ._traits import traits_of
 from .formats._registry import ExportFormat, export_format, output_formats
 
 Planes = Iterator[NDArray[Any]]
@@ -98,7 +99,7 @@ def export(
         spacing_nm=spacing_nm,
         z_range_nm=z_range_nm,
         format=format,
-        labels=bool(getattr(model, "holds_labels", False)),
+        labels=traits_of(model).holds_labels,
     )
     row = export_format(plan.format)
     write = row.load_writer()
@@ -148,7 +149,7 @@ def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float
 def _batches(model: VolumeModel, depths_nm: NDArray[np.float64], at_once: int) -> Iterator[NDArray[Any]]:
     """Slices, ``at_once`` at a time; a GPU renders the next ones while these are written."""
     pieces = [depths_nm[start : start + at_once] for start in range(0, len(depths_nm), at_once)]
-    if getattr(getattr(model, "device", None), "type", "cpu") == "cpu":
+    if not traits_of(model).has_own_device:
         for piece in pieces:
             yield np.asarray(model.render(piece))
         return
@@ -176,6 +177,6 @@ def _refuse_own_input(model: VolumeModel, path: Path) -> None:
     source = Provenance.from_json(model.provenance).source
     if isinstance(source, str) and source and kind_of(Path(source)) is not None and same_file(source, path):
         raise ExportError(f"'{path}' is the stack that the model was fitted to: give another name.")
-    folder = getattr(model, "folder", None)
+    folder = traits_of(model).folder
     if folder is not None and is_inside(path, folder):
         raise ExportError(f"'{path}' lies in the folder of the model itself: give another name.")

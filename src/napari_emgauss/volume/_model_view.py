@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_emgauss.stack import Region
 
 from ._protocol import VolumeModel
+from ._traits import ModelTraits, traits_of
 
 Self = TypeVar("Self", bound="ModelView")
 
@@ -74,6 +75,11 @@ class ModelView:
         """The model's."""
         confidence: VolumeModel | None = self.model.confidence
         return confidence
+
+    @property
+    def traits(self) -> ModelTraits:
+        """The model's."""
+        return traits_of(self.model)
 
     def render(self, z_nm: Any, *, region: Region | None = None, shape: tuple[int, int] | None = None) -> NDArray[Any]:
         """Slices at any depth; see `VolumeModel.render`."""
