@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_emgauss import ProgressUpdate
+from napari_emgauss._progress import Progress
 from napari_emgauss.fitting._labels import Labels, label_depths
 from napari_emgauss.priors import PseudoLabel
 
@@ -41,9 +43,9 @@ def test_spread_widens_from_the_middle() -> None:
 def test_kept_labels_are_asked_once(confident: bool) -> None:
     prior = Ramp(confident=confident)
     depths = label_depths(np.array([0.0, 40.0, 90.0]), 10.0, None)
-    seen: list[float] = []
+    seen: list[ProgressUpdate] = []
     labels = Labels.collect(depths, prior, 1, seen.append)
-    assert prior.asked == len(labels) == 7 and seen[-1] == 1.0
+    assert prior.asked == len(labels) == 7 and seen[-1] == ProgressUpdate(1.0, "Pseudo-labels 100%")
     for k in range(7):
         assert labels[k].image == pytest.approx(depths.z_nm[k] / 100, abs=5e-4)
         confidence = labels[k].confidence
@@ -58,6 +60,6 @@ def test_labels_that_do_not_fit_are_asked_for_when_needed() -> None:
             return PseudoLabel(np.zeros((400, 500), dtype=np.float32))
 
     prior = Large(confident=False)
-    labels = Labels.collect(label_depths(np.array([0.0, 90.0]), 10.0, None), prior, 1, lambda share: None)
+    labels = Labels.collect(label_depths(np.array([0.0, 90.0]), 10.0, None), prior, 1, Progress())
     assert prior.asked == 1 and labels.images is None
     assert labels[3].image.shape == (400, 500) and prior.asked == 2

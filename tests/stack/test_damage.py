@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss.stack import _damage, find_damage, stack_from_array, suggested_skip
 
 
@@ -82,7 +83,7 @@ def test_six_spreads_are_suspect_and_twelve_are_bad(
     log_sharpness: float, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = looks_with_sharpness(log_sharpness)
-    monkeypatch.setattr(_damage, "_look", lambda stack, on_progress: looks)
+    monkeypatch.setattr(_damage, "_look", lambda stack, progress: looks)
     found = find_damage(stack_from_array(tissue().astype("uint8"), (40, 4, 4)))
     assert found[12].state == state
     assert {report.state for report in found if report.index != 12} == {"good"}
@@ -104,12 +105,14 @@ def test_suggestion_lists_the_bad_ones() -> None:
 
 
 def test_progress_may_stop_it() -> None:
-    told: list[float] = []
-    find_damage(stack_from_array(tissue().astype("uint8"), (40, 4, 4)), on_progress=told.append)
+    told: list[float | None] = []
+    find_damage(
+        stack_from_array(tissue().astype("uint8"), (40, 4, 4)), on_progress=lambda update: told.append(update.fraction)
+    )
     assert told[-1] == 1.0
     assert len(told) == 24
 
-    def stop(part: float) -> None:
+    def stop(update: ProgressUpdate) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.stack import Stack, denoise, stack_from_array
+from napari_emgauss.stack._channels import join_channels
 
 CLOUD = gaussian_filter(np.random.default_rng(12).standard_normal((5, 72, 80)), (1, 3, 3))
 CLEAN = np.clip(128 + 50 * np.sign(CLOUD) * np.minimum(np.abs(CLOUD) / CLOUD.std(), 1), 0, 255)
@@ -46,10 +48,19 @@ def test_clean_slices_stay() -> None:
 
 
 def test_progress() -> None:
-    told: list[float] = []
-    denoise(noisy(10.0), "tv", on_progress=told.append)
+    told: list[float | None] = []
+    denoise(noisy(10.0), "tv", on_progress=lambda update: told.append(update.fraction))
     assert told[-1] == 1.0
     assert told == sorted(told)
+
+
+def test_channels_are_parts_of_one_progress() -> None:
+    two = join_channels([noisy(10.0), noisy(10.0)])
+    told: list[ProgressUpdate] = []
+    denoise(two, "gaussian", on_progress=told.append)
+    fractions = [update.fraction for update in told]
+    assert fractions == pytest.approx(np.arange(1, 13) / 12)  # six strengths a channel
+    assert {update.text for update in told[:6]} == {"channel 1"}
 
 
 def test_refuses() -> None:

@@ -15,6 +15,7 @@ import pytest
 import tifffile
 import zarr
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss.stack import read_stack, read_voxel_size
 from napari_emgauss.volume import export, export_format
@@ -221,8 +222,8 @@ class Cancelled(Exception):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cancel_leaves_nothing(model: AnalyticModel, tmp_path: Path, name: str) -> None:
-    def stop(fraction: float, text: str) -> None:
-        if fraction > 0.5:
+    def stop(update: ProgressUpdate) -> None:
+        if (update.fraction or 0.0) > 0.5:
             raise Cancelled
 
     with pytest.raises(Cancelled):
@@ -231,8 +232,10 @@ def test_cancel_leaves_nothing(model: AnalyticModel, tmp_path: Path, name: str) 
 
 
 def test_progress_tells_every_slice(model: AnalyticModel, tmp_path: Path) -> None:
-    told: list[tuple[float, str]] = []
-    export(model, tmp_path / "a.tif", spacing_nm=40, on_progress=lambda f, t: told.append((f, t)))
+    told: list[tuple[float | None, str]] = []
+    export(
+        model, tmp_path / "a.tif", spacing_nm=40, on_progress=lambda update: told.append((update.fraction, update.text))
+    )
     assert told[0] == (0.0, "0 of 4 slices")
     assert told[-1] == (1.0, "4 of 4 slices")
     assert [f for f, _ in told] == [0, 0.25, 0.5, 0.75, 1]
@@ -241,8 +244,8 @@ def test_progress_tells_every_slice(model: AnalyticModel, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("40 requested and 16 written")])
 def test_a_full_disk_leaves_nothing(model: AnalyticModel, tmp_path: Path, name: str, error: OSError) -> None:
-    def full(fraction: float, text: str) -> None:
-        if fraction > 0.5:
+    def full(update: ProgressUpdate) -> None:
+        if (update.fraction or 0.0) > 0.5:
             raise error
 
     with pytest.raises(ExportError, match="could not be written: the disk is full"):
@@ -261,7 +264,7 @@ def test_an_old_file_survives_a_failed_overwrite(model: AnalyticModel, tmp_path:
     path = export(model, tmp_path / "a.tif")
     before = path.read_bytes()
 
-    def stop(fraction: float, text: str) -> None:
+    def stop(update: ProgressUpdate) -> None:
         raise Cancelled
 
     with pytest.raises(Cancelled):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, ExportError
 from napari_emgauss.stack import Frame
 from napari_emgauss.volume import ExportPlan, export, export_format, plan_export
@@ -123,8 +124,8 @@ class WriterContract:
     @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
     @pytest.mark.parametrize("error", [Cancelled(), OSError(28, "No space left on device")])
     def test_a_failure_leaves_nothing(self, tmp_path: Path, part: float, error: Exception) -> None:
-        def fail(fraction: float, text: str) -> None:
-            if fraction >= part:
+        def fail(update: ProgressUpdate) -> None:
+            if (update.fraction or 0.0) >= part:
                 raise error
 
         with pytest.raises(Cancelled if isinstance(error, Cancelled) else ExportError):
@@ -132,7 +133,7 @@ class WriterContract:
         assert list(tmp_path.iterdir()) == []
 
     def test_what_exists_stays(self, tmp_path: Path) -> None:
-        def fail(fraction: float, text: str) -> None:
+        def fail(update: ProgressUpdate) -> None:
             raise Cancelled
 
         self.write(KnownVolume("uint16"), tmp_path)

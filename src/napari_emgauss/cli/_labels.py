@@ -87,7 +87,7 @@ def _carry_up(arguments: argparse.Namespace) -> int:
             z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
             format=arguments.format,
             overwrite=arguments.force,
-            on_progress=lambda fraction, _text: bar.update(fraction - bar.n),
+            on_progress=lambda update: bar.update((update.fraction or 0.0) - bar.n),
         )
     say(f"Wrote '{written}': {len(carried.labels.labelled)} labelled slices carried by {carried.method}.")
     return 0

@@ -71,17 +71,13 @@ def run_export_command(arguments: argparse.Namespace) -> int:
         plan_export(Frame.of(confidence), confidence_output, dtype=confidence.dtype, **wanted)
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
     with ProgressDisplay("export", quiet=arguments.quiet, bar_format=bar_format) as display:
-
-        def show(fraction: float, _text: str) -> None:
-            display.tell(fraction)
-
         written = export(
             model,
             output,
             format=arguments.format,
             channel=arguments.channel,
             original_intensity=arguments.original_intensity,
-            on_progress=show,
+            on_progress=lambda update: display.tell(update.fraction),
             **grid,
         )
     say(f"Wrote '{written}'.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.priors import Interpolator, PseudoLabel
 
 # More depths in one gap than this say nothing new to a field that is linear between a few knots.
@@ -96,13 +96,14 @@ class Labels:
         depths: LabelDepths,
         interpolator: Interpolator,
         memory_mb: int,
-        on_progress: Callable[[float], None],
+        on_progress: OnProgress,
     ) -> Labels:
         """Ask the prior at every depth, if all answers fit into ``memory_mb``; otherwise ask when needed."""
         first = interpolator.at(float(depths.z_nm[0]))
         planes = 1 if first.confidence is None else 2
         if first.image.size * 2 * planes * len(depths.z_nm) > memory_mb * 2**20:
             return cls(depths, interpolator)
+        progress = Progress(on_progress)
         images = np.empty((len(depths.z_nm), *first.image.shape), dtype=np.float16)
         confidences = None if first.confidence is None else np.empty_like(images)
         for index, z in enumerate(depths.z_nm):
@@ -110,5 +111,6 @@ class Labels:
             images[index] = label.image
             if confidences is not None:
                 confidences[index] = 1.0 if label.confidence is None else label.confidence
-            on_progress((index + 1) / len(depths.z_nm))
+            share = (index + 1) / len(depths.z_nm)
+            progress.tell(share, f"Pseudo-labels {share:.0%}")
         return cls(depths, interpolator, images, confidences)

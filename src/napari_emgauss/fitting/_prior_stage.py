@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import PriorError
-from napari_emgauss._progress import OnProgress, ProgressUpdate
+from napari_emgauss._progress import OnProgress, Progress, ProgressUpdate
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._labels import LabelDepths, Labels, label_depths
 from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
@@ -72,7 +72,7 @@ class PriorStage:
                 self.depths,
                 interpolator,
                 config.label_memory_mb,
-                lambda share: tell(ProgressUpdate(1.0, f"Pseudo-labels {share:.0%}")),
+                Progress(tell, start=1.0),  # the prior is ready; the rest is quick
             )
             if labels.images is not None and not np.isfinite(labels.images).all():
                 raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")

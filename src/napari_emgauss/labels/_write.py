@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ExportError
+from napari_emgauss._progress import OnProgress
 from napari_emgauss.stack import Frame, Region
 from napari_emgauss.volume import ModelView, export, grid_depths, plan_export
 
@@ -30,7 +31,7 @@ def export_labels(
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
     overwrite: bool = False,
-    on_progress: Callable[[float, str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Write labels at every depth of the isotropic grid; the grid is that of :func:`export` with the same numbers.
 

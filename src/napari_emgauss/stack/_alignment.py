@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import geometry_of, on_each_channel
 from ._slices import LazySlices
@@ -81,7 +82,7 @@ class AlignmentReport:
         )
 
 
-def check_alignment(stack: Stack, *, on_progress: Callable[[float], None] | None = None) -> AlignmentReport:
+def check_alignment(stack: Stack, *, on_progress: OnProgress | None = None) -> AlignmentReport:
     """Measure the shift between neighbouring slices.
 
     Cross-correlation in Fourier space refined to a tenth of a pixel (Guizar-Sicairos, Thurman and Fienup, Optics
@@ -92,9 +93,9 @@ def check_alignment(stack: Stack, *, on_progress: Callable[[float], None] | None
     ----------
     stack : Stack
     on_progress : callable, optional
-        Called with the part done; may raise to stop.
+        Called with each :class:`ProgressUpdate`; may raise to stop.
     """
-    stack = geometry_of(stack)
+    stack, progress = geometry_of(stack), Progress(on_progress)
     count, height, width = stack.shape
     top, left = max(0, (height - _WINDOW) // 2), max(0, (width - _WINDOW) // 2)
     window = (slice(top, top + _WINDOW), slice(left, left + _WINDOW))
@@ -106,8 +107,7 @@ def check_alignment(stack: Stack, *, on_progress: Callable[[float], None] | None
         shifts[index - 1], errors[index - 1] = shift, error
         similarity[index - 1] = _overlap_correlation(before, present, shift)
         before = present
-        if on_progress is not None:
-            on_progress(index / (count - 1))
+        progress.tell(index / (count - 1))
     jitter = np.full((count, 2), np.nan)
     jitter[1:-1] = (shifts[:-1] - shifts[1:]) / 2
     uncertainty = np.full(count, np.nan)
@@ -146,7 +146,7 @@ def move_slices(stack: Stack, shift_px: NDArray[np.float64]) -> Stack:
     shift_px = np.asarray(shift_px, dtype=np.float64)
     damage = None if stack.damage is None else _ShiftedSlices(_AsBytes(stack.damage), shift_px, order=1)
 
-    def moved(one: Stack) -> Stack:
+    def moved(one: Stack, _: Progress) -> Stack:
         return replace(one, slices=_ShiftedSlices(one.slices, shift_px), damage=damage)
 
     return on_each_channel(stack, moved)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channel_slices import ChannelSlices, channel_sources
 from ._slices import LazySlices
@@ -65,9 +66,17 @@ def join_channels(stacks: Sequence[Stack]) -> Stack:
     return replace(first, slices=slices, normalisation=normalisation, metadata=metadata)
 
 
-def on_each_channel(stack: Stack, change: Callable[[Stack], Stack]) -> Stack:
-    """``change`` applied to every channel by itself."""
-    return join_channels([change(one) for one in split_channels(stack)])
+def on_each_channel(
+    stack: Stack, change: Callable[[Stack, Progress], Stack], on_progress: OnProgress | None = None
+) -> Stack:
+    """``change`` applied to every channel by itself, one after the other."""
+    progress, channels = Progress(on_progress), split_channels(stack)
+    return join_channels(
+        [
+            change(one, progress.part(k / len(channels), (k + 1) / len(channels), f"channel {k + 1}"))
+            for k, one in enumerate(channels)
+        ]
+    )
 
 
 def geometry_of(stack: Stack) -> Stack:

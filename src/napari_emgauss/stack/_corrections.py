@@ -80,16 +80,16 @@ class Corrections:
             text, step = _STEPS[name]
             part = progress.part(done / len(names), (done + 1) / len(names), text)
             part.tell(0.0)
-            stack = step(stack, getattr(self, name), part.tell)
+            stack = step(stack, getattr(self, name), part)
         if names:
             progress.tell(1.0)
         return stack
 
 
-Step = Callable[[Stack, Any, Callable[[float], None]], Stack]
+Step = Callable[[Stack, Any, Progress], Stack]
 
 
-def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Callable[[float], None]) -> Stack:
+def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Progress) -> Stack:
     numbers = stack.numbers_in_file
     steps = np.diff(stack.z_nm)
     for number, size_nm in thickness_nm.items():
@@ -99,7 +99,7 @@ def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Callable[[float]
     return replace(stack, z_nm=np.concatenate([stack.z_nm[:1], stack.z_nm[0] + np.cumsum(steps)]))
 
 
-def _masked(stack: Stack, damage: Any, _: Callable[[float], None]) -> Stack:
+def _masked(stack: Stack, damage: Any, _: Progress) -> Stack:
     if isinstance(damage, (str, os.PathLike)):
         record = stack.record
         count = stack.shape[0] + len(record.left_out_slices)
@@ -114,9 +114,9 @@ _STEPS: dict[str, tuple[str, Step]] = {
     "skip": ("leaving out slices", lambda stack, skip, _: leave_out(stack, skip)),
     "damage": ("masking damage", _masked),
     "region": ("cutting the region", lambda stack, region, _: stack.crop(region)),
-    "straighten": ("straightening", lambda s, _, tell: remove_jitter(s, check_alignment(s, on_progress=tell))),
-    "even_out": ("evening out", lambda stack, method, tell: correct_intensity(stack, method, on_progress=tell)),
-    "denoise": ("denoising", lambda stack, method, tell: denoise(stack, method, on_progress=tell)),
+    "straighten": ("straightening", lambda s, _, part: remove_jitter(s, check_alignment(s, on_progress=part))),
+    "even_out": ("evening out", lambda stack, method, part: correct_intensity(stack, method, on_progress=part)),
+    "denoise": ("denoising", lambda stack, method, part: denoise(stack, method, on_progress=part)),
 }
 
 

@@ -5,12 +5,14 @@ Nothing is left out here: a report suggests, the user decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import geometry_of
 from ._stack import Stack
@@ -67,7 +69,7 @@ class _Looks:
         self.same_as_next = np.zeros(count - 1, dtype=bool)
 
 
-def find_damage(stack: Stack, *, on_progress: Callable[[float], None] | None = None) -> list[SliceReport]:
+def find_damage(stack: Stack, *, on_progress: OnProgress | None = None) -> list[SliceReport]:
     """Look at every slice once and tell which look damaged, and why.
 
     A slice is compared with the running median of its own stack, in units of the robust spread (1.48 times the median
@@ -77,7 +79,7 @@ def find_damage(stack: Stack, *, on_progress: Callable[[float], None] | None = N
     ----------
     stack : Stack
     on_progress : callable, optional
-        Called with the part done; may raise to stop.
+        Called with each :class:`ProgressUpdate`; may raise to stop.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def find_damage(stack: Stack, *, on_progress: Callable[[float], None] | None = N
     """
     stack = geometry_of(stack)
     numbers = stack.numbers_in_file
-    looks = _look(stack, on_progress)
+    looks = _look(stack, Progress(on_progress))
     reports = []
     usable = looks.finite & (looks.flat < 0.98)
     similarity = _similarity(looks)
@@ -201,7 +203,7 @@ def _similarity(looks: _Looks) -> NDArray[np.float64]:
     return out
 
 
-def _look(stack: Stack, on_progress: Callable[[float], None] | None) -> _Looks:
+def _look(stack: Stack, progress: Progress) -> _Looks:
     count = stack.shape[0]
     looks = _Looks(count)
     before: tuple[NDArray[np.float32], bytes] | None = None
@@ -218,8 +220,7 @@ def _look(stack: Stack, on_progress: Callable[[float], None] | None) -> _Looks:
                 looks.to_next[index - 1] = _correlation(before[0], small)
                 looks.same_as_next[index - 1] = before[1] == key
             before = (small, key)
-        if on_progress is not None:
-            on_progress((index + 1) / count)
+        progress.tell((index + 1) / count)
     return looks
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import on_each_channel
 from ._intensity import WholeSliceFilter
@@ -27,9 +28,7 @@ _NLM_STRENGTHS = (0.5, 0.7, 0.9, 1.2, 1.6)  # of non-local means, times the nois
 Filter = Callable[..., NDArray[Any]]
 
 
-def denoise(
-    stack: Stack, method: DenoiseMethod = "auto", *, on_progress: Callable[[float], None] | None = None
-) -> Stack:
+def denoise(stack: Stack, method: DenoiseMethod = "auto", *, on_progress: OnProgress | None = None) -> Stack:
     """A stack of denoised slices, filtered when they are read.
 
     No strength is asked for: Noise2Self (Batson and Royer, ICML 2019) tells it from the noisy slices alone. A filter
@@ -43,7 +42,7 @@ def denoise(
         ``gaussian``: blur. ``tv``: total variation (Chambolle, 2004). ``nlm``: non-local means (Buades et al., 2005).
         ``auto``: the one of the three that predicts best.
     on_progress : callable, optional
-        Called with the part done of the calibration; may raise to stop.
+        Called with each :class:`ProgressUpdate` of the calibration; may raise to stop.
 
     Returns
     -------
@@ -56,7 +55,7 @@ def denoise(
         The method is not known.
     """
     if stack.channels > 1:
-        return on_each_channel(stack, lambda one: denoise(one, method, on_progress=on_progress))
+        return on_each_channel(stack, lambda one, part: denoise(one, method, on_progress=part), on_progress)
     candidates = {"gaussian": _SIGMAS, "tv": _TV_WEIGHTS, "nlm": _NLM_STRENGTHS}
     if method != "auto" and method not in candidates:
         raise ConfigError(f"There is no denoising method {method!r}: choose auto, gaussian, tv or nlm.")
@@ -64,11 +63,11 @@ def denoise(
     samples = _samples(stack)
     noise = float(np.median([_noise(sample) for sample in samples]))
     losses: dict[tuple[str, float], float] = {}
+    progress = Progress(on_progress)
     pairs = [(name, strength) for name, strengths in chosen.items() for strength in strengths]
     for done, (name, strength) in enumerate(pairs, start=1):
         losses[name, strength] = float(np.mean([_prediction_error(s, name, strength, noise) for s in samples]))
-        if on_progress is not None:
-            on_progress(done / len(pairs))
+        progress.tell(done / len(pairs))
     best, strength = min(losses, key=lambda pair: losses[pair])
     noted = stack.noting(denoising={"method": best, "strength": strength, "noise": noise})
     normalisation = stack.normalisation

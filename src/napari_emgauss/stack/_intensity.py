@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import on_each_channel
 from ._slices import LazySlices
@@ -29,7 +29,7 @@ def correct_intensity(
     *,
     window: int | None = None,
     clip_limit: float = 0.01,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Stack:
     """A stack whose slices are evenly bright, still read lazily.
 
@@ -48,7 +48,7 @@ def correct_intensity(
     clip_limit : float
         For ``clahe``: 0 to 1, higher gives more contrast.
     on_progress : callable, optional
-        Called with the part done while slices are measured; may raise to stop.
+        Called with each :class:`ProgressUpdate` while slices are measured; may raise to stop.
 
     Raises
     ------
@@ -58,10 +58,11 @@ def correct_intensity(
     if stack.channels > 1:
         return on_each_channel(
             stack,
-            lambda one: correct_intensity(one, method, window=window, clip_limit=clip_limit, on_progress=on_progress),
+            lambda one, part: correct_intensity(one, method, window=window, clip_limit=clip_limit, on_progress=part),
+            on_progress,
         )
     if method == "linear":
-        return _linear(stack, window, on_progress)
+        return _linear(stack, window, Progress(on_progress))
     if method == "histogram":
         reference = np.asarray(stack.slices[stack.shape[0] // 2])
         noted = stack.noting(intensity_correction="histogram")
@@ -92,7 +93,7 @@ def original_intensity(stack: Stack, values: NDArray[Any], z_nm: float) -> NDArr
     return _as_type((np.asarray(values, dtype=np.float64) - offset) / gain, np.asarray(values).dtype)
 
 
-def _linear(stack: Stack, window: int | None, on_progress: Callable[[float], None] | None) -> Stack:
+def _linear(stack: Stack, window: int | None, progress: Progress) -> Stack:
     count = stack.shape[0]
     if window is not None and window < 3:
         raise ConfigError(f"The window must be at least 3 slices, not {window}.")
@@ -101,8 +102,7 @@ def _linear(stack: Stack, window: int | None, on_progress: Callable[[float], Non
         values = np.asarray(stack.slices[index])
         step = max(1, round((values.size / _SAMPLE_PIXELS) ** 0.5))
         ends[index] = np.percentile(values[::step, ::step], (_LOW, _HIGH))
-        if on_progress is not None:
-            on_progress((index + 1) / count)
+        progress.tell((index + 1) / count)
     wanted = np.empty_like(ends)
     for index in range(count):
         half = count if window is None else window // 2

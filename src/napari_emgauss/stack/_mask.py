@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import StackError, StackFileError
+from napari_emgauss._progress import Progress
 
 from ._channels import on_each_channel
 from ._intensity import WholeSliceFilter
@@ -83,7 +84,7 @@ def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[Damaged
     if not fractions:
         return stack
 
-    def filled(one: Stack) -> Stack:
+    def filled(one: Stack, _: Progress) -> Stack:
         return replace(one, slices=_FilledSlices(one.slices, mask, one.z_nm, frozenset(damaged_slices)))
 
     return replace(

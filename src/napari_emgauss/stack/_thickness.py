@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import geometry_of
 from ._stack import Stack
@@ -48,7 +49,7 @@ class ThicknessEstimate:
         return float(known.std() / known.mean()) if len(known) > 1 else float("nan")
 
 
-def estimate_thickness(stack: Stack, *, on_progress: Callable[[float], None] | None = None) -> ThicknessEstimate:
+def estimate_thickness(stack: Stack, *, on_progress: OnProgress | None = None) -> ThicknessEstimate:
     """Estimate the distances between slices from the images.
 
     After Sporring et al., "Estimating the thickness of ultra thin sections for electron microscopy by image
@@ -62,9 +63,9 @@ def estimate_thickness(stack: Stack, *, on_progress: Callable[[float], None] | N
     ----------
     stack : Stack
     on_progress : callable, optional
-        Called with the part done; may raise to stop.
+        Called with each :class:`ProgressUpdate`; may raise to stop.
     """
-    stack = geometry_of(stack)
+    stack, progress = geometry_of(stack), Progress(on_progress)
     count, height, width = stack.shape
     top, left = max(0, (height - _WINDOW) // 2), max(0, (width - _WINDOW) // 2)
     rows, columns = slice(top, top + _WINDOW), slice(left, left + _WINDOW)
@@ -84,8 +85,7 @@ def estimate_thickness(stack: Stack, *, on_progress: Callable[[float], None] | N
         if before is not None:
             between[index - 1] = (image - before).std()
         before = image
-        if on_progress is not None:
-            on_progress((index + 1) / count)
+        progress.tell((index + 1) / count)
     pixel = float(np.mean(stack.pixel_size_nm))
     curve = np.maximum.accumulate(np.median(within, axis=0))
     distances = np.arange(1, furthest + 1, dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from napari_emgauss._errors import ExportError
 from napari_emgauss._files import check_writable, whole, whole_folder
 from napari_emgauss._parts import sweep
 from napari_emgauss._paths import is_inside, kind_of, same_file
+from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame
 
@@ -42,7 +43,7 @@ def export(
     channel: int | None = None,
     original_intensity: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[float, str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Render the volume from the first to the last observed slice and write it, in the source's grey values.
 
@@ -70,8 +71,8 @@ def export(
         Replace an existing file, or a folder of which every file was written by an earlier export. The stack that the
         model was fitted to, and what lies in its own folder, are never replaced.
     on_progress : callable, optional
-        Called as ``on_progress(fraction, text)`` after each slice. It may raise to cancel: nothing is left behind, and
-        the exception passes through.
+        Called with each :class:`ProgressUpdate`, one a slice. It may raise to cancel: nothing is left behind, and the
+        exception passes through.
 
     Returns
     -------
@@ -105,6 +106,8 @@ def export(
     write = row.load_writer()
     _refuse_own_input(model, plan.path)
 
+    progress = Progress(on_progress)
+
     def check_old(folder: Path) -> None:
         _check_replaced(row, folder, overwrite)
 
@@ -118,10 +121,10 @@ def export(
         if plan.path.exists():
             check_old(plan.path)
         with whole_folder(plan.path, row.writes, check_old=check_old) as target:
-            write(plan, _rendered(model, plan, on_progress), target)
+            write(plan, _rendered(model, plan, progress), target)
     else:
         with whole(plan.path, overwrite=overwrite) as target:
-            write(plan, _rendered(model, plan, on_progress), target)
+            write(plan, _rendered(model, plan, progress), target)
     return plan.path
 
 
@@ -131,19 +134,17 @@ def sweep_export(path: str | os.PathLike[str]) -> None:
     sweep(path, lambda found: any(row.kind == "folder" and row.writes(found) for row in rows))
 
 
-def _rendered(model: VolumeModel, plan: ExportPlan, on_progress: Callable[[float, str], None] | None) -> Planes:
+def _rendered(model: VolumeModel, plan: ExportPlan, progress: Progress) -> Planes:
     """The slices one after the other, ``(H, W)`` or ``(C, H, W)``, in the file's dtype."""
     count, height, width = plan.shape
     at_once = max(1, min(_BATCH_SLICES, _BATCH_BYTES // (4 * plan.channels * height * width)))
-    if on_progress is not None:
-        on_progress(0.0, f"0 of {count} slices")
+    progress.tell(0.0, f"0 of {count} slices")
     done = 0
     for batch in _batches(model, plan.depths_nm, at_once):
         for plane in batch:
             yield np.ascontiguousarray(plane, dtype=plan.dtype)
             done += 1
-            if on_progress is not None:
-                on_progress(done / count, f"{done} of {count} slices")
+            progress.tell(done / count, f"{done} of {count} slices")
 
 
 def _batches(model: VolumeModel, depths_nm: NDArray[np.float64], at_once: int) -> Iterator[NDArray[Any]]:

@@ -87,7 +87,7 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
                     "version): untick it."
                 )
             export(model.confidence, confidence_target(request.target), **grid)
-        written = export(model, request.target, on_progress=progress.tell, **grid)
+        written = export(model, request.target, on_progress=progress, **grid)
         return str(written)
 
     answer_job(channel, work)
