@@ -58,7 +58,7 @@ from ._voxel_size import to_nm as to_nm
 from ._z_positions import read_z_positions as read_z_positions
 from ._z_positions import z_from_thickness as z_from_thickness
 from .formats._folder import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from .formats._registry import InputFormat as InputFormat
+from .formats._input_format import InputFormat as InputFormat
 from .formats._registry import dataset_help as dataset_help
 from .formats._registry import dialog_filter as dialog_filter
 from .formats._registry import input_formats as input_formats
