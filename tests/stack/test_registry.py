@@ -158,7 +158,8 @@ def test_the_table_in_the_docs_follows_the_registry() -> None:
     assert spec is not None and spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
-    lines = hooks.on_page_markdown(page).splitlines()
+    assert hooks.input_formats() in hooks.on_page_markdown(page)
+    lines = hooks.input_formats().splitlines()
     for row in input_formats(entry_points=False):
         (line,) = (line for line in lines if line.startswith(f"| {row.label} |"))
         assert [cell.strip() for cell in line.strip("|").split(" | ")][2:6] == [
