@@ -21,6 +21,26 @@ class Door(Enum):
 
 # Each row: for callers of the library, on the command line, in the window; fields in braces come with the error.
 _WORDS: dict[str, tuple[str, str, str]] = {
+    "smooth look": (
+        "export with look='smooth'",
+        "export with --look smooth",
+        "export the smooth look",
+    ),
+    "exact look": (
+        "pass look='exact', too, or no stack",
+        "give --look exact, too, or no --stack",
+        "choose the exact look",
+    ),
+    "give stack": (
+        "give it with stack=",
+        "give it with --stack FILE",
+        "export from the command line, with --stack FILE",
+    ),
+    "undo intensity": (
+        "export with original_intensity=True, too, or with look='smooth'",
+        "export with --original-intensity, too, or with --look smooth",
+        "export with the original intensity, too, or the smooth look",
+    ),
     "give voxel size": (
         "give the voxel size in nm as voxel_size_nm=(z, y, x)",
         "give the voxel size in nm with --voxel-size Z Y X",

@@ -140,7 +140,7 @@ def test_observed_slices_and_mid_gaps(viewer: ViewerModel, control: DepthControl
 def test_where_says_observed_or_inferred(viewer: ViewerModel, control: DepthControl) -> None:
     control.layer = _add(viewer)
     control.go_to(80)
-    assert control.where() == "Slice 2: observed."
+    assert control.where() == "Fitted to slice 2."
     control.go_to(94)
     assert control.where() == "Slice 2.35: inferred, 14 nm from slice 2."
 

@@ -88,7 +88,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     widget.depth.depth.setValue(101.25)
     assert widget.depth.where.text() == "Slice 2.53: inferred, 18.75 nm from slice 3."
     widget.depth.next_button.click()
-    assert widget.depth.depth.value() == 120 and widget.depth.where.text() == "Slice 3: observed."
+    assert widget.depth.depth.value() == 120 and widget.depth.where.text() == "Fitted to slice 3."
     viewer.dims.order = (1, 0, 2)
     QApplication.processEvents()
     viewer.dims.order = (0, 1, 2)

@@ -19,7 +19,7 @@ from napari_emgauss.render import BackendChoice
 from napari_emgauss.stack import Normalisation
 from napari_emgauss.tiles import TiledModel, TileSize, _model, cut
 from napari_emgauss.tiles._index import TileIndex, write_index, write_tile
-from napari_emgauss.volume import ModelView, VolumeModel, channel_models, traits_of
+from napari_emgauss.volume import ExactModel, ModelView, VolumeModel, channel_models, traits_of
 from napari_emgauss.volume._original_intensity import in_original_intensity
 
 from .model_contract import VolumeModelContract
@@ -95,6 +95,13 @@ class TestTiledModel(VolumeModelContract):
         model.device = "auto"
         assert traits_of(model).has_own_device
         assert traits_of(ModelView(model)).has_own_device, "what shows a model in another way works as it does"
+
+
+class TestExactModel(VolumeModelContract):
+    @pytest.fixture
+    def model(self) -> VolumeModel:
+        own = np.random.default_rng(0).integers(0, 256, (3, 2, *SIZE), np.uint8)
+        return ExactModel(fitted(2), own, damage={1: np.eye(*SIZE, dtype=bool), 2: None})
 
 
 class TestModelView(VolumeModelContract):

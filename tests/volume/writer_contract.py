@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, ExportError
-from napari_emgauss.stack import Frame
+from napari_emgauss.stack import Frame, Normalisation, Stack
 from napari_emgauss.volume import ExportPlan, export, export_format, plan_export
 from napari_emgauss.volume.formats import _registry
 
@@ -103,6 +103,25 @@ class WriterContract:
         values, _ = self.read(self.write(model, tmp_path))
         assert values.dtype.newbyteorder("=") == (dtype if dtype in held else widened[0])
         np.testing.assert_array_equal(values, model.values)
+
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_own_slices_are_kept_bit_for_bit_or_refused_before(self, tmp_path: Path, dtype: str) -> None:
+        model, own = KnownVolume(dtype), _values(np.dtype(dtype), (3, 6, 7))[:, ::-1].copy()
+        normalisation = Normalisation(0, 1, dtype)
+        stack = Stack(own, model.z_nm, (4.0, 3.0), normalisation, damage=np.zeros(own.shape, bool))
+        stack.damage[1, 2, 3] = True  # type: ignore[index]
+        held = self.row.dtypes if self.row.instead is None else export_format(self.row.instead).dtypes
+        if not any(np.can_cast(dtype, name, "safe") for name in held):
+            with pytest.raises(ConfigError, match=f"grey values of type {dtype}"):
+                self.write(model, tmp_path, look="exact", stack=stack)
+            assert (model.rendered, files_in(tmp_path)) == (0, {})
+            return
+        values, _ = self.read(self.write(model, tmp_path, look="exact", stack=stack))
+        np.testing.assert_array_equal(values[[0, 4]], own[[0, 2]])
+        np.testing.assert_array_equal(values[[1, 3]], model.values[[1, 3]])
+        damaged = stack.damage[1] != 0  # type: ignore[index]
+        np.testing.assert_array_equal(values[2][~damaged], own[1][~damaged])
+        np.testing.assert_array_equal(values[2][damaged], model.values[2][damaged])
 
     @pytest.mark.parametrize("in_plane", [(1, 9), (300, 2), (65, 130)])
     def test_any_size(self, tmp_path: Path, in_plane: tuple[int, int]) -> None:

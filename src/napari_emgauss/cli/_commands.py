@@ -10,7 +10,7 @@ from napari_emgauss.cli import _arguments as kinds
 from napari_emgauss.evaluation import SCORED, methods_help
 from napari_emgauss.priors import prior_help
 from napari_emgauss.stack import dataset_help
-from napari_emgauss.volume import output_formats
+from napari_emgauss.volume import LOOKS, output_formats
 
 Commands = Any  # argparse's _SubParsersAction, which is private
 
@@ -217,6 +217,18 @@ def add_export(commands: Commands) -> None:
         "--original-intensity",
         action="store_true",
         help="undo the correction of --even-out (by default the volume stays evenly bright)",
+    )
+    parser.add_argument(
+        "--look",
+        choices=LOOKS,
+        default="smooth",
+        help="how your own slices look: as the model renders them (smooth, the default), or as they are in the stack, "
+        "byte for byte (exact)",
+    )
+    parser.add_argument(
+        "--stack",
+        metavar="FILE",
+        help="with --look exact: the stack that the model was fitted to (default: the file it was read from)",
     )
     parser.add_argument(
         "--confidence",

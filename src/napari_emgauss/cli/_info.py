@@ -125,6 +125,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "kind": "EMGauss model",
         "shape (z, y, x)": list(model.shape),
         "depths (nm)": [float(z_nm[0]), float(z_nm[-1])],
+        "fitted to slices": _own_slices(model.provenance, len(z_nm)),
         "slice distance (nm)": float(np.median(np.diff(z_nm))),
         "pixel size (y, x; nm)": list(model.pixel_size_nm),
         **({"channels": model.channels} if model.channels > 1 else {}),
@@ -132,6 +133,18 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "gaussians": model.gaussian_count,
         "provenance": model.provenance,
     }
+
+
+def _own_slices(provenance: dict[str, Any], count: int) -> str:
+    """Which slices a model was fitted to, and whether exports can show them as they are."""
+    from napari_emgauss.volume import Provenance
+
+    known = Provenance.from_json(provenance)
+    numbers = known.stack.fitted_numbers(count)
+    told = f"{count}, numbered {numbers[0]} to {numbers[-1]}; all other depths are inferred"
+    if known.own_slices.digests and known.source:
+        return f"{told}; 'emgauss export --look exact' keeps them as they are in '{known.source}'"
+    return f"{told}; 'emgauss export --look exact --stack FILE' keeps them as they are"
 
 
 def _stack_facts(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -167,6 +180,8 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
         return facts
     from napari_emgauss.fitting import FitConfig
 
+    # Fingerprints and masks are for machines.
+    provenance = {key: value for key, value in provenance.items() if key != "own_slices"}
     usual = FitConfig().to_dict()
     chosen = {key: value for key, value in provenance["fit"].items() if usual.get(key) != value}
     return {**facts, "provenance": {**provenance, "fit": chosen}}

@@ -21,6 +21,7 @@ def run_render_command(arguments: argparse.Namespace) -> int:
     _refuse_unknown_suffix(Path(arguments.output))
     output = output_path(arguments, "output")
     from napari_emgauss.tiles import load
+    from napari_emgauss.volume import Provenance, name_of_depth
 
     model = load(arguments.model, device=arguments.device)
     refuse_source(model, output)
@@ -35,8 +36,11 @@ def run_render_command(arguments: argparse.Namespace) -> int:
     )
     pixel_size_nm = _pixel_size_nm(model, arguments.region, image.shape[-2:])
     write_image(output, image, pixel_size_nm=pixel_size_nm, z_nm=depths, channels=model.channels)
-    named = ", ".join(f"{z:g}" for z in depths[:5]) + (", …" if len(depths) > 5 else "")
-    say(f"Wrote '{output}': z = {named} nm, {image.shape[-2]} × {image.shape[-1]}, {image.dtype}.")
+    named = ", ".join(f"{z:g}" for z in depths[:5]) + (", …" if len(depths) > 5 else "") + " nm"
+    if len(depths) == 1:
+        numbers = Provenance.from_json(model.provenance).stack.fitted_numbers(len(model.z_nm))
+        named += f" ({name_of_depth(depths[0], list(model.z_nm), numbers)})"
+    say(f"Wrote '{output}': z = {named}, {image.shape[-2]} × {image.shape[-1]}, {image.dtype}.")
     return 0
 
 
@@ -77,6 +81,9 @@ def run_export_command(arguments: argparse.Namespace) -> int:
             format=arguments.format,
             channel=arguments.channel,
             original_intensity=arguments.original_intensity,
+            look=arguments.look,
+            stack=arguments.stack,
+            on_note=say,
             on_progress=lambda update: display.tell(update.fraction),
             **grid,
         )

@@ -31,6 +31,11 @@ from ._mask import (
 from ._mask import (
     read_damage_mask as read_damage_mask,
 )
+from ._own_slices import OwnSlices as OwnSlices
+from ._own_slices import digest as digest
+from ._own_slices import note_own_slices as note_own_slices
+from ._own_slices import open_own_slices as open_own_slices
+from ._own_slices import the_fitted_of as the_fitted_of
 from ._read import (
     open_file as open_file,
 )

@@ -35,7 +35,7 @@ def split_channels(stack: Stack) -> list[Stack]:
     if stack.channels == 1:
         return [stack]
     return [
-        replace(stack, slices=source, normalisation=stack.normalisation.of_channel(channel))
+        replace(stack, slices=source, uncorrected=None, normalisation=stack.normalisation.of_channel(channel))
         for channel, source in enumerate(channel_sources(stack.slices))
     ]
 
@@ -69,14 +69,13 @@ def join_channels(stacks: Sequence[Stack]) -> Stack:
 def on_each_channel(
     stack: Stack, change: Callable[[Stack, Progress], Stack], on_progress: OnProgress | None = None
 ) -> Stack:
-    """``change`` applied to every channel by itself, one after the other."""
+    """``change`` applied to every channel by itself, one after the other; what the slices were before stays with them."""
     progress, channels = Progress(on_progress), split_channels(stack)
-    return join_channels(
-        [
-            change(one, progress.part(k / len(channels), (k + 1) / len(channels), f"channel {k + 1}"))
-            for k, one in enumerate(channels)
-        ]
-    )
+    changed = [
+        change(one, progress.part(k / len(channels), (k + 1) / len(channels), f"channel {k + 1}"))
+        for k, one in enumerate(channels)
+    ]
+    return replace(join_channels(changed), uncorrected=stack.own_slices)
 
 
 def geometry_of(stack: Stack) -> Stack:
@@ -86,5 +85,6 @@ def geometry_of(stack: Stack) -> Stack:
     return replace(
         stack,
         slices=MeanOfChannels(stack.slices, stack.normalisation),
+        uncorrected=None,
         normalisation=Normalisation(0.0, 1.0, "float32"),
     )

@@ -75,6 +75,7 @@ def denoise(stack: Stack, method: DenoiseMethod = "auto", *, on_progress: OnProg
         stack,
         slices=_DenoisedSlices(stack.slices, normalisation.low, normalisation.high, best, strength, noise),
         metadata=noted.metadata,
+        uncorrected=stack.own_slices,
     )
 
 

@@ -14,7 +14,7 @@ from napari_emgauss._progress import OnProgress, Progress
 
 from ._channels import on_each_channel
 from ._slices import LazySlices
-from ._stack import Stack
+from ._stack import SliceSource, Stack
 
 # Percentiles that stand for black and white of a slice: robust against dirt and holes.
 _LOW, _HIGH = 10.0, 90.0
@@ -66,13 +66,13 @@ def correct_intensity(
     if method == "histogram":
         reference = np.asarray(stack.slices[stack.shape[0] // 2])
         noted = stack.noting(intensity_correction="histogram")
-        return replace(stack, slices=_MatchedSlices(stack.slices, reference), metadata=noted.metadata)
+        return _corrected(noted, _MatchedSlices(stack.slices, reference))
     if method == "clahe":
         if not 0 < clip_limit <= 1:
             raise ConfigError(f"The clip limit must lie between 0 and 1, not {clip_limit}.")
         noted = stack.noting(intensity_correction=f"clahe {clip_limit:g}")
         equalised = _EqualisedSlices(stack.slices, stack.normalisation.low, stack.normalisation.high, clip_limit)
-        return replace(stack, slices=equalised, metadata=noted.metadata)
+        return _corrected(noted, equalised)
     raise ConfigError(f"There is no intensity correction {method!r}: choose linear, histogram or clahe.")
 
 
@@ -114,7 +114,11 @@ def _linear(stack: Stack, window: int | None, progress: Progress) -> Stack:
     offset = wanted.mean(axis=1) - gain * ends.mean(axis=1)
     lines = np.stack([gain, offset], axis=1)
     noted = stack.noting(intensity_correction="linear", intensity_lines=lines.tolist())
-    return replace(stack, slices=_LinearSlices(stack.slices, lines), metadata=noted.metadata)
+    return _corrected(noted, _LinearSlices(stack.slices, lines))
+
+
+def _corrected(stack: Stack, slices: SliceSource) -> Stack:
+    return replace(stack, slices=slices, uncorrected=stack.own_slices)
 
 
 def _as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:

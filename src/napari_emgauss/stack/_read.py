@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -87,7 +88,7 @@ def read_stack(
         The voxel size is unknown, or isotropic already.
     """
     path = Path(path)
-    opened = _open_channels(path, Selection(dataset, None, time), channel)
+    opened = open_channels(path, Selection(dataset, None, time), channel)
     found = believed(opened.voxel_size)
     notes = [*opened.notes, *([found.assumed] if found.assumed and voxel_size_nm is None else [])]
     shape = tuple(int(n) for n in opened.slices.shape)
@@ -96,7 +97,7 @@ def read_stack(
         shape = (*shape[:-2], y1 - y0, x1 - x0)
     check_shape(shape, opened.slices.dtype)
     voxel_size = found if voxel_size_nm is None else voxel_size_from_argument(voxel_size_nm)
-    about = dict(opened.metadata)
+    about = {**_chosen(dataset, channel, time), **opened.metadata}
     if z_positions_nm is None:
         z_positions_nm = opened.z_nm if voxel_size_nm is None else None
         if z_positions_nm is None and opened.slice_numbers is not None and voxel_size.z_nm is not None:
@@ -126,8 +127,20 @@ def read_stack(
         raise
 
 
-def _open_channels(path: Path, selection: Selection, channel: int | Sequence[int] | None) -> OpenedFile:
-    """A file's slices with the channels that are wanted: one source a channel, or the only one itself."""
+def _chosen(dataset: str | int | None, channel: int | Sequence[int] | None, time: int | None) -> dict[str, Any]:
+    """What of a file was chosen, so that the same is found again."""
+    chosen: dict[str, Any] = {} if dataset is None else {"dataset": str(dataset)}
+    if channel is not None:
+        several = [channel] if isinstance(channel, (int, np.integer)) else channel
+        chosen["channels_in_file"] = [int(c) for c in several]
+    return chosen if time is None else {**chosen, "time_in_file": int(time)}
+
+
+def open_channels(path: Path, selection: Selection, channel: int | Sequence[int] | None) -> OpenedFile:
+    """A file's slices with the channels that are wanted: one source a channel, or the only one itself.
+
+    Errors are those of :func:`open_file`.
+    """
     if channel is None:
         first = open_file(path, selection)
         if first.channels == 1:

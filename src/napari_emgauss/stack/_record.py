@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
@@ -47,6 +48,8 @@ class StackRecord(JsonRecord):
     ----------
     format, dataset : str
         Of the file.
+    channels_in_file, time_in_file : optional
+        Channels and time point of the file that were chosen.
     notes : sequence of str
         What was assumed when it was read.
     voxel_size_source, z_positions_source : str
@@ -83,6 +86,8 @@ class StackRecord(JsonRecord):
 
     format: str = ""
     dataset: str = ""
+    channels_in_file: Sequence[int] | None = None
+    time_in_file: int | None = None
     notes: Sequence[str] = ()
     voxel_size_source: str = ""
     z_positions_source: str = ""
@@ -105,6 +110,18 @@ class StackRecord(JsonRecord):
     def left_out(self) -> dict[int, float]:
         """Slice that was left out -> its depth, nm."""
         return dict(zip(self.left_out_slices, self.left_out_z_nm, strict=False))
+
+    def fitted_numbers(self, count: int) -> list[int]:
+        """Numbers in the file, or in the layer, of a fit's ``count`` slices; from 0 where the notes make no sense."""
+        chosen: Any = self.selected_slices
+        skipped: Any = self.skipped_slices
+        first: Any = self.first_slice
+        if not all(isinstance(numbers, (list, tuple)) for numbers in (chosen or (), skipped)):
+            return list(range(count))
+        if chosen is not None and len(chosen) == count and all(isinstance(k, int) and k >= 0 for k in chosen):
+            return list(chosen)
+        from_first = (k for k in itertools.count(first if isinstance(first, int) else 0) if k not in skipped)
+        return list(itertools.islice(from_first, count))
 
     @property
     def by_channel(self) -> list[StackRecord]:

@@ -124,6 +124,8 @@ class Stack:
         project notes itself is told by :class:`StackRecord`, see :attr:`record`.
     damage : array-like, optional
         ``(K, H, W)``, not zero at pixels that must not supervise a fit; see :func:`mask_damage`.
+    uncorrected : SliceSource, optional
+        The slices with the grey values of the source, where corrections changed them.
 
     Raises
     ------
@@ -141,6 +143,7 @@ class Stack:
     source: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     damage: SliceSource | None = None
+    uncorrected: SliceSource | None = None
 
     def __post_init__(self) -> None:
         axes = len(self.slices.shape)
@@ -176,6 +179,11 @@ class Stack:
     def channels(self) -> int:
         """Grey values per pixel, 1 to 4."""
         return int(self.slices.shape[1]) if len(self.slices.shape) == 4 else 1
+
+    @property
+    def own_slices(self) -> SliceSource:
+        """The slices with the grey values of the source, whatever corrections made of them."""
+        return self.slices if self.uncorrected is None else self.uncorrected
 
     @property
     def record(self) -> StackRecord:
@@ -241,6 +249,7 @@ class Stack:
             slices=view(self.slices, chosen),
             z_nm=self.z_nm[chosen],
             damage=None if self.damage is None else view(self.damage, chosen),
+            uncorrected=None if self.uncorrected is None else view(self.uncorrected, chosen),
         )
 
     def keep_every(self, factor: int) -> Stack:
@@ -268,6 +277,7 @@ class Stack:
             self.noting(region=[top + y0, top + y1, left + x0, left + x1]),
             slices=view(self.slices, range(depth), box),
             damage=None if self.damage is None else view(self.damage, range(depth), box),
+            uncorrected=None if self.uncorrected is None else view(self.uncorrected, range(depth), box),
         )
 
     def in_memory(self) -> Stack:

@@ -182,7 +182,7 @@ def tile_task(tile: Tile, stack: Stack, config: FitConfig, prior: Prior | None, 
         y0, y1, x0, x1 = tile.region
         # As one block: a dask array would compute its chunks anew for every slice.
         block = stack.slices[tile.slices.start : tile.slices.stop, y0:y1, x0:x1]
-        part = replace(part, slices=np.ascontiguousarray(block))
+        part = replace(part, slices=np.ascontiguousarray(block), uncorrected=None)
     return TileTask(tile, part, replace(config, seed=tile.seed(config.seed)), prior, threads)
 
 

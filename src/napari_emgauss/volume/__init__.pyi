@@ -2,9 +2,15 @@ from ._channel_model import channel_models as channel_models
 from ._depths import aligned_spacing as aligned_spacing
 from ._depths import isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing
+from ._exact import ExactModel as ExactModel
+from ._exact import KeptSlices as KeptSlices
+from ._exact import exact_model as exact_model
 from ._export import export as export
 from ._export import sweep_export as sweep_export
 from ._lazy import LazyVolume as LazyVolume
+from ._look import LOOKS as LOOKS
+from ._look import Look as Look
+from ._look import name_of_depth as name_of_depth
 from ._model_view import ModelView as ModelView
 from ._plan import ExportPlan as ExportPlan
 from ._plan import plan_export as plan_export

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss._errors import ExportError
+from napari_emgauss._errors import ConfigError, ExportError
 from napari_emgauss._files import check_writable, whole, whole_folder
 from napari_emgauss._parts import sweep
 from napari_emgauss._paths import is_inside, kind_of, same_file
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss._remedies import remedy
-from napari_emgauss.stack import Frame
+from napari_emgauss.stack import Frame, Stack
 
 from ._channel_model import one_channel
+from ._exact import ExactModel, exact_model
+from ._look import LOOKS, Look
 from ._original_intensity import in_original_intensity
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
@@ -42,6 +45,9 @@ def export(
     format: str | None = None,
     channel: int | None = None,
     original_intensity: bool = False,
+    look: Look = "smooth",
+    stack: Stack | str | os.PathLike[str] | None = None,
+    on_note: Callable[[str], None] | None = None,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Path:
@@ -67,6 +73,13 @@ def export(
         Of a model of several channels write only this one; by default all, side by side in the file.
     original_intensity : bool
         Write grey values as they are in the source, where brightness and contrast of the slices were evened out.
+    look : {"smooth", "exact"}
+        ``"exact"`` writes observed slices as they are in the source, byte for byte, where their depth is one of the
+        grid's; pixels marked as damaged, and all other depths, are rendered. ``"smooth"`` renders all.
+    stack : Stack or path, optional
+        For the exact look: the stack that the model was fitted to; by default the file it was read from.
+    on_note : callable, optional
+        Called with a sentence that says how many slices are kept as they are.
     overwrite : bool
         Replace an existing file, or a folder of which every file was written by an earlier export. The stack that the
         model was fitted to, and what lies in its own folder, are never replaced.
@@ -85,12 +98,16 @@ def export(
         The file exists, its folder does not or cannot be written to (tried before anything is rendered), the disk is
         full, or writing failed; nothing is left behind. A folder to replace holds something that is not ours.
     DepthError, ConfigError
-        See :func:`plan_export`.
+        See :func:`plan_export`, and for the exact look :func:`exact_model`. A format cannot hold the source's values
+        as they are.
+    StackError
+        For the exact look: the stack cannot be read, is another one, or has changed since the fit.
     """
     if channel is not None:
         model = one_channel(model, channel)
     if original_intensity:
         model = in_original_intensity(model)
+    model = _looking(model, look, stack)
     plan = plan_export(
         Frame.of(model),
         path,
@@ -105,6 +122,8 @@ def export(
     row = export_format(plan.format)
     write = row.load_writer()
     _refuse_own_input(model, plan.path)
+    if isinstance(stack, (str, os.PathLike)) and same_file(stack, plan.path):
+        raise ExportError(f"'{plan.path}' is the stack itself: give another name.")
 
     progress = Progress(on_progress)
 
@@ -117,6 +136,8 @@ def export(
         folder=plan.is_folder,
         nbytes=0 if plan.is_folder else plan.nbytes,  # a Zarr is compressed, nobody knows how well
     )
+    if isinstance(model, ExactModel):
+        plan = _with_own_slices(model, plan, on_note)
     if plan.is_folder:
         if plan.path.exists():
             check_old(plan.path)
@@ -126,6 +147,32 @@ def export(
         with whole(plan.path, overwrite=overwrite) as target:
             write(plan, _rendered(model, plan, progress), target)
     return plan.path
+
+
+def _looking(model: VolumeModel, look: Look, stack: Stack | str | os.PathLike[str] | None) -> VolumeModel:
+    if look not in LOOKS:
+        raise ConfigError(f"There is no look {look!r}: choose one of {', '.join(LOOKS)}.")
+    if look == "exact":
+        return exact_model(model, Path(stack) if isinstance(stack, (str, os.PathLike)) else stack)
+    if stack is not None:
+        raise ConfigError("A stack is needed for the exact look only", remedy=remedy("exact look"))
+    return model
+
+
+def _with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str], None] | None) -> ExportPlan:
+    """The plan that says which slices are kept, after making sure that they can be."""
+    row = export_format(plan.format)
+    if not np.can_cast(model.dtype, plan.dtype, "safe"):
+        raise ConfigError(
+            f"{row.label} holds grey values of type {model.dtype} as {plan.dtype}, so slices would not be kept as "
+            "they are: choose another format."
+        )
+    kept = model.kept(plan.depths_nm)
+    model.check(kept.kept)
+    if on_note is not None:
+        on_note(str(kept))
+    about = {"look": model.look, "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept]}
+    return replace(plan, about={**plan.about, **about})
 
 
 def sweep_export(path: str | os.PathLike[str]) -> None:

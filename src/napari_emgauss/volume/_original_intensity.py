@@ -47,6 +47,8 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
 class _OriginalIntensity(ModelView):
     """Grey values at a depth minus that depth's offset, over its gain."""
 
+    is_in_original_intensity = True
+
     def __init__(self, model: VolumeModel, lines: NDArray[np.float64]) -> None:
         super().__init__(model)
         self._lines = lines

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from napari_emgauss.stack import JsonRecord, StackRecord
+from napari_emgauss.stack import JsonRecord, OwnSlices, StackRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,8 @@ class Provenance(JsonRecord):
         Of the stack.
     stack : StackRecord
         How that came about.
+    own_slices : OwnSlices
+        By which the slices of the source are known again.
     stack_id : str, optional
         Fingerprint of the stack, by which a run that goes on knows it again.
     fit : mapping
@@ -40,6 +42,7 @@ class Provenance(JsonRecord):
     name: str | None = None
     source: str | None = None
     stack: StackRecord = field(default_factory=StackRecord)
+    own_slices: OwnSlices = field(default_factory=OwnSlices)
     stack_id: str | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
     prior: Any = None
@@ -60,5 +63,9 @@ class Provenance(JsonRecord):
     def from_json(cls, values: object) -> Self:
         """See `JsonRecord.from_json`."""
         if isinstance(values, Mapping):
-            values = {**values, "stack": StackRecord.from_json(values.get("stack"))}
+            values = {
+                **values,
+                "stack": StackRecord.from_json(values.get("stack")),
+                "own_slices": OwnSlices.from_json(values.get("own_slices")),
+            }
         return super().from_json(values)

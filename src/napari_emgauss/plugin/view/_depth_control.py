@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
+from napari_emgauss.volume import Provenance, name_of_depth
+
 from ._continuous_layer import LayerRecord, depth_at, go_to_depth, record_of, refresh_shown, set_grid
 
 
@@ -120,12 +122,22 @@ class DepthControl:
         if record is None:
             return ""
         z, here = record.model.z_nm, self.depth_nm
-        number = float(np.interp(here, z, np.arange(len(z))))
-        nearest = int(np.argmin(np.abs(z - here)))
-        distance = here - float(z[nearest])
-        if abs(distance) < 1e-6 * float(z[-1] - z[0]):
-            return f"Slice {nearest}: observed."
-        return f"Slice {number:.2f}: inferred, {abs(distance):.4g} nm from slice {nearest}."
+        numbers = self._numbers(record)
+        # Interpolation passes through the slices themselves; a model only comes near them.
+        own = record.kind == "linear" or getattr(record.model, "look", "smooth") == "exact"
+        name = name_of_depth(here, z.tolist(), numbers, "exact" if own else "smooth")
+        if not name.startswith("inferred"):
+            return f"{name[0].upper()}{name[1:]}."
+        return f"Slice {float(np.interp(here, z, numbers)):.2f}: {name}."
+
+    def _numbers(self, record: LayerRecord) -> list[int]:
+        """Numbers of the observed slices in the stack: those that were left out are missing."""
+        count = len(record.model.z_nm)
+        for theirs in (record, *(other for _, other in self._group(record))):
+            known = Provenance.from_json(getattr(theirs.model, "provenance", None))
+            if known.name is not None:
+                return known.stack.fitted_numbers(count)
+        return list(range(count))
 
     def _group(self, record: LayerRecord) -> list[tuple[Any, LayerRecord]]:
         """Layers that share the depth: those of one model and what it is compared with."""
