@@ -34,7 +34,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "give stack": (
         "give it with stack=",
         "give it with --stack FILE",
-        "export from the command line, with --stack FILE",
+        "export from the command line, where it can be given",
     ),
     "undo intensity": (
         "export with original_intensity=True, too, or with look='smooth'",
