@@ -69,7 +69,7 @@ def join_channels(stacks: Sequence[Stack]) -> Stack:
 def on_each_channel(
     stack: Stack, change: Callable[[Stack, Progress], Stack], on_progress: OnProgress | None = None
 ) -> Stack:
-    """``change`` applied to every channel by itself, one after the other; what the slices were before stays with them."""
+    """``change`` applied to every channel by itself, one after the other; what the slices were before stays there."""
     progress, channels = Progress(on_progress), split_channels(stack)
     changed = [
         change(one, progress.part(k / len(channels), (k + 1) / len(channels), f"channel {k + 1}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame, Region, SliceSource, Stack, digest, open_own_slices, the_fitted_of
 
 from ._depths import aligned_spacing
-from ._look import Look
 from ._model_view import ModelView
 from ._protocol import VolumeModel
 from ._provenance import Provenance
+from ._traits import ModelTraits, traits_of
 
 # Grids and depths went through files: a millionth of a step off is the same depth.
 _SAME_DEPTH = 1e-6
@@ -86,8 +86,6 @@ class ExactModel(ModelView):
         The slices have another shape or type than the model. While rendering: the source has changed since the fit.
     """
 
-    look: Look = "exact"
-
     def __init__(
         self,
         model: VolumeModel,
@@ -115,7 +113,12 @@ class ExactModel(ModelView):
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the model is from, and how it looks."""
-        return {**super().provenance, "look": self.look}
+        return {**super().provenance, "look": self.traits.look}
+
+    @property
+    def traits(self) -> ModelTraits:
+        """The model's, and the look."""
+        return replace(super().traits, look="exact")
 
     def kept(self, depths_nm: Any) -> KeptSlices:
         """Which of the observed slices are shown as they are on a grid of depths."""
@@ -239,7 +242,7 @@ def exact_model(model: VolumeModel, stack: Stack | str | Path | None = None) -> 
         The stack cannot be read, or is another one, or has changed since the fit.
     """
     known = Provenance.from_json(model.provenance)
-    if getattr(model, "holds_labels", False):
+    if traits_of(model).holds_labels:
         raise ConfigError("Labels have no look: only grey values are kept as they are in the source.")
     try:
         _refuse_corrections(model, known)
@@ -269,7 +272,7 @@ def _refuse_corrections(model: VolumeModel, known: Provenance) -> None:
         )
     each = known.stack.by_channel
     evened = next((one.intensity_correction for one in each if one.intensity_correction), None)
-    if evened is None or getattr(model, "is_in_original_intensity", False):
+    if evened is None or traits_of(model).in_original_intensity:
         return
     can_be_undone = all(one.intensity_lines is not None for one in each)
     raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +171,7 @@ def _with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str
     model.check(kept.kept)
     if on_note is not None:
         on_note(str(kept))
-    about = {"look": model.look, "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept]}
+    about = {"look": model.traits.look, "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept]}
     return replace(plan, about={**plan.about, **about})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_emgauss.stack import Region
 from ._model_view import ModelView
 from ._protocol import VolumeModel
 from ._provenance import Provenance
+from ._traits import ModelTraits
 
 
 def in_original_intensity(model: VolumeModel) -> VolumeModel:
@@ -47,11 +49,14 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
 class _OriginalIntensity(ModelView):
     """Grey values at a depth minus that depth's offset, over its gain."""
 
-    is_in_original_intensity = True
-
     def __init__(self, model: VolumeModel, lines: NDArray[np.float64]) -> None:
         super().__init__(model)
         self._lines = lines
+
+    @property
+    def traits(self) -> ModelTraits:
+        """The model's, and that the correction is off."""
+        return replace(super().traits, in_original_intensity=True)
 
     def _images(
         self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None

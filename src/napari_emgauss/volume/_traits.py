@@ -8,6 +8,7 @@ from typing import Protocol
 
 from napari_emgauss.stack import Normalisation
 
+from ._look import Look
 from ._protocol import VolumeModel
 
 
@@ -25,12 +26,18 @@ class ModelTraits:
         Between its grey values and the unit range.
     folder : Path or None
         What it reads from while it renders.
+    in_original_intensity : bool
+        A correction of brightness and contrast that it was fitted with is taken off again.
+    look : {"smooth", "exact"}
+        What it shows at the depths of observed slices.
     """
 
     holds_labels: bool = False
     has_own_device: bool = False
     normalisation: Normalisation | None = None
     folder: Path | None = None
+    in_original_intensity: bool = False
+    look: Look = "smooth"
 
 
 class DescribedModel(VolumeModel, Protocol):

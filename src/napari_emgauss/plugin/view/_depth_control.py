@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
-from napari_emgauss.volume import Provenance, name_of_depth
+from napari_emgauss.volume import Provenance, name_of_depth, traits_of
 
 from ._continuous_layer import LayerRecord, depth_at, go_to_depth, record_of, refresh_shown, set_grid
 
@@ -124,7 +124,7 @@ class DepthControl:
         z, here = record.model.z_nm, self.depth_nm
         numbers = self._numbers(record)
         # Interpolation passes through the slices themselves; a model only comes near them.
-        own = record.kind == "linear" or getattr(record.model, "look", "smooth") == "exact"
+        own = record.kind == "linear" or traits_of(record.model).look == "exact"
         name = name_of_depth(here, z.tolist(), numbers, "exact" if own else "smooth")
         if not name.startswith("inferred"):
             return f"{name[0].upper()}{name[1:]}."
@@ -134,7 +134,7 @@ class DepthControl:
         """Numbers of the observed slices in the stack: those that were left out are missing."""
         count = len(record.model.z_nm)
         for theirs in (record, *(other for _, other in self._group(record))):
-            known = Provenance.from_json(getattr(theirs.model, "provenance", None))
+            known = Provenance.from_json(theirs.model.provenance)
             if known.name is not None:
                 return known.stack.fitted_numbers(count)
         return list(range(count))
