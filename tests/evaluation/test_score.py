@@ -64,37 +64,80 @@ def test_too_short_a_stack_is_refused():
         score(ramp_stack(4), methods=["linear"])
 
 
+def scored(**by_method):
+    """A result from ``(psnr, ssim, fsim)`` of each method; ``_`` stands for ``+``."""
+    methods = {name.replace("_", "+"): Scores(*three) for name, three in by_method.items()}
+    shown = {name: HiddenScores(name, scores, (), 1.0, {}) for name, scores in methods.items()}
+    return ScoreResult("block", (1, 3), (50.0, 150.0), 100.0, 50.0, shown)
+
+
 def test_verdict_for_emgauss():
-    verdict = result(linear=24.0, linear_blur=24.6, emgauss=25.2).verdict()
-    assert verdict == (
-        "EMGauss +1.2 dB over linear and +0.6 dB over linear+blur, the next best on this stack; choose EMGauss."
+    found = scored(linear=(24.0, 0.5, 0.8), linear_blur=(24.6, 0.5, 0.8), emgauss=(25.2, 0.51, 0.79))
+    assert found.verdict() == (
+        "By PSNR, SSIM and FSIM together, EMGauss is best on this stack (against linear: PSNR +1.2 dB, SSIM +0.010, "
+        "FSIM −0.010; against linear+blur: PSNR +0.6 dB, SSIM +0.010, FSIM −0.010); choose EMGauss."
     )
-    assert result(linear=24.0, emgauss=25.2).verdict() == "EMGauss +1.2 dB over linear on this stack; choose EMGauss."
+    assert (found.advice.prior, found.advice.preset) == (None, None)
 
 
-def test_verdict_against_emgauss_says_so():
-    verdict = result(linear=24.0, ensemble=25.5, emgauss=24.4).verdict()
-    assert verdict.startswith("EMGauss +0.4 dB over linear on this stack, but ensemble is better by 1.1 dB")
-    assert "choose ensemble" in verdict
+def test_ssim_and_fsim_outweigh_psnr():
+    # 16 dB a unit: 0.1 of SSIM and FSIM each are 3.2 dB, more than the 1.9 dB of PSNR.
+    found = scored(linear=(25.0, 0.5, 0.7), emgauss=(23.1, 0.6, 0.8))
+    assert found.best == "emgauss"
+    assert "against linear: PSNR −1.9 dB, SSIM +0.100, FSIM +0.100" in found.verdict()
+    blurred = scored(linear=(13.8, 0.085, 0.71), emgauss=(15.0, 0.121, 0.54))  # more decibels, and no detail left
+    assert blurred.best == "linear"
+
+
+def test_a_method_that_is_no_fit_comes_with_the_way_to_its_volume():
+    found = scored(linear=(24.0, 0.5, 0.8), flow_blur=(25.5, 0.6, 0.8), emgauss=(24.4, 0.5, 0.8))
+    assert found.verdict() == (
+        "By PSNR, SSIM and FSIM together, flow+blur is best on this stack (against EMGauss: PSNR +1.1 dB, SSIM +0.100, "
+        "FSIM +0.000). For a volume to export, fit EMGauss with the prior flow+blur, or with a more patient preset."
+    )
+    assert found.advice.prior == "flow+blur"
+    assert found.as_dict()["advice"] == {"prior": "flow+blur", "preset": None}
+
+
+def test_a_prior_that_was_followed_is_not_advised_again():
+    found = scored(ensemble=(25.5, 0.5, 0.8), emgauss=(24.4, 0.5, 0.8))
+    found.methods["emgauss"].about["settings"] = {"prior": "ensemble"}
+    assert found.advice.prior is None
+    assert found.verdict().endswith("For a volume to export, fit EMGauss with a more patient preset.")
 
 
 def test_verdict_without_emgauss():
-    assert result(linear=24.0, cubic=23.0).verdict() == (
-        "Linear is best of the methods scored on this stack; choose linear."
+    assert scored(linear=(24.0, 0.5, 0.8), cubic=(23.0, 0.5, 0.8)).verdict() == (
+        "By PSNR, SSIM and FSIM together, linear is best of the methods scored on this stack. For a volume to export, "
+        "fit EMGauss with the prior linear."
     )
-    assert "+2.0 dB over linear" in result(linear=24.0, ensemble=26.0).verdict()
 
 
-def test_within_a_twentieth_of_a_decibel_ssim_decides():
-    close = ScoreResult(
-        "block",
-        (1,),
-        (5.0,),
-        10.0,
-        5.0,
-        {"linear": hidden("linear", 25.04, 0.5), "emgauss": hidden("emgauss", 25.0, 0.6)},
+def test_among_presets_the_best_is_advised():
+    found = scored(**{"emgauss:fast": (24.0, 0.5, 0.8), "emgauss:best": (25.0, 0.5, 0.8)})
+    assert found.advice.preset == "best" and found.verdict().endswith("choose EMGauss with the preset best.")
+
+
+def test_a_method_that_no_fit_can_follow_is_not_advised(monkeypatch):
+    from napari_emgauss.evaluation import Method, _methods, register_method
+
+    monkeypatch.setattr(_methods, "_OWN", dict(_methods._OWN))
+    register_method(Method("theirs", lambda *given: None))
+    found = scored(linear=(24.0, 0.5, 0.8), theirs=(26.0, 0.5, 0.8), ensemble=(25.0, 0.5, 0.8))
+    assert found.verdict().endswith(
+        "theirs itself cannot be exported. For a volume to export, fit EMGauss with the prior ensemble."
     )
-    assert close.best == "emgauss"
+
+
+def test_what_could_not_be_measured_is_not_weighed():
+    small = scored(linear=(24.0, None, 0.9), emgauss=(24.5, None, 0.9))  # narrower than SSIM's window
+    assert small.verdict().startswith("By PSNR and FSIM together, EMGauss")
+    assert scored(linear=(24.0, None, None), emgauss=(23.0, 0.9, None)).verdict().startswith("By PSNR, linear is best")
+
+
+def test_emgauss_wins_a_tie():
+    assert scored(linear=(25.04, 0.5, 0.8), emgauss=(25.0, 0.5, 0.8)).best == "emgauss"
+    assert scored(linear=(25.06, 0.5, 0.8), emgauss=(25.0, 0.5, 0.8)).best == "linear"
 
 
 def test_table_and_json_say_that_the_gap_was_doubled(tmp_path):
@@ -118,4 +161,7 @@ def test_progress_ends_at_one():
 
 def test_exact_reconstruction_gives_no_infinite_gain():
     scores = result(linear=24.0, emgauss=math.inf)
-    assert scores.verdict() == "EMGauss on this stack; choose EMGauss."
+    assert scores.verdict() == (
+        "By PSNR, SSIM and FSIM together, EMGauss is best on this stack (against linear: SSIM +0.000, FSIM +0.000); "
+        "choose EMGauss."
+    )

@@ -235,3 +235,29 @@ def _tab_order(widget: Any) -> list[Any]:
         seen.append(focused)
         QTest.keyClick(focused, Qt.Key.Key_Tab)
     return seen
+
+
+def test_what_a_score_advises_is_a_click_away(window: Any, values: np.ndarray) -> None:
+    viewer, widget = window
+    viewer.add_image(values, name="mine", **PLACED)
+    tab, method = widget.quality, widget.fit.method
+    widget.tabs.setCurrentWidget(tab)
+    three = {"psnr": 24.0, "ssim": 0.5, "fsim": 0.8, "seconds": 1.0, "slices": [], "about": {}}
+    told = {
+        "best": "flow+blur",
+        "verdict": "flow+blur is best",
+        "caution": "harder",
+        "hidden_z_nm": [],
+        "methods": {"linear": three, "flow+blur": three, "emgauss": three},
+    }
+    tab.show_result({**told, "advice": {"prior": None, "preset": None}})
+    assert tab.advice_button.isHidden()
+    tab.show_result({**told, "advice": {"prior": "flow+blur", "preset": None}})
+    assert tab.advice_button.isVisible() and tab.advice_button.text() == "Fit with the prior flow+blur…"
+    tab.advice_button.click()
+    assert widget.tabs.currentWidget() is widget.fit and method.config().prior == "flow+blur"
+    assert method.settings.fields["prior"].isVisibleTo(widget)  # unfolded, so that one sees it
+    assert widget.fit.request().overrides == {"prior": "flow+blur"}
+    tab.show_result({**told, "advice": {"prior": None, "preset": "best"}})
+    tab.advice_button.click()
+    assert method.preset.currentText() == "best" and method.settings.overrides() == {}

@@ -30,3 +30,6 @@ from ._score import score as score
 from ._thin import Thinned as Thinned
 from ._thin import read_volume as read_volume
 from ._thin import thin as thin
+from ._verdict import MEASURES as MEASURES
+from ._verdict import Advice as Advice
+from ._verdict import Measure as Measure

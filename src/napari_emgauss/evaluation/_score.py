@@ -15,16 +15,15 @@ from napari_emgauss._metrics import Scores, compare, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
-from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, method_label, reconstruct
+from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruct
 from ._result import number_cell, score_cells, text_table, write_json
 from ._thin import check_one_channel
+from ._verdict import Advice, advice, best_method, verdict
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
 
 MIN_SLICES = 5
-# Below this many dB two methods count as equal: less than hiding other slices would change.
-EQUAL_DB = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,28 +78,17 @@ class ScoreResult:
 
     @property
     def best(self) -> str:
-        """The method with the highest PSNR; among those within 0.05 dB of it, the highest SSIM."""
-        top = max(_decibels(scores) for scores in self.methods.values())
-        near = [name for name, scores in self.methods.items() if _decibels(scores) >= top - EQUAL_DB]
-        return max(near, key=lambda name: (self.methods[name].mean.ssim or 0.0, _decibels(self.methods[name])))
+        """The method that PSNR, SSIM and FSIM together favour; see :func:`best_method`."""
+        return best_method(self._means)
+
+    @property
+    def advice(self) -> Advice:
+        """What to set for a fit, so that its volume is like what scored best."""
+        return advice(self._means, self._followed)
 
     def verdict(self) -> str:
-        """One sentence: what to choose, and by how much it is better than linear interpolation."""
-        best = self.best
-        gain = self._gain(best, BASELINE)
-        if EMGAUSS not in self.methods:
-            over = "" if gain is None or best == BASELINE else f", {gain:+.1f} dB over linear"
-            return f"{_title(best)} is best of the methods scored on this stack{over}; choose {best}."
-        fitted = self._gain(EMGAUSS, BASELINE)
-        over = "" if fitted is None else f" {fitted:+.1f} dB over linear"
-        if best == EMGAUSS:
-            second = self._best_other()
-            ahead = None if second in (None, BASELINE) else self._gain(EMGAUSS, second)
-            also = "" if ahead is None else f" and {ahead:+.1f} dB over {second}, the next best"
-            return f"EMGauss{over}{also} on this stack; choose EMGauss."
-        behind = self._gain(best, EMGAUSS)
-        first = f"EMGauss{over} on this stack, but" if over else "On this stack"
-        return f"{first} {best} is better by {abs(behind or 0.0):.1f} dB; choose {best}, or a more patient preset."
+        """What to choose, what that was weighed by, and how to get a volume of it."""
+        return verdict(self._means, self._followed)
 
     def caution(self) -> str:
         """One sentence on how the figures are to be read."""
@@ -115,7 +103,7 @@ class ScoreResult:
             [name, *score_cells(one.mean), _signed(self._gain(name, BASELINE)), number_cell(one.seconds, 1)]
             for name, one in self.methods.items()
         ]
-        head = ["method", "PSNR", "SSIM", "FSIM", "over linear", "seconds"]
+        head = ["method", "PSNR", "SSIM", "FSIM", "vs linear", "seconds"]
         title = f"{self.stack}: {len(self.hidden)} hidden slices, reconstructed from their neighbours"
         return f"{title}\n{text_table(head, rows)}\n{self.caution()}"
 
@@ -128,6 +116,7 @@ class ScoreResult:
             "gap_nm": self.gap_nm,
             "real_gap_nm": self.real_gap_nm,
             "best": self.best,
+            "advice": self.advice.as_dict(),
             "verdict": self.verdict(),
             "caution": self.caution(),
             "methods": {
@@ -152,9 +141,14 @@ class ScoreResult:
         first, second = _decibels(self.methods[method]), _decibels(self.methods[over])
         return first - second if np.isfinite(first) and np.isfinite(second) else None
 
-    def _best_other(self) -> str | None:
-        others = {name: _decibels(one) for name, one in self.methods.items() if name != EMGAUSS}
-        return max(others, key=lambda name: others[name]) if others else None
+    @property
+    def _means(self) -> dict[str, Scores]:
+        return {name: one.mean for name, one in self.methods.items()}
+
+    @property
+    def _followed(self) -> set[str]:
+        """Priors of the settings with which EMGauss was fitted."""
+        return {str(one.about["settings"]["prior"]) for one in self.methods.values() if "settings" in one.about}
 
 
 def score(
@@ -246,11 +240,6 @@ def _shown_stack(stack: Stack, shown: list[int]) -> Stack:
 
 def _decibels(scores: HiddenScores) -> float:
     return -np.inf if scores.mean.psnr is None else scores.mean.psnr
-
-
-def _title(method: str) -> str:
-    label = method_label(method)
-    return label[:1].upper() + label[1:]
 
 
 def _signed(value: float | None) -> str:

@@ -84,6 +84,7 @@ class EmgaussDock(QWidget):
         steps.scrub_clicked.connect(self.scrub)
         steps.compare_clicked.connect(self.compare)
         steps.export_clicked.connect(self.offer_export)
+        self.quality.followed.connect(self.show_advised)
         self._hidden: list[Any] = []
         self._colours = theme_colours(napari_viewer)
         napari_viewer.events.theme.connect(self._follow_theme)
@@ -149,6 +150,12 @@ class EmgaussDock(QWidget):
         self.tabs.setCurrentWidget(self.export)
         self.export.suggest()
         self.export.export_button.setFocus()
+
+    @at_the_door
+    def show_advised(self) -> None:
+        """To the tab that fits, with the button that does."""
+        self.tabs.setCurrentWidget(self.fit)
+        self.fit.panel.fit_button.setFocus()
 
     def _choose_result(self) -> Any:
         """The layer of the last fit, chosen in the other tabs, too."""

@@ -117,6 +117,14 @@ class MethodForm(QWidget):
         """Take over the device of the preferences, which the user has just changed."""
         self.device.setCurrentText(preferences().device)
 
+    def choose(self, *, prior: str | None = None, preset: str | None = None) -> None:
+        """Set the preset, the prior, or both, and show the prior, which is among the advanced settings."""
+        if preset is not None:
+            self.preset.setCurrentText(preset)
+        if prior is not None:
+            self.settings.set_value("prior", prior)
+            self.advanced.expand()
+
     def config(self) -> Any:
         """The settings as a ``FitConfig``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QPushButton,
@@ -40,6 +40,9 @@ EXPLANATION = (
 class QualityTab(Page):
     """Runs the hold-out score of the stack chosen in the first tab."""
 
+    followed = Signal()
+    """What the score advises has been set in the first tab."""
+
     def __init__(self, viewer: Any, fit_tab: FitTab) -> None:
         super().__init__()
         self._viewer, self._fit_tab = viewer, fit_tab
@@ -52,14 +55,18 @@ class QualityTab(Page):
         font = self.verdict.font()
         font.setBold(True)
         self.verdict.setFont(font)
+        self.advice_button = QPushButton()
+        self.advice_button.setToolTip("Set it in the Fit tab; nothing is fitted before you press Fit EMGauss there.")
+        self.advice_button.hide()
         self.table = _new_table()
         self.plot = ScorePlot(viewer)
         self.column.addWidget(heading("How good is it on my data?"))
         self.column.addWidget(Note(EXPLANATION))
-        for widget in (self.panel, self.verdict, self.table, self.plot, self.caution):
+        for widget in (self.panel, self.verdict, self.advice_button, self.table, self.plot, self.caution):
             self.column.addWidget(widget)
         self.column.addStretch(1)
         self.score_button.clicked.connect(self.start)
+        self.advice_button.clicked.connect(self.follow_advice)
         self.table.hide()
         self.plot.hide()
 
@@ -88,6 +95,7 @@ class QualityTab(Page):
             self.panel.fail(problem, self._remedy(problem))
             return
         self.result = None
+        self.advice_button.hide()
         self.table.hide()
         self.plot.hide()
         self.verdict.tell("")
@@ -130,6 +138,20 @@ class QualityTab(Page):
         self.plot.show()
         self.verdict.tell(str(result["verdict"]))
         self.caution.tell(str(result["caution"]), theme_colours(self._viewer).muted_text)
+        advised = self._advised()
+        self.advice_button.setVisible(bool(advised))
+        wanted = " and ".join(f"{setting} {value}" for setting, value in advised.items())
+        self.advice_button.setText(f"Fit with the {wanted}…")
+
+    def follow_advice(self) -> None:
+        """Set in the first tab what the score advises."""
+        self._fit_tab.method.choose(**self._advised())
+        self.followed.emit()
+
+    def _advised(self) -> dict[str, str]:
+        """Settings by name, of which the score says that they are best."""
+        told = {} if self.result is None else self.result.get("advice", {})
+        return {setting: str(value) for setting, value in told.items() if value}
 
 
 def score_rows(result: dict[str, Any]) -> list[list[str]]:

@@ -77,6 +77,10 @@ class SettingsForm(QWidget):
             widget.blockSignals(False)
         self._tell()
 
+    def set_value(self, name: str, value: Any) -> None:
+        """Change one setting, as if it had been chosen here."""
+        _set_value(self._fields[name], value)
+
     def overrides(self) -> dict[str, Any]:
         """Settings that differ from the preset."""
         if self._preset is None:
