@@ -177,10 +177,10 @@ def test_a_folder_of_tiles_that_cannot_be_written_is_told_first(
 
 def test_a_fit_replaces_nothing_but_a_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "z.txt", "--force", *QUICK)
-    assert "'z.txt' is no model of napari-emgauss" in told
+    assert "'z.txt' is not a model of napari-emgauss" in told
     (here / "m.checkpoint.safetensors").write_text("mine")
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "m.safetensors", "--force", *QUICK)
-    assert "is no checkpoint of napari-emgauss" in told
+    assert "is not a checkpoint of napari-emgauss" in told
     assert main(["fit", "raw.ome.tif", "-o", "model.safetensors", "--force", *QUICK]) == 0
 
 
@@ -190,7 +190,7 @@ def test_the_state_of_an_earlier_fit_is_not_replaced_by_the_way(here: Path, caps
     next(update for update in updates if update.iteration > 1)
     updates.close()  # type: ignore[attr-defined]
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "m.safetensors", *QUICK)
-    assert "go on with it with --resume, or start anew with --force" in told
+    assert "go on with it with --resume, or start afresh with --force" in told
     assert main(["fit", "raw.ome.tif", "-o", "m.safetensors", "--force", *QUICK]) == 0
     assert not (here / "m.checkpoint.safetensors").exists()
 

@@ -112,7 +112,7 @@ def note_in_manifest(folder: str | Path, names: Iterable[str]) -> None:
     for name in names:
         found = PurePosixPath(name)
         if not _is_within(found):
-            raise ExportError(f"'{name}' is no file within '{path}'.")
+            raise ExportError(f"'{name}' is not a file in '{path}'.")
         if found not in noted and kind_of(path / found) is not None:
             raise ExportError(f"'{path / found}' was not written by napari-emgauss: move it away.")
         noted.add(found)

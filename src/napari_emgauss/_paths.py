@@ -25,10 +25,10 @@ def real_target(path: PathLike) -> Path:
     """
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise ExportError(f"{text!r} is no name for a file: give another.")
+        raise ExportError(f"{text!r} cannot be the name of a file: give another.")
     target = Path(os.path.realpath(text))
     if not target.name or os.path.islink(target):
-        raise ExportError(f"'{text}' is no name for a file: give another.")
+        raise ExportError(f"'{text}' cannot be the name of a file: give another.")
     return target
 
 

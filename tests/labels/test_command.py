@@ -76,7 +76,7 @@ def test_points_keep_their_other_columns(labels: Path, capsys: pytest.CaptureFix
 def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     say = error_of
     assert "give a file with -o FILE, or --score" in say(capsys, "labels", MODEL, labels)
-    assert "take one of them" in say(capsys, "labels", MODEL, labels, "--score", "--down", "-o", "x.tif")
+    assert "choose one of them" in say(capsys, "labels", MODEL, labels, "--score", "--down", "-o", "x.tif")
     assert "is the labels" in say(capsys, "labels", MODEL, labels, "-o", labels, "--force")
     assert "is the model" in say(capsys, "labels", MODEL, labels, "-o", MODEL, "--force")
     tifffile.imwrite("grey.tif", np.zeros((6, 20, 26), np.float32), photometric="minisblack")
@@ -87,5 +87,5 @@ def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.Capt
     ways = ("--from", "nm", "--to", "grid")
     assert "name three of them z, y and x" in say(capsys, "points", MODEL, "bad.csv", "-o", "o.csv", *ways)
     Path("word.csv").write_text("z,y,x\n1,2,three\n", encoding="utf-8")
-    assert "no number" in say(capsys, "points", MODEL, "word.csv", "-o", "o.csv", *ways)
+    assert "not a number" in say(capsys, "points", MODEL, "word.csv", "-o", "o.csv", *ways)
     assert not list(Path().glob("x.*")) and not Path("o.csv").exists()

@@ -89,7 +89,7 @@ def test_bad_rows_are_refused(toy: None) -> None:
     for name in ("two words", "a:b", "a,b", "", "emgauss"):
         with pytest.raises(ConfigError, match="cannot name a prior"):
             register_prior(replace(TOY, name=name))
-    with pytest.raises(ConfigError, match="'blue' is no colour"):
+    with pytest.raises(ConfigError, match="'blue' is not a colour"):
         register_prior(replace(TOY, name="other", colour="blue"))
     with pytest.raises(ConfigError, match="how what it learned is read"):
         register_prior(replace(TOY, name="other", learns=True))

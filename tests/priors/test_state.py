@@ -171,7 +171,7 @@ def test_damaged_states_are_refused() -> None:
     prior = get_prior("self", **SELF)
     assert isinstance(prior, ResumablePrior)
     for name, state in states.items():
-        with pytest.raises(ModelFileError, match="start the fit anew"):
+        with pytest.raises(ModelFileError, match="start the fit afresh"):
             prior.prepare_from(state, observation())
             pytest.fail(name)
 
@@ -185,5 +185,5 @@ def test_a_damaged_choice_is_refused(wrong: dict[str, Any]) -> None:
     prior = get_prior("auto", **AUTO)
     assert isinstance(prior, ResumablePrior)
     prior.prepare_from(PriorState({"choice": StateEntry(good)}), observation())
-    with pytest.raises(ModelFileError, match="start the fit anew"):
+    with pytest.raises(ModelFileError, match="start the fit afresh"):
         prior.prepare_from(PriorState({"choice": StateEntry({**good, **wrong})}), observation())

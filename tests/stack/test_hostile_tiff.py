@@ -185,5 +185,5 @@ def test_pages_that_claim_the_same_bytes_again_and_again(tmp_path: Path) -> None
         data += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
         data += struct.pack("<I", 8 + (k + 1) * entry if k < pages - 1 else 0)
     (tmp_path / "a.tif").write_bytes(bytes(data) + bytes(4 * count))
-    with pytest.raises(StackFileError, match="again and again"):
+    with pytest.raises(StackFileError, match="over and over"):
         read(tmp_path / "a.tif")

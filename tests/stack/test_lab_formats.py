@@ -73,7 +73,7 @@ def test_dm_of_several_stacks_asks_which(tmp_path: Path) -> None:
 def test_dm_without_grey_values(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="holds complex values, not grey values"):
         read_stack(write_dm(tmp_path / "a.dm4", values_of("float32"), type_number=3), dataset="2")
-    with pytest.raises(StackFileError, match=r"old Macintosh computers.*save it anew"):
+    with pytest.raises(StackFileError, match=r"old Macintosh computers.*save it again"):
         read_stack(write_dm(tmp_path / "b.dm3", values_of("uint8"), version=3, big_endian=True))
 
 
@@ -210,7 +210,7 @@ def test_a_folder_of_dm_files_one_a_slice(tmp_path: Path, version: int) -> None:
     np.testing.assert_array_equal(np.asarray(opened.slices), values)
     assert (opened.voxel_size.z_nm, opened.voxel_size.y_nm, opened.voxel_size.x_nm) == (None, 5, 4)
     write_dm(tmp_path / f"3VBSED_0003.dm{version}", values, version=version)
-    with pytest.raises(StackError, match=r"3VBSED_0003\.dm. is no single image: it holds \(7, 9, 11\)"):
+    with pytest.raises(StackError, match=r"3VBSED_0003\.dm. is not a single image: it holds \(7, 9, 11\)"):
         np.asarray(open_file(tmp_path, Selection()).slices[3])
 
 

@@ -103,7 +103,7 @@ def test_shapes_as_napari_saves_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("1 rectangle 2 4 0", "Line 1 of d.txt is no damage"),
+        ("1 rectangle 2 4 0", "Line 1 of d.txt does not describe damage"),
         ("\nx fold 2 0 0 1 1", "Line 2"),
         ("1 blob 0 0 1 1", "Line 1"),
         ("1 fold -2 0 0 1 1", "Line 1"),

@@ -70,7 +70,7 @@ def test_names_and_endings_are_taken_once() -> None:
         emg.register_reader(TOY)
     with pytest.raises(ConfigError, match=r"\.mrc is read as MRC already"):
         emg.register_reader(replace(TOY, name="other", endings=(".mrc",)))
-    with pytest.raises(ConfigError, match=r"'TOY' is no ending"):
+    with pytest.raises(ConfigError, match=r"'TOY' is not the ending"):
         emg.register_reader(replace(TOY, name="other", endings=("TOY",)))
     emg.register_reader(replace(TOY, name="other", endings=(".npy",)), replace=True)
     assert _registry.format_of(Path(__file__).with_name("none*")).name == "images"

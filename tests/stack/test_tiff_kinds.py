@@ -254,9 +254,9 @@ def test_pages_and_header_of_imagej_that_disagree(tmp_path: Path) -> None:
     header = {"description": "ImageJ=1.54f\nimages=9\nslices=9\n"}
     stack = read(write_pages(tmp_path / "a.tif", [(p, header if not k else {}) for k, p in enumerate(VALUES)]))
     assert_is(stack, VALUES)
-    assert "speaks of 9 slices, but it has 6 pages" in stack.metadata["notes"][0]
+    assert "says 9 slices, but it has 6 pages" in stack.metadata["notes"][0]
     header = {"description": "ImageJ=1.54f\nimages=8\nchannels=2\nslices=4\n"}
-    with pytest.raises(StackError, match="has 6 pages, but its ImageJ header speaks of 8"):
+    with pytest.raises(StackError, match="has 6 pages, but its ImageJ header says 8"):
         read(write_pages(tmp_path / "b.tif", [(p, header if not k else {}) for k, p in enumerate(VALUES)]))
 
 

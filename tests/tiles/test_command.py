@@ -84,7 +84,7 @@ def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(
     assert (tmp_path / "waves.emgauss" / "index.json").read_bytes() == written
     assert (tmp_path / "waves.emgauss" / "tiles" / "z0001_y0000_x0000.safetensors").exists()
     assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4"]) == 2
-    assert "begun with other settings (seed 3, not 4)" in capsys.readouterr().err
+    assert "started with other settings (seed 3, not 4)" in capsys.readouterr().err
     assert main(["fit", file, *VOXELS, *TILES, *QUICK, "--seed", "4", "--force"]) == 0
     assert load("waves.emgauss").provenance["fit"]["seed"] == 4
 
@@ -102,7 +102,7 @@ def test_force_removes_nothing_but_tiles(file: str, capsys: pytest.CaptureFixtur
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.txt").write_text("years of work")
     assert main(["fit", file, *VOXELS, *TILES, *QUICK, "-o", str(tmp_path / "papers"), "--force"]) == 2
-    assert "no folder of tiles" in capsys.readouterr().err
+    assert "not a folder of tiles" in capsys.readouterr().err
     assert (tmp_path / "papers" / "thesis.txt").exists()
 
 

@@ -12,7 +12,17 @@ import pytest
 import tifffile
 import torch
 
-from napari_emgauss import ConfigError, FitConfig, FitError, ModelFileError, Stack, get_prior, read_stack, run_fit
+from napari_emgauss import (
+    ConfigError,
+    ExportError,
+    FitConfig,
+    FitError,
+    ModelFileError,
+    Stack,
+    get_prior,
+    read_stack,
+    run_fit,
+)
 from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, _run, cut, fit_tiles, load, run_fit_tiles
 from napari_emgauss.tiles._task import tile_task
 
@@ -137,7 +147,7 @@ def test_the_number_of_torch_threads_outside_changes_nothing(
 def test_a_folder_with_other_settings_is_refused(
     whole_run: Path, small_stack: Stack, quick_config: FitConfig, changes: dict, size: TileSize | None, told: str
 ) -> None:
-    with pytest.raises(ConfigError, match=f"begun with other settings.*{told}"):
+    with pytest.raises(ConfigError, match=f"started with other settings.*{told}"):
         fit_tiles(small_stack, replace(quick_config, **changes), folder=whole_run, size=size)
 
 
@@ -165,11 +175,11 @@ def test_a_folder_of_another_stack_is_refused(whole_run: Path, small_stack: Stac
 
 def test_places_that_cannot_be_a_run_are_refused(small_stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ConfigError, match="is a file"):
+    with pytest.raises(ExportError, match="is a file"):
         fit_tiles(small_stack, folder=tmp_path / "file")
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(ExportError, match="does not exist"):
         fit_tiles(small_stack, folder=tmp_path / "a" / "b")
-    with pytest.raises(ConfigError, match="holds other things"):
+    with pytest.raises(ConfigError, match="not a folder of tiles: it holds 'file'"):
         fit_tiles(small_stack, folder=tmp_path)
 
 
@@ -300,7 +310,7 @@ def test_a_run_that_another_one_got_ahead_of_looks_again(
     early = fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE)
     next(early)
     early.close()
-    with pytest.raises(ConfigError, match=r"begun with other settings.*seed 3, not 9"):
+    with pytest.raises(ConfigError, match=r"started with other settings.*seed 3, not 9"):
         next(late)
 
 

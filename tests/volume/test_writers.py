@@ -166,7 +166,7 @@ def test_a_format_of_ones_own(tmp_path: Path, raw: ExportFormat, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("endings", "dtypes", "message"),
-    [((), ("uint8",), "must name an ending"), (("raw",), ("uint8",), "is no ending"), ((".r",), (), "types")],
+    [((), ("uint8",), "must name an ending"), (("raw",), ("uint8",), "is not the ending"), ((".r",), (), "types")],
 )
 def test_rows_that_cannot_work(endings: tuple[str, ...], dtypes: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -53,7 +53,7 @@ def channels(text: str) -> int | tuple[int, ...]:
     try:
         found = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of channels, such as 0 or 0,2") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a list of channels, such as 0 or 0,2") from None
     return found[0] if len(found) == 1 else found
 
 

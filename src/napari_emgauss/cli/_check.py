@@ -89,10 +89,10 @@ def run_check_command(arguments: argparse.Namespace) -> int:
             f"Slices {', '.join(map(str, askew))} are misaligned, by up to {worst:.1f} pixels. Suggestion: --straighten"
         )
     elif alignment is not None:
-        print(f"Slices lie well on each other: jitter {alignment.median_jitter_px:.2f} pixels (median).")
+        print(f"Slices are well aligned: jitter {alignment.median_jitter_px:.2f} pixels (median).")
     if thickness is not None:
         trust = "" if thickness.reliable else " (not reliable on this stack)"
-        vary = "cannot be told" if np.isnan(thickness.spread) else f"vary by {thickness.spread:.0%}"
+        vary = "cannot be measured" if np.isnan(thickness.spread) else f"vary by {thickness.spread:.0%}"
         print(f"Distances between slices {vary}{trust}; depths in nm, for --z-positions:")
         print(" ".join(f"{z:.1f}" for z in _depths_in_file(stack, sound, thickness.z_nm)))
     if unknown is not None:

@@ -286,7 +286,7 @@ def add_labels(commands: Commands) -> None:
         help="with --down: the most frequent label within this thickness, not the nearest",
     )
     score = parser.add_argument_group("how many slices must be labelled?")
-    score.add_argument("--score", action="store_true", help="hide labelled slices and tell how well they are restored")
+    score.add_argument("--score", action="store_true", help="hide labelled slices, and report how well they come back")
     score.add_argument(
         "--every", nargs="+", type=kinds.count, metavar="N", help="with --score: keep every N-th (default: 2)"
     )
@@ -296,7 +296,10 @@ def add_labels(commands: Commands) -> None:
 def add_points(commands: Commands) -> None:
     """``emgauss points``."""
     parser = _command(
-        commands, "points", "_labels:run_points_command", "turn places on slices into places in the volume, and back"
+        commands,
+        "points",
+        "_labels:run_points_command",
+        "turn positions on slices into those in the volume, and back",
     )
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
@@ -306,8 +309,8 @@ def add_points(commands: Commands) -> None:
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="table to write (.csv)")
     ways = ("slices", "nm", "grid")
-    parser.add_argument("--from", dest="source", required=True, choices=ways, help="how places are told")
-    parser.add_argument("--to", dest="target", required=True, choices=ways, help="how to tell them")
+    parser.add_argument("--from", dest="source", required=True, choices=ways, help="how positions are given")
+    parser.add_argument("--to", dest="target", required=True, choices=ways, help="how to write them")
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step of the isotropic volume")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="its depths, in nm")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")

@@ -118,7 +118,7 @@ def _refuse_foreign(path: Path, what: str, arguments: argparse.Namespace) -> Non
 
     expected = {MODEL: MODEL_FORMAT, CHECKPOINT: CHECKPOINT_FORMAT}[what]
     if path.exists() and stored_format(path) != expected:
-        raise ExportError(f"'{path}' is no {what} of napari-emgauss, so it is not replaced: move it away.")
+        raise ExportError(f"'{path}' is not a {what} of napari-emgauss, so it is not replaced: move it away.")
 
 
 def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse.Namespace) -> None:
@@ -129,7 +129,7 @@ def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse
         _refuse_foreign(checkpoint, CHECKPOINT, arguments)
         if not arguments.force:
             raise ConfigError(
-                f"'{checkpoint}' holds the state of an earlier fit: go on with it with --resume, or start anew with "
+                f"'{checkpoint}' holds the state of an earlier fit: go on with it with --resume, or start afresh with "
                 "--force."
             )
     check_writable(checkpoint, overwrite=True)
@@ -144,7 +144,7 @@ def _tell_shifts(model: EmgaussModel) -> None:
     if largest is None:
         return
     if largest == 0:
-        say("Slices were left where they are: they are too unlike their neighbours to tell how far they lie off.")
+        say("Slices were left where they are: they are too unlike their neighbours to measure how far off they lie.")
     else:
         median = provenance.slice_shift_median_px or 0.0
         say(
@@ -168,7 +168,7 @@ def _resume_from(choice: str | None, checkpoint: Path) -> Path | None:
         return None
     path = Path(choice) if choice else checkpoint
     if not path.is_file():
-        raise ConfigError(f"There is no checkpoint '{path}' to resume; leave --resume out to start anew.")
+        raise ConfigError(f"There is no checkpoint '{path}' to resume; leave --resume out to start afresh.")
     return path
 
 

@@ -96,7 +96,7 @@ def stack_from(arguments: argparse.Namespace, path: str, *, notes: bool = True, 
             options[name] = getattr(arguments, name)
     if arguments.slice_distance is not None:
         if arguments.z_positions is not None:
-            raise ConfigError("Depths are given twice: take --z-positions or --slice-distance.")
+            raise ConfigError("Depths are given twice: use either --z-positions or --slice-distance.")
         options["z_positions_nm"] = _depths_of(arguments, path)
     stack = stacks.read_stack(path, **options)
     if notes:

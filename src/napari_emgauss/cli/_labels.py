@@ -22,11 +22,11 @@ _COLUMNS = (("z", "y", "x"), ("axis-0", "axis-1", "axis-2"))
 def run_labels_command(arguments: argparse.Namespace) -> int:
     """Carry labels up, bring them down, or tell how well they are carried."""
     if arguments.score and arguments.down:
-        raise ConfigError("--score hides labelled slices, --down brings a volume back: take one of them.")
+        raise ConfigError("--score hides labelled slices, --down brings a volume back: choose one of them.")
     if arguments.majority is not None and not arguments.down:
-        raise ConfigError("--majority is about bringing a volume back: give --down, too.")
+        raise ConfigError("--majority needs --down: it is about bringing a volume back.")
     if (arguments.json or arguments.every) and not arguments.score:
-        raise ConfigError("--json and --every are about --score: give that, too.")
+        raise ConfigError("--json and --every belong to --score: give that as well.")
     if arguments.output is None and not arguments.score:
         raise ConfigError("Nothing would be written: give a file with -o FILE, or --score.")
     if arguments.down:
@@ -47,7 +47,7 @@ def run_points_command(arguments: argparse.Namespace) -> int:
     try:
         places = [[float(row[column]) for column in columns] for row in rows]
     except (TypeError, ValueError) as error:
-        raise StackError(f"'{arguments.points}' holds a place that is no number: {error}.") from error
+        raise StackError(f"'{arguments.points}' holds a position that is not a number: {error}.") from error
     if places:
         for row, place in zip(rows, grids.convert(places, arguments.source, arguments.target), strict=True):
             row.update(zip(columns, (f"{value:.10g}" for value in place), strict=True))
@@ -189,7 +189,7 @@ def _read_points(path: Path) -> tuple[list[dict[str, Any]], tuple[str, str, str]
         raise StackError(f"'{path}' has the columns {', '.join(names) or 'none'}: name three of them z, y and x.")
     uneven = next((k for k, row in enumerate(rows, start=2) if None in row or None in row.values()), None)
     if uneven is not None:
-        raise StackError(f"Line {uneven} of '{path}' has not as many columns as the first: mend it.")
+        raise StackError(f"Line {uneven} of '{path}' does not have as many columns as the first line: correct it.")
     return rows, columns
 
 

@@ -25,7 +25,7 @@ def load_predictor(weights: str | Path) -> Any:
     Raises
     ------
     ConfigError
-        sam2 is not installed, the weights are missing, or their name does not tell the model's size.
+        sam2 is not installed, the weights are missing, or their name does not say the model's size.
     """
     path = Path(weights)
     if not path.is_file():
@@ -49,7 +49,7 @@ def model_settings(file_name: str) -> str:
     family, _, size = stem.partition("_hiera_")
     if family not in ("sam2", "sam2.1") or size not in _SIZES:
         raise ConfigError(
-            f"'{file_name}' does not tell the model's size: give SAM2's weights under their own name, such as "
+            f"'{file_name}' does not say the model's size: give SAM2's weights under their own name, such as "
             "sam2.1_hiera_tiny.pt."
         )
     return f"configs/{family}/{family}_hiera_{_SIZES[size]}.yaml"

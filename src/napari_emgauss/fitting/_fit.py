@@ -88,7 +88,7 @@ def fit(
         if config is not None and config != saved.config:
             raise ConfigError(
                 f"The checkpoint {resume} was made with other settings ({_differences(config, saved.config)}); "
-                "resume it with its own, or start anew."
+                "resume it with its own, or start afresh."
             )
         config = saved.config
     settings = preset("default") if config is None else config

@@ -393,7 +393,7 @@ def register_prior(row: PriorInfo, *, replace: bool = False) -> None:
     if not re.fullmatch(r"[^\s:,]+", row.name) or row.name == "emgauss":
         raise ConfigError(f"'{row.name}' cannot name a prior: no spaces, commas or colons, and not 'emgauss'.")
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", row.colour):
-        raise ConfigError(f"'{row.colour}' is no colour: write it as #rrggbb.")
+        raise ConfigError(f"'{row.colour}' is not a colour: write it as #rrggbb.")
     if row.learns and row.restore is None:
         raise ConfigError(f"The prior '{row.name}' learns, so its row must say how what it learned is read: restore.")
     if row.name in _PRIORS and not replace:

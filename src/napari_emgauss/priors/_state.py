@@ -117,7 +117,7 @@ class PriorState:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError, RuntimeError) as error:
             raise ModelFileError(
-                "What was kept of the prior is damaged or of other settings; start the fit anew, without resuming."
+                "What was kept of the prior is damaged or of other settings; start the fit afresh, without resuming."
             ) from error
 
 

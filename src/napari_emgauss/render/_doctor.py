@@ -65,7 +65,7 @@ def doctor() -> list[Finding]:
         except Exception as error:  # a broken installation may fail in any way, and the doctor must not die of it
             text = str(error).strip()
             reason = text.splitlines()[0] if text else type(error).__name__
-            findings.append(Finding(topic, "fault", f"cannot be used: {reason}", f"Install {topic} anew."))
+            findings.append(Finding(topic, "fault", f"cannot be used: {reason}", f"Reinstall {topic}."))
     return findings
 
 
@@ -190,7 +190,7 @@ def _numba() -> list[Finding]:
     text = f"{numba.__version__}, code for {_processor()}, threading layers {', '.join(layers) or 'none'} (not needed)"
     findings = [Finding("numba", "ok", text)]
     if kernels.uncached:
-        advice = "Set NUMBA_CACHE_DIR to a folder that can be written, and the wait falls away."
+        advice = "Set NUMBA_CACHE_DIR to a folder that can be written, and the wait goes away."
         findings.append(Finding("numba", "note", "no folder for machine code: compiles in every process", advice))
     return findings
 
@@ -263,7 +263,7 @@ def _renderers() -> list[Finding]:
         state: Literal["ok", "note", "fault"] = "ok" if status.available else "note"
         advice = ""
         if status.name == "cpu" and not status.available:
-            state, advice = "fault", "Without it a fit on the CPU takes tens of times longer: install numba anew."
+            state, advice = "fault", "Without it a fit on the CPU takes tens of times longer: reinstall numba."
         elif status.name == "triton" and not status.available and torch.cuda.is_available():
             advice = "Update the card's driver, then torch; meanwhile what 'auto takes' says is used."
         findings.append(Finding(f"renderer {status.name}", state, status.reason, advice))

@@ -140,9 +140,9 @@ def _from_lines(text: str, path: Path) -> list[DrawnDamage]:
         if not words:
             continue
         wrong = StackFileError(
-            f"Line {number} of {path.name} is no damage: write for example '12 rectangle 100 140 0 80' (slice, rows "
-            "from and to, columns from and to), '12 fold 9 0 30 250 44' (slice, width, then y x of its points) or "
-            "'12 polygon 10 10 10 90 60 50'."
+            f"Line {number} of {path.name} does not describe damage: write for example '12 rectangle 100 140 0 80' "
+            "(slice, rows from and to, columns from and to), '12 fold 9 0 30 250 44' (slice, width, then y x of its "
+            "points) or '12 polygon 10 10 10 90 60 50'."
         )
         try:
             index, kind, values = int(words[0]), _KINDS[words[1].lower()], [float(word) for word in words[2:]]
@@ -174,8 +174,8 @@ def _from_csv(text: str, path: Path) -> list[DrawnDamage]:
             vertices.setdefault(row["index"], []).append([float(row[f"axis-{axis}"]) for axis in range(3)])
     except (KeyError, TypeError, ValueError) as error:
         raise StackFileError(
-            f"{path.name} is no CSV of shapes on a stack: draw them in napari on the stack, then save the Shapes "
-            "layer as CSV."
+            f"{path.name} is not a CSV file of shapes on a stack: draw them in napari on the stack, then save the "
+            "Shapes layer as CSV."
         ) from error
     shapes = []
     for key, name in kinds.items():

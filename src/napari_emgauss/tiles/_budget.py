@@ -30,11 +30,11 @@ def parse_memory(text: str) -> int:
     Raises
     ------
     ConfigError
-        It is no amount of memory.
+        It is not an amount of memory.
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([kmgt]i?)?b?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:
-        raise ConfigError(f"'{text}' is no amount of memory; write for example 8GB.")
+        raise ConfigError(f"'{text}' is not an amount of memory; write for example 8GB.")
     return round(float(match[1]) * _UNITS[(match[2] or "").lower()])
 
 

@@ -210,9 +210,7 @@ class Cluster:
             raise FitError(_LOST)
         error = future.exception()
         if isinstance(error, KilledWorker):
-            return TileFailed(
-                tile, "its workers died again and again, most likely for lack of memory: allow less memory"
-            )
+            return TileFailed(tile, "its workers kept dying, most likely for lack of memory: allow less memory")
         if isinstance(error, EmgaussError):
             return TileFailed(tile, str(error))
         raise FitError(f"Tile {tile.name} failed on a worker: {error!r}.") from error

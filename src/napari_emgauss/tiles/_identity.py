@@ -75,7 +75,7 @@ def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     differing = [name for name in after if before.get(name) != after[name] and name != "device"]
     if differing:
         told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
-        raise ConfigError(f"'{folder}' was begun with other settings ({told}); use the same, or give another folder.")
+        raise ConfigError(f"'{folder}' was started with other settings ({told}); use the same, or give another folder.")
 
 
 def shared_name(config: FitConfig, share_prior: bool) -> str | None:

@@ -102,7 +102,7 @@ class TileIndex:
         try:
             values = parse_json(text, LONGEST_INDEX)
             if values["format"] != FORMAT:
-                raise ModelFileError(f"'{where}' is no tiled EMGauss model but {str(values['format'])[:60]!r}.")
+                raise ModelFileError(f"'{where}' is not a tiled EMGauss model but {str(values['format'])[:60]!r}.")
             version = values["format_version"]
             if not isinstance(version, int) or version > FORMAT_VERSION:
                 raise ModelFileError(
@@ -125,7 +125,7 @@ class TileIndex:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ConfigError) as error:
             if isinstance(error, ModelFileError):
                 raise
-            raise ModelFileError(f"'{where}' is damaged: it is no index of a tiled EMGauss model.") from error
+            raise ModelFileError(f"'{where}' is damaged: it is not the index of a tiled EMGauss model.") from error
 
 
 def _name_in(plan: TilePlan, name: str) -> str:
@@ -178,7 +178,7 @@ def read_index(folder: str | os.PathLike[str]) -> TileIndex:
             raise ModelFileError(f"'{path}' is damaged: it is longer than any index of a tiled EMGauss model.")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ModelFileError(f"'{Path(folder)}' is no tiled EMGauss model: it has no {INDEX_NAME}.") from None
+        raise ModelFileError(f"'{Path(folder)}' is not a tiled EMGauss model: it has no {INDEX_NAME}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelFileError(f"'{path}' cannot be read: {error}.") from error
     return TileIndex.from_json(text, path)

@@ -181,8 +181,8 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = first_foreign(folder, is_left_at_start)
     if foreign is not None:
         raise ConfigError(
-            f"'{folder}' is no folder of tiles: it holds '{foreign.relative_to(folder)}', which napari-emgauss did not "
-            "write. Give the name of a new one."
+            f"'{folder}' is not a folder of tiles: it holds '{foreign.relative_to(folder)}', which napari-emgauss did "
+            "not write. Give the name of a new one."
         )
 
 

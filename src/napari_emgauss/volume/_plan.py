@@ -154,7 +154,7 @@ def _format_of(path: Path) -> ExportFormat:
     if row is None:
         usual = list(dict.fromkeys(row.ending for row in output_formats()))
         raise ExportError(
-            f"The format cannot be told from the name {path.name}: end it in {', '.join(usual[:-1])} or {usual[-1]}."
+            f"The name does not say the format: {path.name}: end it in {', '.join(usual[:-1])} or {usual[-1]}."
         )
     return row
 

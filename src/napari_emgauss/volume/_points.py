@@ -120,7 +120,7 @@ class PointGrids:
         from_nm = {"nm": _checked, "slices": self.nm_to_slices, "grid": self.nm_to_grid}
         for name in (source, target):
             if name not in to_nm:
-                raise ConfigError(f"Places are told in nm, slices or grid, not in {name!r}.")
+                raise ConfigError(f"Positions are given in nm, slices or grid, not in {name!r}.")
         return from_nm[target](to_nm[source](points))
 
     def _shift(self, z_nm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,7 +168,7 @@ def _looked_up(
         number = int(np.flatnonzero(outside)[0])
         raise DepthError(
             f"Point {number} is at {what} {values[number]:g}, but the volume reaches from {known[0]:g} to "
-            f"{known[-1]:g}: leave it out, or tell places in the other way."
+            f"{known[-1]:g}: leave it out, or give positions in the other way."
         )
     inside = np.interp(values, known, wanted)
     # Straight on in the outer halves of the first and the last slice.

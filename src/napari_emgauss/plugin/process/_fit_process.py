@@ -129,7 +129,7 @@ class FitProcess:
                 except ChildFailedError:
                     if not self._cut_short:
                         raise
-                    yield FitMessage("stopped", note="The fit was ended before it had kept its state.")
+                    yield FitMessage("stopped", note="The fit was ended before it had saved its state.")
                     return
                 child.tell_crowded(moved_lately())
                 yield message

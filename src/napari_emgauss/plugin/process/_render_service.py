@@ -249,8 +249,7 @@ class RenderService:
         self.close()
         if attempt == 2:
             raise ChildFailedError(
-                f"The rendering process ends again and again, most often because memory runs out: "
-                f"{memory_advice('render')}.",
+                f"The rendering process keeps ending, most often because memory runs out: {memory_advice('render')}.",
                 problem_of(error).details,
                 "ended",
             ) from None

@@ -134,7 +134,7 @@ class SavingNote(QDialog):
         self.setMinimumWidth(420)
         self.text = Note()
         self.give_up_button = QPushButton("Close without it")
-        self.give_up_button.setToolTip("Do not wait any longer: what was not kept so far is lost.")
+        self.give_up_button.setToolTip("Stop waiting: what has not been saved so far is lost.")
         self.give_up_button.clicked.connect(give_up)
         self.give_up_button.hide()
         column = QVBoxLayout(self)
@@ -143,7 +143,7 @@ class SavingNote(QDialog):
 
     def show_time(self, waited_s: float) -> None:
         """How long it has been."""
-        self.text.tell(f"Keeping the state of the fit, so that it can go on another time… {waited_s:.0f} s")
+        self.text.tell(f"Keeping the state of the fit, so that it can be resumed later… {waited_s:.0f} s")
         self.give_up_button.setVisible(waited_s > PATIENCE_S)
 
     def reject(self) -> None:

@@ -56,7 +56,7 @@ class DepthTab(Page):
         self.source = LayerChooser(viewer, _is_source, "open the stack")
         self.source.setToolTip("The stack that linear interpolation is made of.")
         self.linear_button = QPushButton("Add linear")
-        self.linear_button.setToolTip("A layer with linear interpolation of the same part, to switch to and fro.")
+        self.linear_button.setToolTip("A layer with linear interpolation of the same part, to switch back and forth.")
         self.difference_button = QPushButton("Add difference")
         self.difference_button.setToolTip("EMGauss minus linear, in grey values.")
         self.confidence_button = QPushButton("Add confidence")

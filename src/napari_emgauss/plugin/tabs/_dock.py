@@ -67,7 +67,7 @@ class EmgaussDock(QWidget):
             self.pages.append(page)
             self.tabs.addTab(page, tab.title)
         self.log_button = QPushButton("Log…")
-        self.log_button.setToolTip("What happened so far, for a report.")
+        self.log_button.setToolTip("What has happened so far, for a report.")
         self.log_button.clicked.connect(self.show_log)
         foot = QHBoxLayout()
         foot.setContentsMargins(8, 0, 8, 6)
@@ -113,9 +113,9 @@ class EmgaussDock(QWidget):
         """What closing the window would end, a sentence each."""
         told = [self.fit.closing_sentence()] if self.fit.closing_sentence() else []
         if self.export.running:
-            told.append("An export is being written: closing gives it up, and nothing of it is left.")
+            told.append("An export is being written: closing cancels it, and nothing of it is left.")
         if self.quality.running:
-            told.append("A score is being computed: closing gives it up.")
+            told.append("A score is being computed: closing cancels it.")
         return told
 
     def _end_work(self) -> None:

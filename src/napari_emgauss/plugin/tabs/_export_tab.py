@@ -73,7 +73,7 @@ class ExportTab(Page):
         self.browse_button.setFixedWidth(30)
         self.browse_button.setToolTip("Choose the file.")
         self.size = Note()
-        self.confidence = QCheckBox("Write the confidence, too")
+        self.confidence = QCheckBox("Write the confidence as well")
         self.confidence.setToolTip("A second file, NAME.confidence: 255 where the prior trusts what it inferred.")
         self.add_layer = QCheckBox("Add as layer when written")
         self.export_button = QPushButton("Export")
@@ -142,7 +142,7 @@ class ExportTab(Page):
         """
         record = record_of(self.chooser.layer)
         if record is None:
-            raise EmgaussError("There is no EMGauss layer to export: fit a stack, or open a model.")
+            raise EmgaussError("There is not an EMGauss layer to export: fit a stack, or open a model.")
         if not self.path.text().strip():
             raise EmgaussError("Choose where to write the volume first.")
         self._plan()
@@ -235,7 +235,7 @@ class ExportTab(Page):
 
         record = record_of(self.chooser.layer)
         if record is None:
-            raise EmgaussError("There is no EMGauss layer to export.")
+            raise EmgaussError("There is not an EMGauss layer to export.")
         model = record.model
         depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
         row = self._row()

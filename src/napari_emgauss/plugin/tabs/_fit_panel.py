@@ -52,11 +52,11 @@ class FitPanel(QWidget):
         font.setBold(True)
         self.fit_button.setFont(font)
         self.resume_button = QPushButton("Resume")
-        self.resume_button.setToolTip("Go on with the unfinished fit, with its own settings.")
+        self.resume_button.setToolTip("Continue the unfinished fit, with its own settings.")
         self.resume_button.hide()
         self.saved = Note()
         self.pause_button = QPushButton("Pause")
-        self.pause_button.setToolTip("Let the fit wait, or go on.")
+        self.pause_button.setToolTip("Pause the fit, or resume it.")
         self.stop_button = QPushButton("Stop")
         self.stop_button.setToolTip("End the fit and keep the result so far.")
         self.bar = slim_bar()
@@ -178,5 +178,5 @@ class FitPanel(QWidget):
     def _offer_to_end_now(self) -> None:
         """Writing takes long, or the fit has hung itself up: only the user can tell which."""
         self.stop_button.setText("End now")
-        self.stop_button.setToolTip("Do not wait any longer: what was not kept so far is lost.")
+        self.stop_button.setToolTip("Stop waiting: what has not been saved so far is lost.")
         self.stop_button.setEnabled(True)

@@ -116,7 +116,7 @@ class FitTab(Page):
             done = f" ({state.iteration / state.total_iterations:.0%} done)"
         return (
             f"“{self.session.name}” is being fitted{done}. Closing stops the fit and keeps its state: open the stack "
-            "again and press Resume, and it goes on."
+            "again and press Resume, and it continues."
         )
 
     def request(self) -> FitRequest:

@@ -63,8 +63,8 @@ class MethodForm(QWidget):
         self.tiles = QComboBox()
         self.tiles.addItems(["when needed", "never", "always"])
         self.tiles.setToolTip(
-            "Fit the region in tiles with smooth seams. Needed where one fit would not go into memory; a fit in tiles "
-            "goes on where it was stopped."
+            "Fit the region in tiles with smooth seams. Needed where one fit would not fit into memory; a stopped fit "
+            "in tiles can be resumed."
         )
         self.device_note, self.cost = Note("Looking for a graphics card…"), Note()
         self.settings = SettingsForm()

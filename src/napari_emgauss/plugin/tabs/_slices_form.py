@@ -49,7 +49,7 @@ class SlicesForm(QWidget):
         self.check_button = QPushButton("Check slices")
         self.check_button.setToolTip("Look for black, duplicated, blurred or outlying slices; nothing is left out.")
         self.skip_button = QPushButton("Leave out bad ones")
-        self.skip_button.setToolTip("Untick every slice that the check calls bad. The model fills them in.")
+        self.skip_button.setToolTip("Untick every slice that the check calls bad. The model fills in what is left out.")
         self.skip_button.setEnabled(False)
         self.masks = LayerChooser(viewer, _is_labels, NO_MASK, optional=NO_MASK)
         self.masks.setToolTip(
@@ -139,7 +139,7 @@ class SlicesForm(QWidget):
             return
         values = StackView(layer_data(layer))
         self.check_button.setEnabled(False)
-        self.note.tell("Looking at the slices…")
+        self.note.tell("Checking the slices…")
 
         def look() -> Any:
             from napari_emgauss.stack import find_damage, stack_from_array

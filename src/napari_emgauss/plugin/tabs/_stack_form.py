@@ -74,7 +74,7 @@ class StackForm(QWidget):
         self.z, self.y, self.x = NanometreBox(), NanometreBox(), NanometreBox()
         tips = ("Distance between slices, nm.", "Height of a pixel, nm.", "Width of a pixel, nm.")
         for box, tip in zip((self.z, self.y, self.x), tips, strict=True):
-            box.setToolTip(f"{tip} Typing here sets the layer's scale, too.")
+            box.setToolTip(f"{tip} Typing here also sets the layer's scale.")
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
             box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
             box.setMinimumWidth(38)

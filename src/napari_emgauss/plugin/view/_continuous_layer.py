@@ -197,7 +197,7 @@ def depth_at(layer: Image, viewer: Any) -> float:
     """Depth on screen in nm, from the viewer's point and the shift."""
     record = record_of(layer)
     if record is None:
-        raise ValueError(f"{layer.name} is no EMGauss layer")
+        raise ValueError(f"{layer.name} is not an EMGauss layer")
     position = layer.world_to_data(viewer.dims.point)[-3]
     first, last = float(record.model.z_nm[0]), float(record.model.z_nm[-1])
     return float(np.clip(first + position * record.shown_step_nm + record.shift.nm, first, last))
@@ -207,7 +207,7 @@ def go_to_depth(layer: Image, viewer: Any, z_nm: float) -> None:
     """Show exactly the depth ``z_nm``: the nearest step of the grid, shifted by the rest."""
     record = record_of(layer)
     if record is None:
-        raise ValueError(f"{layer.name} is no EMGauss layer")
+        raise ValueError(f"{layer.name} is not an EMGauss layer")
     first, last = float(record.model.z_nm[0]), float(record.model.z_nm[-1])
     z_nm = min(max(z_nm, first), last)
     step = record.shown_step_nm

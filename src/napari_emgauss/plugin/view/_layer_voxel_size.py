@@ -50,7 +50,7 @@ def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
     from napari_emgauss.stack import VoxelSize, believed, without_unit
 
     if layer.ndim < 3:
-        return LayerVoxelSize(None, "unknown", "This is no stack: it has no slices.")
+        return LayerVoxelSize(None, "unknown", "This is not a stack: it has no slices.")
     z, y, x = (abs(float(s)) for s in layer.scale[-3:])
     units = layer.units[-3:]
     origin = str(layer.metadata.get("emgauss_voxel_size_origin", "the layer's scale"))

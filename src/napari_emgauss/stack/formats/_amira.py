@@ -162,7 +162,7 @@ def _from_text(path: Path, field: AmiraField, offset: int) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):
         exact = dtype.kind == "f" or np.array_equal(numbers.astype(dtype), numbers)
     if not exact:
-        raise StackFileError(f"{path.name} is damaged: it holds numbers that are no {dtype}.")
+        raise StackFileError(f"{path.name} is damaged: it holds numbers that are not {dtype}.")
     return numbers.astype(dtype).reshape(field.shape)
 
 

@@ -86,7 +86,7 @@ def check_claim(size: int, rule: BlockRule) -> None:
     if rule.declared > max(LARGE_BLOCK_BYTES, size * _MOST_COMPRESSION):
         raise StackFileError(
             f"a block claims {rule.declared / 1e6:,.0f} MB, of which the file holds {size / 1e6:,.2g} MB: "
-            "it is damaged, or empty; write it anew in smaller blocks."
+            "it is damaged, or empty; write it again in smaller blocks."
         )
 
 

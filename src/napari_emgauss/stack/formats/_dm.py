@@ -74,7 +74,7 @@ def read_dm_picture(path: Path) -> tuple[NDArray[Any], VoxelSize]:
     found = [image for image in read_images(path) if len([n for n in image.shape if n > 1]) >= 2]
     if len(found) != 1 or len([n for n in found[0].shape if n > 1]) != 2:
         raise StackError(
-            f"{path.name} is no single image: it holds {', '.join(str(i.shape) for i in found) or 'none'}."
+            f"{path.name} is not a single image: it holds {', '.join(str(i.shape) for i in found) or 'none'}."
         )
     (image,) = found
     check_image(image, path)
@@ -108,7 +108,7 @@ def read_images(path: Path) -> list[_Image]:
         raise StackFileError(f"{path.name} cannot be read as DM3 or DM4: it is damaged, or of another format.")
     if int.from_bytes(start[at : at + 4], "big") != 1:
         raise StackFileError(
-            f"{path.name} was written in the byte order of old Macintosh computers, which is not read: save it anew "
+            f"{path.name} was written in the byte order of old Macintosh computers, which is not read: save it again "
             "with DigitalMicrograph, or as TIFF with Fiji."
         )
     from ncempy.io.dm import fileDM

@@ -232,7 +232,7 @@ def _twice(names: Sequence[str], values: NDArray[np.float64], folder: str) -> St
         other = seen.setdefault(tuple(row), name)
         if other != name:
             return StackError(f"{folder} holds two images of one number, {other} and {name}: take one of them out.")
-    return StackError(f"{folder} holds images whose numbers do not tell their order.")
+    return StackError(f"{folder} holds images whose numbers do not say their order.")
 
 
 def _several(patterns: dict[str, int], folder: str) -> StackError:

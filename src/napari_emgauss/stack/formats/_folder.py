@@ -103,7 +103,7 @@ def read_grey_image(path: Path) -> NDArray[Any]:
             raise StackError(f"{path.name} is an RGB image: convert it to grey values (in Fiji: Image > Type > 8-bit).")
         image = colours[..., 0]
     if image.ndim != 2:
-        raise StackError(f"{path.name} is no single image: it has the shape {image.shape}.")
+        raise StackError(f"{path.name} is not a single image: it has the shape {image.shape}.")
     return image
 
 

@@ -74,7 +74,7 @@ class NiftiArray:
         while len(shape) > 3 and shape[-1] == 1:
             shape = shape[:-1]
         if len(shape) not in (3, 4, 5) or min(shape) < 1:
-            raise StackError(f"{path.name} is no stack of slices: its shape is {shape}.")
+            raise StackError(f"{path.name} is not a stack of slices: its shape is {shape}.")
         self.shape = shape[::-1]
         slope, intercept = float(self._values.slope), float(self._values.inter)
         self._is_scaled = (slope, intercept) != (1.0, 0.0)

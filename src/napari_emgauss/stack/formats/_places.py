@@ -92,7 +92,7 @@ class Place:
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise StackFileError(f"{self.shown} is damaged: {name} in it is no JSON.") from error
+            raise StackFileError(f"{self.shown} is damaged: {name} in it is not JSON.") from error
         return values if isinstance(values, dict) else None
 
 

@@ -71,7 +71,7 @@ def register_reader(row: InputFormat, *, replace: bool = False) -> None:
     """
     for ending in row.endings:
         if not ending.startswith(".") or ending != ending.lower() or len(ending) < 2:
-            raise ConfigError(f"'{ending}' is no ending of a file name: write it in lower case and with its dot.")
+            raise ConfigError(f"'{ending}' is not the ending of a file name: write it in lower case and with its dot.")
     if not replace:
         if row.name in _FORMATS:
             raise ConfigError(f"There is a format '{row.name}' already: choose another name, or replace=True.")

@@ -80,7 +80,7 @@ def open_tiff_files(paths: Sequence[Path]) -> OpenedFile | None:
             raise StackFileError(f"{path.name} cannot be read as an image: it is damaged, or of another format.")
         largest = max(found, key=lambda one: one.shape)
         if sum(one.shape == largest.shape for one in found) > 1:
-            raise StackError(f"{path.name} is no single image: it holds {len(found)} pages.")
+            raise StackError(f"{path.name} is not a single image: it holds {len(found)} pages.")
         pages.append(largest)
     first = pages[0]
     if any(one.is_colour or one.value(277) > 1 for one in pages):

@@ -232,4 +232,4 @@ class _Reader:
     def _spend(self, count: int) -> None:
         self._left -= count
         if self._left < 0:
-            raise StackFileError(f"{self._path.name} is damaged: its pages claim the same bytes again and again.")
+            raise StackFileError(f"{self._path.name} is damaged: its pages claim the same bytes over and over.")

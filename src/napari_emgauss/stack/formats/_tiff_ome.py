@@ -97,7 +97,7 @@ def ome_pictures(xml: str, path: Path, directories: Sequence[Directory]) -> list
     ]
     pictures = [picture for picture in found if picture is not None]
     if not pictures:
-        raise NoOmeError(f"{path.name} has OME metadata without pictures.")
+        raise NoOmeError(f"{path.name} has OME metadata without images.")
     return pictures
 
 
@@ -255,15 +255,15 @@ def _notes(
 ) -> Iterator[str]:
     if (sizes["Y"], sizes["X"]) != first.shape:
         yield (
-            f"its OME metadata speak of {sizes['Y']} x {sizes['X']} pixels, its pages have "
+            f"its OME metadata say {sizes['Y']} x {sizes['X']} pixels, its pages have "
             f"{first.shape[0]} x {first.shape[1]}: these are read"
         )
     form, bits = {2: "int", 3: "float"}.get(first.value(339), "uint"), first.value(258)
     stored = f"{form}{bits}"
     said = {"float": "float32", "double": "float64"}.get(pixels.get("Type", stored), pixels.get("Type", stored))
     if said != stored and first.value(262) in (0, 1) and bits in (8, 16, 32, 64):
-        yield f"its OME metadata speak of {said} values, its pages hold {stored}: these are read"
+        yield f"its OME metadata say {said} values, its pages hold {stored}: these are read"
     own = sum(not one.is_reduced for one in files.own)
     used = len({int(page) for file, page in places if file == 0})
     if used < own and len({id(one) for one in files.own}) == own:
-        yield f"{own - used} of its {own} pages belong to no plane of this picture: left out"
+        yield f"{own - used} of its {own} pages belong to no plane of this image: left out"

@@ -207,9 +207,9 @@ def imagej_picture(file: Any, directories: Sequence[Directory], path: Path) -> P
     if len(pages) != total:
         if sizes["C"] > 1 or min(sizes["T"], sizes["Z"]) > 1:
             raise StackError(
-                f"{path.name} has {len(pages)} pages, but its ImageJ header speaks of {total}: save it from Fiji again."
+                f"{path.name} has {len(pages)} pages, but its ImageJ header says {total}: save it from Fiji again."
             )
-        notes = (f"its ImageJ header speaks of {total} slices, but it has {len(pages)} pages, which are read",)
+        notes = (f"its ImageJ header says {total} slices, but it has {len(pages)} pages, which are read",)
         axes, shape = "Z", [len(pages)]
     return picture_of_pages(pages, axes, shape, path, kind="ImageJ TIFF", notes=notes)
 
@@ -222,7 +222,7 @@ def _run(file: Any, first: Directory, axes: str, counts: Sequence[int], path: Pa
     plain = first.value(259) == 1 and first.value(258) == 8 * page.dtype.itemsize and first.value(277) == 1
     if not plain or end > path.stat().st_size:
         raise StackFileError(
-            f"{path.name} is incomplete: its header speaks of {total} planes, and the file holds one page that ends "
+            f"{path.name} is incomplete: its header says {total} planes, and the file holds one page that ends "
             "before them."
         )
     places = np.stack([np.zeros(total), np.full(total, first.offset), np.arange(total)], axis=1).astype(np.int64)

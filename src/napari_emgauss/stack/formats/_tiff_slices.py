@@ -111,7 +111,7 @@ class TiffSlices(LazySlices):
         page, directory, opened = self._page(0)
         check_page(page, name, opened.bytes)
         if page.keyframe.dtype is None:
-            raise StackError(f"{name} holds {directory.described()}, which are no grey values that can be read.")
+            raise StackError(f"{name} holds {directory.described()}, which are not grey values that can be read.")
         table = self._table(directory, name)
         super().__init__((len(planes.places), *shape), page.keyframe.dtype if table is None else table.dtype)
 

@@ -287,7 +287,7 @@ def register_writer(row: ExportFormat, *, replace: bool = False) -> None:
     """
     for ending in row.endings:
         if not ending.startswith(".") or ending != ending.lower() or len(ending) < 2:
-            raise ConfigError(f"'{ending}' is no ending of a file name: write it in lower case and with its dot.")
+            raise ConfigError(f"'{ending}' is not the ending of a file name: write it in lower case and with its dot.")
     if not row.endings or not row.dtypes:
         raise ConfigError(f"The format '{row.name}' must name an ending of files, and the types that it can hold.")
     if row.name in _FORMATS and not replace:
