@@ -153,3 +153,24 @@ def test_what_cannot_be_is_refused(oblique: TubeModel) -> None:
         carried(oblique, "linear")  # type: ignore[arg-type]
     with pytest.raises(DepthError, match="outside"):
         carried(oblique).render(17.0)
+
+
+def test_labels_that_were_edited_share_what_still_holds(oblique: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    from napari_emgauss.labels import _carry
+
+    followed: list[int] = []
+    really = _carry.gap_motion
+    monkeypatch.setattr(_carry, "gap_motion", lambda *given: followed.append(1) or really(*given))
+    values = oblique.observed_labels()
+    before = CarriedLabels(label_slices(values, oblique), oblique)
+    old = before.render([4.0, 12.0])
+    edited = values.copy()
+    edited[2, 2:8, 2:8] = 5
+    after = before.relabelled(label_slices(edited, oblique), [2])
+    assert after.version != before.version
+    np.testing.assert_array_equal(
+        after.render([4.0, 12.0]), CarriedLabels(label_slices(edited, oblique), oblique).render([4.0, 12.0])
+    )
+    # Two gaps of the first, none of the second, two of the one to compare with.
+    assert len(followed) == 4
+    np.testing.assert_array_equal(before.render([4.0, 12.0]), old)

@@ -1,9 +1,9 @@
 from ._bring_back import BackMethod as BackMethod
 from ._bring_back import bring_back as bring_back
 from ._bring_back import write_slices as write_slices
-from ._carry import CARRY_METHODS as CARRY_METHODS
 from ._carry import CarriedLabels as CarriedLabels
-from ._carry import CarryMethod as CarryMethod
+from ._methods import CARRY_METHODS as CARRY_METHODS
+from ._methods import CarryMethod as CarryMethod
 from ._score import Interval as Interval
 from ._score import LabelAgreement as LabelAgreement
 from ._score import LabelScore as LabelScore

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +19,11 @@ from napari_emgauss.stack import Frame, Region
 from napari_emgauss.volume import ModelTraits, VolumeModel, traits_of
 
 from ._compete import nearest_objects
+from ._methods import CARRY_METHODS, CarryMethod
 from ._motion import GapMotion, gap_motion, no_motion, step_count
 from ._objects import FURTHEST_PIXELS, GapObjects, gap_objects, object_radii
 from ._outlines import follow_membranes, membrane_contrast
 from ._source import LabelledSlices
-
-CarryMethod: TypeAlias = Literal["model", "distances", "nearest"]
-CARRY_METHODS: Mapping[CarryMethod, str] = {
-    "model": "distances of each object, along the motion and to the membranes that the model shows",
-    "distances": "mean of each object's signed distances",
-    "nearest": "the nearest labelled slice",
-}
-"""What each method does, for help and tables; the best first."""
 
 _BLOCK = 1024
 """Side of the parts in which large slices are worked on, pixels."""
@@ -38,6 +32,9 @@ _HALO = int(2 * FURTHEST_PIXELS)
 _CACHE_BYTES = 512 << 20
 _SAME_DEPTH = 1e-6
 _versions = count(1)
+
+_GapKey: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+"""The two labelled slices of a gap, each with the state that its labels are in."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +65,11 @@ class _Gap:
     """What is prepared once for a part of a gap."""
 
     objects: GapObjects
-    motion: GapMotion | None
     contrast: float
 
     @property
     def nbytes(self) -> int:
-        return self.objects.nbytes + (0 if self.motion is None else self.motion.nbytes)
+        return self.objects.nbytes
 
 
 class CarriedLabels:
@@ -118,10 +114,15 @@ class CarriedLabels:
         self._frame = Frame.of(model)
         self._labelled_nm = [float(self._frame.z_nm[k]) for k in labels.labelled]
         self._version = next(_versions)
-        self._gaps: ByteBoundCache[tuple[int, int], _Gap] = ByteBoundCache(lambda gap: gap.nbytes, cache_bytes)
-        self._radii: ByteBoundCache[int, dict[int, float]] = ByteBoundCache(
+        # Most of the time goes into the motion, which does not depend on the labels: it is kept apart.
+        self._motions: ByteBoundCache[tuple[int, int, int], GapMotion] = ByteBoundCache(
+            lambda motion: motion.nbytes, cache_bytes // 2
+        )
+        self._gaps: ByteBoundCache[tuple[_GapKey, int], _Gap] = ByteBoundCache(lambda gap: gap.nbytes, cache_bytes // 2)
+        self._radii: ByteBoundCache[_GapKey, dict[int, float]] = ByteBoundCache(
             lambda radii: 64 * len(radii) + 64, 64 << 20
         )
+        self._states: dict[int, int] = {}
         self._blocks = list(_blocks(self._frame.shape[1:]))
 
     @property
@@ -163,6 +164,23 @@ class CarriedLabels:
             "carried_by": self.method,
             "unlabelled": self.labels.unlabelled,
         }
+
+    def relabelled(self, labels: LabelledSlices, changed: Collection[int]) -> CarriedLabels:
+        """The same with other labels; what was prepared is shared, as far as it still holds.
+
+        Parameters
+        ----------
+        labels : LabelledSlices
+            All of them, also those that are as before.
+        changed : collection of int
+            Slices whose labels differ from those of this object.
+        """
+        other = copy.copy(self)
+        other.labels = labels
+        other._labelled_nm = [float(self._frame.z_nm[k]) for k in labels.labelled]
+        other._version = next(_versions)
+        other._states = {**self._states, **dict.fromkeys(changed, other._version)}
+        return other
 
     @property
     def has_parts(self) -> bool:
@@ -224,9 +242,10 @@ class CarriedLabels:
     def _carried(self, gap: int, number: int, position: float) -> NDArray[Any]:
         """Labels of a block's core at a position in a gap."""
         block = self._blocks[number]
-        prepared = self._gaps.get_or_load((gap, number), lambda _: self._prepare(gap, block))
+        motion = self._motion(gap, number)
+        prepared = self._gaps.get_or_load((self._key(gap), number), lambda _: self._prepare(gap, block, motion))
         size = (block.seen[0].stop - block.seen[0].start, block.seen[1].stop - block.seen[1].start)
-        motions = no_motion(size) if prepared.motion is None else prepared.motion.at(position)
+        motions = no_motion(size) if motion is None else motion.at(position)
         numbers, distances, margins = nearest_objects(prepared.objects, position, motions)
         if prepared.contrast:
             depth = self._labelled_nm[gap] + position * (self._labelled_nm[gap + 1] - self._labelled_nm[gap])
@@ -238,17 +257,31 @@ class CarriedLabels:
             found = np.where(numbers >= 0, ids[np.maximum(numbers, 0)], found)
         return np.asarray(found[block.inner], dtype=self.dtype)
 
-    def _prepare(self, gap: int, block: _Block) -> _Gap:
+    def _key(self, gap: int) -> _GapKey:
+        first, last = self.labels.labelled[gap : gap + 2]
+        return (first, self._states.get(first, 0)), (last, self._states.get(last, 0))
+
+    def _motion(self, gap: int, number: int) -> GapMotion | None:
+        """How structures move in a block of a gap; None where that is not asked."""
+        if self.method != "model":
+            return None
+        first, last = self.labels.labelled[gap : gap + 2]
+
+        def follow(_: tuple[int, int, int]) -> GapMotion:
+            positions, depths = self._steps(gap)
+            return gap_motion(self._pictures(depths, self._blocks[number]), positions)
+
+        return self._motions.get_or_load((first, last, number), follow)
+
+    def _prepare(self, gap: int, block: _Block, motion: GapMotion | None) -> _Gap:
         first, last = self.labels.labelled[gap : gap + 2]
         above, below = (self.labels.image(k)[block.seen] for k in (first, last))
         nothing = self.labels.unlabelled
         unknown = [None if nothing is None else image == nothing for image in (above, below)]
-        motion, contrast = None, 0.0
-        if self.method == "model":
-            positions, depths = self._steps(gap)
-            pictures = self._pictures(depths, block)
-            motion = gap_motion(pictures, positions)
-            contrast = (membrane_contrast(pictures[0], above) + membrane_contrast(pictures[-1], below)) / 2
+        contrast = 0.0
+        if motion is not None:
+            pictures = self._pictures(self._frame.z_nm[[first, last]], block)
+            contrast = (membrane_contrast(pictures[0], above) + membrane_contrast(pictures[1], below)) / 2
         reach = 0.0 if motion is None else min(motion.reach_pixels, FURTHEST_PIXELS)
         objects = gap_objects(
             above,
@@ -258,7 +291,7 @@ class CarriedLabels:
             unknown_above=unknown[0],
             unknown_below=unknown[1],
         )
-        return _Gap(objects, motion, contrast)
+        return _Gap(objects, contrast)
 
     def _steps(self, gap: int) -> tuple[tuple[float, ...], NDArray[np.float64]]:
         """Positions and depths of the slices through which motion is followed, the labelled ones included."""
@@ -294,7 +327,7 @@ class CarriedLabels:
         """Radii of the objects that only one slice of a gap holds; None where a block is the whole slice anyway."""
         if len(self._blocks) == 1:
             return None
-        return self._radii.get_or_load(gap, self._radii_of)
+        return self._radii.get_or_load(self._key(gap), lambda _: self._radii_of(gap))
 
     def _radii_of(self, gap: int) -> dict[int, float]:
         pair = [self.labels.image(k) for k in self.labels.labelled[gap : gap + 2]]

@@ -13,7 +13,8 @@ from napari_emgauss._errors import StackError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.volume import VolumeModel
 
-from ._carry import CARRY_METHODS, CarriedLabels, CarryMethod
+from ._carry import CarriedLabels
+from ._methods import CARRY_METHODS, CarryMethod
 from ._source import LabelledSlices
 
 _RESAMPLINGS = 2000

@@ -124,7 +124,8 @@ def label_slices(
         empty = {0} if unlabelled is None else {0, unlabelled}
         chosen = [k for k in range(expected[0]) if _is_labelled(np.asarray(values[k]), empty)]
     if len(chosen) < 2:
-        raise StackError(f"{name} has {len(chosen)} labelled slices: label two at least, to carry labels between them.")
+        count = ("no labelled slice", "one labelled slice")[len(chosen)]
+        raise StackError(f"{name} has {count}: label two at least, to carry labels between them.")
     return LabelledSlices(values, tuple(chosen), unlabelled, name)
 
 
