@@ -85,6 +85,7 @@ _MORE_MEMORY = {
     "fit": "choose a smaller region, fewer slices or the preset 'fast'",
     "score": "choose a smaller region, fewer slices or the preset 'fast'",
     "export": "close other programs, or write fewer depths at a time",
+    "labels": "close other programs, or carry the labels of a smaller part",
     "render": "close other programs, or choose the device 'cpu' in the preferences",
 }
 

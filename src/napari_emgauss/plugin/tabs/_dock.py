@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ._depth_tab import DepthTab
     from ._export_tab import ExportTab
     from ._fit_tab import FitTab
+    from ._labels_tab import LabelsTab
     from ._quality_tab import QualityTab
 
 LEAST_WIDTH = 384
@@ -49,6 +50,7 @@ class EmgaussDock(QWidget):
     fit: FitTab
     depth: DepthTab
     quality: QualityTab
+    labels: LabelsTab
     export: ExportTab
 
     def __init__(self, napari_viewer: napari.Viewer, parent: QWidget | None = None) -> None:
@@ -114,13 +116,16 @@ class EmgaussDock(QWidget):
         told = [self.fit.closing_sentence()] if self.fit.closing_sentence() else []
         if self.export.running:
             told.append("An export is being written: closing cancels it, and nothing of it is left.")
+        if self.labels.save.running:
+            told.append("Labels are being written: closing cancels it, and nothing of it is left.")
         if self.quality.running:
             told.append("A score is being computed: closing cancels it.")
         return told
 
     def _end_work(self) -> None:
-        for end in (self.fit.end_session, self.export.panel.abandon, self.quality.panel.abandon):
-            end()
+        self.fit.end_session()
+        for panel in (self.export.panel, self.labels.save.panel, self.quality.panel):
+            panel.abandon()
 
     @at_the_door
     def scrub(self) -> None:

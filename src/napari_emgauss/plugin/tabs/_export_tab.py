@@ -1,4 +1,4 @@
-"""The fourth tab: the isotropic volume as a file, or as a layer."""
+"""The last tab: the isotropic volume as a file, or as a layer."""
 
 from __future__ import annotations
 

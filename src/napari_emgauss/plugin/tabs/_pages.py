@@ -12,6 +12,7 @@ from napari_emgauss.plugin.widgets._form import Page
 from ._depth_tab import DepthTab
 from ._export_tab import ExportTab
 from ._fit_tab import FitTab
+from ._labels_tab import LabelsTab
 from ._quality_tab import QualityTab
 
 if TYPE_CHECKING:
@@ -41,5 +42,6 @@ TABS: tuple[Tab, ...] = (
     Tab("fit", "Fit", lambda viewer, service, dock: FitTab(viewer, service)),
     Tab("depth", "Depth", lambda viewer, service, dock: DepthTab(viewer)),
     Tab("quality", "Quality", lambda viewer, service, dock: QualityTab(viewer, dock.fit)),
+    Tab("labels", "Labels", lambda viewer, service, dock: LabelsTab(viewer)),
     Tab("export", "Export", lambda viewer, service, dock: ExportTab(viewer)),
 )

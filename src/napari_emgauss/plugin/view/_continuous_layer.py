@@ -20,16 +20,18 @@ from napari_emgauss.volume import ModelView, VolumeModel
 
 from ._geometry import Placement
 from ._painter import Painter
-from ._prompt_volume import PromptVolume
+from ._prompt_volume import LayerPainter, PromptVolume
 from ._viewers import viewers
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_emgauss.volume import LazyVolume
+
 KEY = "emgauss"
 """Where a layer's record is, in ``layer.metadata``."""
 
-LayerKind = Literal["continuous", "linear", "difference", "confidence"]
+LayerKind = Literal["continuous", "linear", "difference", "confidence", "labels"]
 
 MOST_STEPS = 50_000
 """Longest z slider; beyond it a pixel of the slider is hundreds of steps, and the exact depth is typed in anyway."""
@@ -71,7 +73,7 @@ class LayerRecord:
 
     Parameters
     ----------
-    kind : {"continuous", "linear", "difference", "confidence"}
+    kind : {"continuous", "linear", "difference", "confidence", "labels"}
         What it shows.
     model : VolumeModel
         Where its pixels come from.
@@ -105,7 +107,10 @@ class LayerRecord:
         self.cache = RenderCache(preferences().cache_mib << 20)
         self.problem: Problem | None = None
         self.shifted = ShiftedModel(self.model, self.shift)
-        self.painter = Painter(self._on_news, fit_runs)
+        self.painter = self._new_painter()
+
+    def _new_painter(self) -> LayerPainter:
+        return Painter(self._on_news, fit_runs)
 
     @property
     def isotropic_step_nm(self) -> float:
@@ -116,10 +121,13 @@ class LayerRecord:
 
     def levels(self, z_step_nm: float) -> list[PromptVolume]:
         """Lazy pyramid with about this z step; pixels of an earlier one are used again where depths agree."""
+        views = self._views(z_step_nm)
+        return [PromptVolume(view, self.painter, coarsest=view is views[-1]) for view in views]
+
+    def _views(self, z_step_nm: float) -> list[LazyVolume]:
         from napari_emgauss.volume import pyramid
 
-        views = pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
-        return [PromptVolume(view, self.painter, coarsest=view is views[-1]) for view in views]
+        return pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
 
     def forget_problem(self) -> None:
         """It is to be tried again."""
@@ -221,7 +229,7 @@ def go_to_depth(layer: Image, viewer: Any, z_nm: float) -> None:
     viewer.dims.set_point(axis, float(layer.data_to_world(point)[-3]))
 
 
-def refresh_painted(painter: Painter) -> None:
+def refresh_painted(painter: LayerPainter) -> None:
     """Draw the layers of a painter again."""
     began = time.perf_counter()
     for viewer in viewers():

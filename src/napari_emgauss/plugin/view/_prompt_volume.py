@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ._painter import Painter
 
 if TYPE_CHECKING:
     from napari_emgauss.volume import LazyVolume
@@ -18,10 +16,23 @@ _SLICING = "napari.layers._scalar_field"
 """Where napari takes the pixels that it draws."""
 
 
+class LayerPainter(Protocol):
+    """Who answers for the window; see :class:`~napari_emgauss.plugin.view._painter.Painter`."""
+
+    failing: bool
+    refresh_s: float
+
+    def paint(self, view: LazyVolume, *, coarsest: bool, grid_nm: NDArray[np.float64] | None = None) -> NDArray[Any]:
+        """Pixels of a view, now."""
+
+    def stand_in(self, view: LazyVolume, error: Exception) -> NDArray[Any]:
+        """The best there is where :meth:`paint` has failed."""
+
+
 class PromptVolume:
     """A level of a layer's pyramid.
 
-    When napari slices it in the window's thread, a :class:`Painter` answers, at once and perhaps not with the last
+    When napari slices it in the window's thread, a painter answers, at once and perhaps not with the last
     word; the layer is refreshed when there is more. Everybody else (threads, writers, scripts, a console) gets the
     rendered pixels, however long that takes.
 
@@ -29,7 +40,7 @@ class PromptVolume:
     ----------
     view : LazyVolume
         What is rendered.
-    painter : Painter
+    painter : LayerPainter
         Of the layer.
     coarsest : bool
         Whether this is the last level of its pyramid.
@@ -38,7 +49,7 @@ class PromptVolume:
     """
 
     def __init__(
-        self, view: LazyVolume, painter: Painter, *, coarsest: bool, whole_z_nm: NDArray[np.float64] | None = None
+        self, view: LazyVolume, painter: LayerPainter, *, coarsest: bool, whole_z_nm: NDArray[np.float64] | None = None
     ) -> None:
         self._view, self.painter, self._coarsest = view, painter, coarsest
         self._whole_z_nm = view.z_nm if whole_z_nm is None else whole_z_nm

@@ -1,0 +1,186 @@
+"""The layer of carried labels beside the continuous one, and the way back to the slices of the stack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_emgauss._errors import StackError
+from napari_emgauss.labels import BackMethod, bring_back
+from napari_emgauss.plugin.process._remote_labels import FittedLabels
+from napari_emgauss.stack import Region, SliceSource
+
+from ._compare import fitted_part, fitted_slices, source_candidates, stack_record
+from ._continuous_layer import LayerRecord, layer_data_tuple, record_of
+from ._label_painter import LabelPainter
+from ._layer_input import layer_data
+from ._prompt_volume import LayerPainter
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_emgauss.volume import LazyVolume
+
+
+@dataclass
+class LabelRecord(LayerRecord):
+    """What makes a layer one of carried labels; ``model`` is the :class:`RemoteLabels` behind it."""
+
+    worked = Signal(bool)
+    """Whether labels are being worked out now."""
+
+    def __post_init__(self) -> None:
+        self.busy = False
+        super().__post_init__()
+
+    def _new_painter(self) -> LayerPainter:
+        return LabelPainter(self._on_news, self._nearest, self._on_busy)
+
+    def _views(self, z_step_nm: float) -> list[LazyVolume]:
+        from napari_emgauss.volume import LazyVolume
+
+        views = super()._views(z_step_nm)
+        if len(views) == 1:  # napari takes a list of one for no pyramid at all, where it holds labels
+            _, height, width = views[0].shape
+            halves = (-(-height // 2), -(-width // 2))
+            views.append(LazyVolume(self.shifted, views[0].z_nm, in_plane_shape=halves, cache=self.cache))
+        return views
+
+    def _nearest(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
+    ) -> NDArray[Any]:
+        z = self.model.z_nm
+        near: NDArray[Any] = self.model.nearest(
+            np.clip(depths_nm + self.shift.nm, z[0], z[-1]), region=region, shape=shape
+        )
+        return near
+
+    def _on_busy(self, busy: bool) -> None:
+        from napari_emgauss.plugin._background import call_in_window
+
+        if busy != self.busy:
+            self.busy = busy
+            call_in_window(lambda: self.worked.emit(busy))
+
+
+def label_record_of(layer: Any) -> LabelRecord | None:
+    """The record of a layer of carried labels; None when it is none."""
+    record = record_of(layer)
+    return record if isinstance(record, LabelRecord) else None
+
+
+def fitted_labels(layer: Layer, continuous: Layer, *, unlabelled: int | None, chosen: str) -> FittedLabels:
+    """Labels of a layer on what ``continuous`` was fitted to.
+
+    Raises
+    ------
+    StackError
+        There is no such layer, or it lies on another stack.
+    """
+    record = record_of(continuous)
+    if record is None:
+        raise StackError("There is no EMGauss layer to carry labels through: fit a stack, or open a model.")
+    if layer is None:
+        raise StackError("There is no layer of labels: add one on the stack and label at least two of its slices.")
+    told = stack_record(record).layer_shape
+    shape = tuple(int(n) for n in layer_data(layer).shape)
+    slices, (y0, y1, x0, x1) = fitted_slices(record), fitted_part(record)[1]
+    if len(shape) != 3 or (told and tuple(told) != shape) or slices[-1] >= shape[0] or y1 > shape[1] or x1 > shape[2]:
+        expected = tuple(told) if told else record.model.shape
+        raise StackError(
+            f"“{layer.name}” has the shape {_sizes(shape)}, but the stack that “{continuous.name}” was fitted to has "
+            f"{_sizes(expected)}: choose labels of the same slices."
+        )
+    return FittedLabels(layer_data(layer), slices, (y0, y1, x0, x1), layer.name, unlabelled=unlabelled, chosen=chosen)
+
+
+def add_carried(viewer: Any, labels: Any, source: Layer, continuous: Layer) -> Any:
+    """Add a layer with labels at all depths: where the continuous layer lies, with the look of the source."""
+    record = record_of(continuous)
+    if record is None:
+        raise StackError("The EMGauss layer has gone meanwhile: choose another one.")
+    ours = LabelRecord("labels", labels, record.placement, record.shift, record.shown_step_nm)
+    look = {"colormap": source.colormap, "opacity": source.opacity, "blending": source.blending}
+    point = tuple(viewer.dims.point)
+    data, keywords, _ = layer_data_tuple(ours, f"{source.name} carried", **look)
+    added = viewer.add_labels(data, **keywords)
+    for name in ("contour", "selected_label", "show_selected_label"):
+        setattr(added, name, getattr(source, name))
+    ours.z_step_nm = record.z_step_nm
+    if len(point) == viewer.dims.ndim:
+        viewer.dims.set_point(range(viewer.dims.ndim), point)
+    return added
+
+
+def grid_of(volume: Layer, continuous: Layer) -> NDArray[np.float64]:
+    """``(N,)`` depths of the slices of a layer on the isotropic grid: evenly from the first fitted slice to the last.
+
+    Raises
+    ------
+    StackError
+        The layer has not the rows and columns of the fitted part, or another extent along z.
+    """
+    record = record_of(continuous)
+    if record is None:
+        raise StackError("There is no EMGauss layer that says where the slices lie: fit a stack, or open a model.")
+    if volume is None:
+        raise StackError("There is no layer on the isotropic grid to bring back: carry labels, or open a volume.")
+    shape = tuple(int(n) for n in layer_data(volume).shape)
+    z, (_, height, width) = record.model.z_nm, record.model.shape
+    if len(shape) != 3 or shape[1:] != (height, width) or shape[0] < 2:
+        raise StackError(
+            f"“{volume.name}” has the shape {_sizes(shape)}, but the isotropic grid of “{continuous.name}” has slices "
+            f"of {height} × {width} pixels: choose a volume on that grid."
+        )
+    return np.linspace(z[0], z[-1], shape[0])
+
+
+@dataclass(frozen=True)
+class OnSlices:
+    """What was brought back.
+
+    Parameters
+    ----------
+    values : ndarray
+        On the slices of the source layer where there is one, else on those that were fitted.
+    placement : mapping
+        Keywords of the layer to add.
+    """
+
+    values: NDArray[Any]
+    placement: dict[str, Any]
+
+
+def on_slices(
+    volume: SliceSource,
+    grid_nm: NDArray[np.float64],
+    continuous: Layer,
+    stack: Layer | None,
+    method: BackMethod,
+) -> OnSlices:
+    """A volume on the isotropic grid brought back to the slices of the stack; takes a while, for a worker thread."""
+    record = record_of(continuous)
+    if record is None:
+        raise StackError("The EMGauss layer has gone meanwhile: choose another one.")
+    found = bring_back(volume, grid_nm, record.model.z_nm, method=method)
+    if stack is None:
+        z = record.model.z_nm
+        return OnSlices(found, record.placement.layer_arguments(float(z[-1] - z[0]) / (len(z) - 1)))
+    _, (y0, y1, x0, x1) = fitted_part(record)
+    values = np.zeros(tuple(int(n) for n in layer_data(stack).shape[-3:]), found.dtype)
+    values[fitted_slices(record), y0:y1, x0:x1] = found
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    return OnSlices(values, {name: getattr(stack, name) for name in names})
+
+
+def stack_of(viewer: Any, continuous: Layer) -> Any:
+    """The layer that a continuous layer was fitted to; None where it is not in the viewer."""
+    return next(iter(source_candidates(viewer, continuous)), None)
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " × ".join(str(n) for n in shape)
