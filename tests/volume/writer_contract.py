@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, ExportError
-from napari_emgauss.stack import Frame, Normalisation, Stack
-from napari_emgauss.volume import ExportPlan, export, export_format, plan_export
+from napari_emgauss.stack import Frame, Normalisation, Stack, note_own_slices
+from napari_emgauss.volume import ExportPlan, export, export_format, plan_export, repair
 from napari_emgauss.volume.formats import _registry
 
 DTYPES = (
@@ -122,6 +123,31 @@ class WriterContract:
         damaged = stack.damage[1] != 0  # type: ignore[index]
         np.testing.assert_array_equal(values[2][~damaged], own[1][~damaged])
         np.testing.assert_array_equal(values[2][damaged], model.values[2][damaged])
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+    def test_a_repaired_stack_keeps_good_pixels_bit_for_bit(self, tmp_path: Path, dtype: str) -> None:
+        model = KnownVolume(dtype)
+        own = _values(np.dtype(dtype), (3, 6, 7))[:, ::-1].copy()
+        damage = np.zeros(own.shape, bool)
+        damage[1, 2, 3] = True
+        record = {"left_out_slices": [1], "left_out_z_nm": [105.0], "selected_slices": [0, 2, 3]}
+        stack = Stack(own, model.z_nm, (4.0, 3.0), Normalisation(0, 1, dtype), metadata=record, damage=damage)
+        model.provenance = {"stack": record, "own_slices": note_own_slices(stack).to_json()}  # type: ignore[misc]
+        row = self.row
+        if not any(np.can_cast(dtype, name, "safe") for name in row.dtypes):
+            with pytest.raises(ConfigError, match=f"grey values of type {dtype}"):
+                repair(model, stack, self.target(tmp_path), format=self.format)
+            assert (model.rendered, files_in(tmp_path)) == (0, {})
+            return
+        mask_path = tmp_path / "mask.ome.tif"
+        path = repair(model, stack, self.target(tmp_path), format=self.format, mask=mask_path)
+        values, _ = self.read(path)
+        np.testing.assert_array_equal(values[[0, 3]], own[[0, 2]])
+        np.testing.assert_array_equal(values[1], model.values[1])  # left out
+        np.testing.assert_array_equal(values[2][~damage[1]], own[1][~damage[1]])
+        assert values[2][2, 3] == model.values[2][2, 3]
+        filled = tifffile.imread(mask_path)
+        np.testing.assert_array_equal(filled, [np.zeros((6, 7)), np.ones((6, 7)), damage[1], np.zeros((6, 7))])
 
     @pytest.mark.parametrize("in_plane", [(1, 9), (300, 2), (65, 130)])
     def test_any_size(self, tmp_path: Path, in_plane: tuple[int, int]) -> None:

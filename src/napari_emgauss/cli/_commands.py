@@ -240,6 +240,32 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
 
 
+def add_repair(commands: Commands) -> None:
+    """``emgauss repair``."""
+    endings = ", ".join(dict.fromkeys(row.ending for row in output_formats()))
+    parser = _command(
+        commands,
+        "repair",
+        "_repair:run_repair_command",
+        "fill the missing and damaged slices of a stack, and keep all else byte for byte",
+    )
+    parser.add_argument("stack", metavar="STACK", help="stack to repair; say what is bad with --skip and --damage-mask")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help=f"stack to write; its ending says the format: {endings}"
+    )
+    parser.add_argument("--mask", metavar="FILE", help="also write what was filled: 1, and 0 elsewhere")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="fill from this model, fitted with the same --skip and --damage-mask (default: one is fitted)",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--prior", help=prior_help())
+    _add_stack_options(parser)
+    _add_fit_options(parser)
+
+
 def add_labels(commands: Commands) -> None:
     """``emgauss labels``."""
     parser = _command(
@@ -420,6 +446,7 @@ ALL: tuple[Callable[[Commands], None], ...] = (
     add_plan,
     add_render,
     add_export,
+    add_repair,
     add_labels,
     add_points,
     add_evaluate,

@@ -74,7 +74,7 @@ def _fit_and_save(arguments: argparse.Namespace, output: Path, checkpoint: Path,
     from napari_emgauss.fitting import fit
 
     last: FitUpdate | None = None
-    with _Interruption() as interruption, _progress(quiet=arguments.quiet) as show:
+    with _Interruption() as interruption, fit_progress(quiet=arguments.quiet) as show:
         updates = fit(stack, config, resume=resume, checkpoint=checkpoint)
         with contextlib.closing(updates):  # type: ignore[type-var]
             for update in updates:
@@ -200,7 +200,7 @@ class _Interruption:
 
 
 @contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
+def fit_progress(*, quiet: bool) -> Iterator[Callable[[FitUpdate], None]]:
     """Stage, loss, Gaussians, iterations per second and time left, on stderr."""
     with ProgressDisplay("starting", quiet=quiet) as display:
 

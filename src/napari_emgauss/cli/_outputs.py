@@ -42,6 +42,7 @@ _OUTPUTS = {
     "confidence": "--confidence",
     "truth": "--truth",
     "write_z": "--write-z",
+    "mask": "--mask",
 }
 # What makes a folder one file for its user: all in it is part of it.
 _CONTAINER_MARKS = (".zgroup", ".zattrs", ".zarray", "zarr.json", "attributes.json", "index.json")

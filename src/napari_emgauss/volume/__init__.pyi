@@ -5,6 +5,7 @@ from ._drawing import Drawing as Drawing
 from ._exact import ExactModel as ExactModel
 from ._exact import KeptSlices as KeptSlices
 from ._exact import exact_model as exact_model
+from ._export import check_keeps_values as check_keeps_values
 from ._export import export as export
 from ._export import sweep_export as sweep_export
 from ._lazy import LazyVolume as LazyVolume
@@ -20,6 +21,8 @@ from ._protocol import VolumeModel as VolumeModel
 from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
+from ._repair import check_repair as check_repair
+from ._repair import repair as repair
 from ._traits import DescribedModel as DescribedModel
 from ._traits import ModelTraits as ModelTraits
 from ._traits import traits_of as traits_of

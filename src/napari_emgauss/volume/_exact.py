@@ -135,6 +135,12 @@ class ExactModel(ModelView):
             aligned_spacing(self.z_nm, near),
         )
 
+    def inferred(self, depth_nm: float) -> NDArray[np.bool_]:
+        """``(H, W)``, True at the pixels of a depth that are not the source's."""
+        (index,) = self._positions(Frame.of(self).checked_depths(depth_nm))
+        mask = None if index < 0 else self._damage.get(int(index))
+        return np.full(self.shape[1:], index < 0) if mask is None else mask
+
     def check(self, indices: Sequence[int]) -> None:
         """Make sure that slices of the source are those of the fit, before anything is made of them.
 
@@ -223,7 +229,7 @@ def _shares(start: float, stop: float, cells: int, pixels: int) -> NDArray[np.fl
     return np.asarray(overlap / overlap.sum(axis=1, keepdims=True))
 
 
-def exact_model(model: VolumeModel, stack: Stack | str | Path | None = None) -> VolumeModel:
+def exact_model(model: VolumeModel, stack: Stack | str | Path | None = None) -> ExactModel:
     """The model with the slices that it was fitted to as they are in their source.
 
     Parameters

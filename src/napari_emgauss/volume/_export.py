@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_emgauss._errors import ConfigError, ExportError
 from napari_emgauss._files import check_writable, whole, whole_folder
@@ -119,28 +119,36 @@ def export(
         format=format,
         labels=traits_of(model).holds_labels,
     )
-    row = export_format(plan.format)
-    write = row.load_writer()
-    _refuse_own_input(model, plan.path)
     if isinstance(stack, (str, os.PathLike)) and same_file(stack, plan.path):
         raise ExportError(f"'{plan.path}' is the stack itself: give another name.")
+    check_target(model, plan, overwrite=overwrite)
+    if isinstance(model, ExactModel):
+        plan = with_own_slices(model, plan, on_note)
+    return write_planned(model, plan, overwrite=overwrite, progress=Progress(on_progress))
 
-    progress = Progress(on_progress)
 
-    def check_old(folder: Path) -> None:
-        _check_replaced(row, folder, overwrite)
-
+def check_target(model: VolumeModel, plan: ExportPlan, *, overwrite: bool) -> None:
+    """Find out whether what is planned can be written, before anything is rendered; errors are those of `export`."""
+    _refuse_own_input(model, plan.path)
     check_writable(
         plan.path,
         overwrite=overwrite,
         folder=plan.is_folder,
         nbytes=0 if plan.is_folder else plan.nbytes,  # a Zarr is compressed, nobody knows how well
     )
-    if isinstance(model, ExactModel):
-        plan = _with_own_slices(model, plan, on_note)
+    if plan.is_folder and plan.path.exists():
+        _check_replaced(export_format(plan.format), plan.path, overwrite)
+
+
+def write_planned(model: VolumeModel, plan: ExportPlan, *, overwrite: bool, progress: Progress) -> Path:
+    """Render what is planned and write it, whole or not at all; errors are those of `export`."""
+    row = export_format(plan.format)
+    write = row.load_writer()
+
+    def check_old(folder: Path) -> None:
+        _check_replaced(row, folder, overwrite)
+
     if plan.is_folder:
-        if plan.path.exists():
-            check_old(plan.path)
         with whole_folder(plan.path, row.writes, check_old=check_old) as target:
             write(plan, _rendered(model, plan, progress), target)
     else:
@@ -159,20 +167,30 @@ def _looking(model: VolumeModel, look: Look, stack: Stack | str | os.PathLike[st
     return model
 
 
-def _with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str], None] | None) -> ExportPlan:
+def with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str], None] | None) -> ExportPlan:
     """The plan that says which slices are kept, after making sure that they can be."""
-    row = export_format(plan.format)
-    if not np.can_cast(model.dtype, plan.dtype, "safe"):
-        raise ConfigError(
-            f"{row.label} holds grey values of type {model.dtype} as {plan.dtype}, so slices would not be kept as "
-            "they are: choose another format."
-        )
+    check_keeps_values(plan, model.dtype)
     kept = model.kept(plan.depths_nm)
     model.check(kept.kept)
     if on_note is not None:
         on_note(str(kept))
     about = {"look": model.traits.look, "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept]}
     return replace(plan, about={**plan.about, **about})
+
+
+def check_keeps_values(plan: ExportPlan, dtype: DTypeLike) -> None:
+    """Refuse a format in which grey values of a type would not be what they were.
+
+    Raises
+    ------
+    ConfigError
+        It is such a format.
+    """
+    if not np.can_cast(dtype, plan.dtype, "safe"):
+        raise ConfigError(
+            f"{export_format(plan.format).label} holds grey values of type {np.dtype(dtype)} as {plan.dtype}, so "
+            "slices would not be kept as they are: choose another format."
+        )
 
 
 def sweep_export(path: str | os.PathLike[str]) -> None:

@@ -92,6 +92,7 @@ def plan_export(
     z_range_nm: Sequence[float] | None = None,
     format: str | None = None,
     labels: bool = False,
+    depths_nm: NDArray[np.float64] | None = None,
 ) -> ExportPlan:
     """Settle what :func:`export` would write, without writing.
 
@@ -109,6 +110,8 @@ def plan_export(
         The model's; what a reader of the file has to know of it is written into it.
     labels : bool
         The values are labels.
+    depths_nm : ndarray, optional
+        ``(n,)`` depths to write instead of an even grid; the voxel size is then the median distance between them.
 
     Raises
     ------
@@ -127,7 +130,8 @@ def plan_export(
     y_nm, x_nm = frame.pixel_size_nm
     wanted = float(np.mean((y_nm, x_nm))) if spacing_nm is None else float(spacing_nm)
     z_range = None if z_range_nm is None else (float(z_range_nm[0]), float(z_range_nm[1]))
-    depths = isotropic_depths(frame.z_nm, wanted, z_range)
+    depths = isotropic_depths(frame.z_nm, wanted, z_range) if depths_nm is None else depths_nm
+    step = float(depths[-1] - depths[0]) / (len(depths) - 1) if depths_nm is None else float(np.median(np.diff(depths)))
     _, height, width = frame.shape
     shape = (len(depths), int(height), int(width))
     grey = np.dtype(dtype)
@@ -142,7 +146,7 @@ def plan_export(
         depths,
         shape,
         _dtype_in_file(row, grey),
-        (float(depths[-1] - depths[0]) / (len(depths) - 1), float(y_nm), float(x_nm)),
+        (step, float(y_nm), float(x_nm)),
         _about(frame, provenance or {}),
         channels,
         labels,
