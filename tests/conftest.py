@@ -94,7 +94,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         make_quick(patch)
         assert main(["sample", "-o", str(folder / "stack.ome.tif"), "--truth", str(folder / "volume.ome.tif")]) == 0
-        emg.run_fit(emg.sample_stack(), emg.preset("fast")).save(folder / "model.safetensors")
+        emg.run_fit(emg.read_stack(folder / "stack.ome.tif"), emg.preset("fast")).save(folder / "model.safetensors")
     return folder
 
 
