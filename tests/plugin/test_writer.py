@@ -60,3 +60,39 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, shape: tuple[int, ...]) ->
 def test_a_missing_folder_is_told(values: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="does not exist"):
         _write(Image(values), tmp_path / "no folder" / "a.ome.tif")
+
+
+def test_no_layer_is_written_over_its_own_source(
+    values: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari.components import ViewerModel
+
+    own, other = tmp_path / "own.ome.tif", tmp_path / "other.ome.tif"
+    tifffile.imwrite(own, values)
+    before = own.read_bytes()
+    viewer = ViewerModel()
+    (layer,) = viewer.open(own, plugin="napari")
+    monkeypatch.setattr("napari_emgauss.plugin.view._viewers.viewers", lambda: [viewer])
+    link = tmp_path / "link.ome.tif"
+    link.symlink_to(own)
+    for path in (own, link):
+        with pytest.raises(ExportError, match="which an open layer was read from: give another name"):
+            _write(layer, path)
+    mapped = Image(np.memmap(own, np.uint8, "r", len(before) - values.size, values.shape)[1:])
+    viewer.layers.clear()
+    with pytest.raises(ExportError, match="give another name"):
+        _write(mapped, own)
+    assert own.read_bytes() == before
+    _write(layer, other)
+    np.testing.assert_array_equal(tifffile.imread(other), values)
+
+
+def test_a_fitted_layer_is_not_written_over_its_stack(model_file: Path, tmp_path: Path, service: object) -> None:
+    data, keywords, _ = get_reader(str(model_file))(str(model_file))[0]
+    stack = tmp_path / "stack.ome.tif"
+    stack.write_bytes(b"a stack")
+    layer = Image(data, **keywords)
+    layer.metadata["emgauss"].model.provenance["source"] = str(stack)
+    with pytest.raises(ExportError, match="give another name"):
+        _write(layer, stack)
+    assert stack.read_bytes() == b"a stack"

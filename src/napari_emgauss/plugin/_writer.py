@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
+from napari_emgauss._paths import is_inside, same_file
+from napari_emgauss.volume import Provenance
 
 
 def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -17,13 +20,15 @@ def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Raises
     ------
     ExportError
-        Not a grey volume, or the file cannot be written. Nothing is left behind.
+        Not a grey volume, the file is one that an open layer was read from, or it cannot be written. Nothing is left
+        behind.
     """
     from napari_emgauss.plugin.view._continuous_layer import KEY, LayerRecord
 
     from ._background import wait_responsively
 
     record = meta.get("metadata", {}).get(KEY)
+    _check_not_a_source(path, data, record)
     if isinstance(record, LayerRecord) and record.kind == "continuous":
         return [_write_model(path, record)]
     levels = data[0] if meta.get("multiscale") else data
@@ -32,6 +37,38 @@ def write_ome_tiff(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         raise ExportError(f"Only grey volumes (z, y, x) can be saved as OME-TIFF, not an image of shape {shape}.")
     wait_responsively(lambda: write_volume(Path(path), levels, meta))
     return [path]
+
+
+def _check_not_a_source(path: str, data: Any, record: Any) -> None:
+    """Refuse to write over what layers were read from: napari asks whether to replace a file, but not which one it is.
+
+    Raises
+    ------
+    ExportError
+    """
+    read_from = next((one for one in _sources(data, record) if same_file(path, one) or is_inside(path, one)), None)
+    if read_from is not None:
+        raise ExportError(
+            f"“{Path(path).name}” would be written over “{Path(read_from).name}”, which an open layer was read from: "
+            "give another name."
+        )
+
+
+def _sources(data: Any, record: Any) -> Iterator[str]:
+    """Files that the layers of the viewers, these data, and the model that they show come from."""
+    from napari_emgauss.plugin.view._viewers import viewers
+
+    for viewer in viewers():
+        for layer in viewer.layers:
+            if layer.source.path is not None:
+                yield str(layer.source.path)
+    while data is not None:  # a part of a mapped file is mapped, too
+        if isinstance(data, np.memmap) and data.filename is not None:
+            yield str(data.filename)
+        data = getattr(data, "base", None)
+    told = getattr(getattr(record, "model", None), "provenance", None)
+    if told and (source := Provenance.from_json(told).source):
+        yield str(source)
 
 
 def _write_model(path: str, record: Any) -> str:
