@@ -52,7 +52,7 @@ def test_bad_slices_and_pixels_are_filled_and_no_other(
     damage = ["--damage-mask", "damage.npy"]
     assert main(["repair", "stack.ome.tif", "-o", "r.ome.tif", "--skip", skip, *damage, "--mask", "m.tif", *TINY]) == 0
     told = capsys.readouterr().err
-    assert "1 slices were filled whole, 1 in part; 6 are as they were" in told
+    assert "Slices filled whole: 1; in part: 1; as they were: 6" in told
     assert ("Slice 3 is filled: it is black" in told) == (skip == "auto")
     before, after = read_stack("stack.ome.tif", allow_damaged=True), read_stack("r.ome.tif")
     assert (after.shape, after.slices.dtype, after.pixel_size_nm) == (SHAPE, np.uint8, before.pixel_size_nm)

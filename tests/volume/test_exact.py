@@ -97,8 +97,8 @@ def test_damaged_pixels_are_inferred(file: Path, tmp_path: Path) -> None:
     volume = exported(model, tmp_path / "b.ome.tif", on_note=notes.append)
     np.testing.assert_array_equal(volume[16], model.render(80.0))
     assert notes == [
-        "6 of 7 observed slices are in the volume as they are in the source; 1 are rendered whole, because the mask of "
-        "their damage is not known."
+        "6 of 7 observed slices are in the volume as they are in the source; 1 rendered whole, because the mask of the "
+        "damage is not known."
     ]
 
 

@@ -55,7 +55,7 @@ class KeptSlices:
                 f"{self.spacing_nm:.6g} nm suits them better"
             )
         if self.rendered_whole:
-            told.append(f"{len(self.rendered_whole)} are rendered whole, because the mask of their damage is not known")
+            told.append(f"{len(self.rendered_whole)} rendered whole, because the mask of the damage is not known")
         return "; ".join(told) + "."
 
 

@@ -160,10 +160,7 @@ def _told(stack: Stack, exact: ExactModel) -> str:
     whole = len(stack.record.left_out)
     partly = sum(bool(exact.inferred(float(z)).any()) for z in stack.z_nm)
     good = stack.shape[0] - partly
-    return (
-        f"{whole} slices were filled whole, {partly} in part; {good} are as they were, and so are the good pixels of "
-        "the others."
-    )
+    return f"Slices filled whole: {whole}; in part: {partly}; as they were: {good}, and so are all other good pixels."
 
 
 class _FilledMask(ModelView):
