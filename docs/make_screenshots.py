@@ -180,6 +180,33 @@ def large_volume(photographer: Photographer, dock: Any, source: Any) -> None:
     viewer.reset_view()
 
 
+def labels_carried(photographer: Photographer, dock: Any, source: Any, layer: Any) -> None:
+    """The tab of labels when those of every fourth slice have been carried."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.measure import label
+
+    viewer, values = photographer.viewer, np.asarray(source.data)
+    drawn = np.zeros(values.shape, np.uint16)
+    bright = label(gaussian_filter(values.astype(float), 1.5) > 150)
+    drawn[::4] = bright[::4]
+    look = {"scale": source.scale, "translate": source.translate, "units": source.units}
+    cells = viewer.add_labels(drawn, name="cells", axis_labels=source.axis_labels, **look)
+    tab = dock.labels
+    dock.tabs.setCurrentWidget(tab)
+    tab.labels.layer, tab.continuous.layer = cells, layer
+    tab.carry_button.click()
+    photographer.wait(lambda: not tab.busy and "cells carried" in viewer.layers, 120)
+    carried = viewer.layers["cells carried"]
+    cells.visible = source.visible = False
+    viewer.dims.set_point(0, 215.0)
+    photographer.settle(1)
+    photographer.wait(lambda: "carried by" in tab.status.text(), 600)
+    photographer.take("plugin-labels", dock)
+    source.visible = True
+    viewer.layers.remove(carried)
+    viewer.layers.remove(cells)
+
+
 def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
     """The fitted layer, and linear interpolation right of it, while z is scrubbed."""
     from PIL import Image
@@ -219,15 +246,20 @@ def main() -> int:
     parser.add_argument("--prior", default="auto:fast", help="prior of the fit")
     parser.add_argument("--model", type=Path, help="show this model of the sample after the pictures of the fit")
     parser.add_argument("--gif", action="store_true", help="make the moving picture alone; needs --model")
+    parser.add_argument("--labels", action="store_true", help="take the picture of the labels alone; needs --model")
     parser.add_argument("--skip-score", action="store_true", help="leave out the Quality tab's result")
     options = parser.parse_args()
-    if options.gif and options.model is None:
-        parser.error("--gif needs --model")
+    if (options.gif or options.labels) and options.model is None:
+        parser.error("--gif and --labels need --model")
     photographer = Photographer(options.output)
     viewer, take, settle, wait = photographer.viewer, photographer.take, photographer.settle, photographer.wait
-    if options.gif:
+    if options.gif or options.labels:
         dock = with_layer(photographer)
-        make_gif(photographer, dock, open_model(photographer, options.model))
+        layer = open_model(photographer, options.model)
+        if options.gif:
+            make_gif(photographer, dock, layer)
+        else:
+            labels_carried(photographer, dock, viewer.layers[0], layer)
         viewer.close()
         return 0
 
@@ -320,6 +352,9 @@ def main() -> int:
         dock.quality.start()
         wait(lambda: not dock.quality.running)
         take("plugin-quality")
+
+    labels_carried(photographer, dock, source, layer)
+    viewer.layers.selection.active = layer
 
     dock.tabs.setCurrentWidget(dock.export)
     take("plugin-export")
