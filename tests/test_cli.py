@@ -311,7 +311,7 @@ def test_score_says_its_verdict(here, capsys):
     write_stack(here / "s.ome.tif", shape=(7, 18, 22))
     assert main(["score", "s.ome.tif", "--methods", "nearest,linear", "--json", "a.json", "--quiet"]) == 0
     out = capsys.readouterr().out.strip().splitlines()
-    assert "choose " in out[-1]
+    assert out[-1].startswith("By PSNR, SSIM and FSIM together, linear is best of the methods scored on this stack.")
     assert json.loads((here / "a.json").read_text())["verdict"] == out[-1]
     assert any("80 nm apart here instead of 40 nm" in line for line in out)
 
