@@ -125,6 +125,21 @@ def _finish(model: str, channel: Channel, request: Any, data: Any, folder: str) 
     channel.tell(FitMessage("finished", "joint", 10, 10, 0.1, 7, 1.0, 0.0, model_path=str(result)))
 
 
+def finishes_when(signal_file: Path, model: Path) -> Any:
+    """The same, once there is a file ``signal_file``; until then the prior learns."""
+    return functools.partial(_finish_when, str(signal_file), str(model))
+
+
+def _finish_when(signal_file: str, model: str, channel: Channel, request: Any, data: Any, folder: str) -> None:
+    channel.tell(FitMessage("progress", "prior", stage_fraction=0.1))
+    while not Path(signal_file).exists() and not channel.stop_wanted:
+        time.sleep(0.02)
+    if channel.stop_wanted:
+        channel.tell(FitMessage("stopped"))
+    else:
+        _finish(model, channel, request, data, folder)
+
+
 def saves_slowly(channel: Channel, request: Any, data: Any, folder: str) -> None:
     """A fit whose state takes longer to write than anybody waits for a process to end."""
     channel.tell(FitMessage("progress", "prior", stage_fraction=0.3))

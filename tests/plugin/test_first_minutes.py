@@ -99,6 +99,61 @@ def test_what_to_do_with_a_result(
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
+def _hold_back(monkeypatch: pytest.MonkeyPatch, signal_file: Path, model_file: Path) -> None:
+    target = stand_in_children.finishes_when(signal_file, model_file)
+    monkeypatch.setattr(
+        _fit_tab, "FitProcess", lambda request, data, damage: FitProcess(request, data, damage=damage, target=target)
+    )
+
+
+def test_linear_is_shown_until_the_fit_shows_more(
+    window: Any, values: np.ndarray, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = window
+    viewer.add_image(values, name="a stack", **PLACED)
+    _hold_back(monkeypatch, tmp_path / "go", model_file)
+    viewer.dims.set_point(0, 80)
+    widget.fit.start_fit()
+    layer = viewer.layers["a stack EMGauss (linear so far)"]  # at once, before the child says anything
+    assert viewer.dims.point[0] == pytest.approx(80)
+    steps, _, _ = layer.data[0].shape
+    assert steps == 37  # nine steps of 4.4 nm a gap of 40 nm
+    halfway = np.asarray(layer.data[0][4])
+    np.testing.assert_allclose(halfway, values[0] + 4 / 9 * 20.0, atol=0.51)
+    assert widget.depth.chooser.layer is None  # nothing of EMGauss to save or export yet
+    layer.contrast_limits = (10, 90)
+    grid, place = layer.data[0].shape, tuple(layer.scale)
+
+    (tmp_path / "go").touch()
+    wait(lambda: not widget.fit.session.state.status.active, "the fit", 240)
+    assert [one.name for one in viewer.layers] == ["a stack", "a stack EMGauss"]
+    assert viewer.layers[1] == layer and record_of(layer).model is widget.fit.session.model
+    assert (layer.data[0].shape, tuple(layer.scale), tuple(layer.contrast_limits)) == (grid, place, (10, 90))
+    np.testing.assert_array_equal(np.asarray(layer.data[0][4]), record_of(layer).model.render(160 / 9))
+    assert widget.depth.chooser.layer == layer and widget.export.chooser.layer == layer
+
+
+def test_linear_goes_with_a_fit_that_ends_without_a_result(
+    window: Any, values: np.ndarray, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer, widget = window
+    source = viewer.add_image(
+        np.stack([values, values]),
+        axis_labels=("c", "z", "y", "x"),
+        name="stains",
+        **{"scale": (1, 40, 4, 5), "units": ("pixel", "nm", "nm", "nm")},
+    )
+    _hold_back(monkeypatch, tmp_path / "go", model_file)
+    widget.fit.start_fit()
+    names = [f"stains EMGauss channel {k} (linear so far)" for k in range(2)]
+    assert [one.name for one in viewer.layers] == ["stains", *names] and not source.visible
+    np.testing.assert_array_equal(np.asarray(viewer.layers[2].data[0][9]), values[1])
+    wait(lambda: widget.fit.session.state.status is FitStatus.RUNNING, "its start")
+    widget.fit.session.stop()
+    wait(lambda: not widget.fit.session.state.status.active, "the end")
+    assert [one.name for one in viewer.layers] == ["stains"] and source.visible
+
+
 def test_the_stack_follows_the_selection_and_its_slice_stays(window: Any, values: np.ndarray) -> None:
     viewer, widget = window
     first = viewer.add_image(values, name="first", **PLACED)

@@ -213,6 +213,7 @@ class EmgaussDock(QWidget):
                 record.cache.max_bytes = preferences().cache_mib << 20
 
     def _on_layer_added(self, layer: Any) -> None:
+        self.reset_choices()  # the layer may have been there before, as linear interpolation
         for page in self.pages:
             page.show_layer(layer)
 

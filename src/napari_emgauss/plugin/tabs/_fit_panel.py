@@ -46,7 +46,9 @@ class FitPanel(QWidget):
         self._patience.setInterval(1000 * STOP_PATIENCE_S)
         self._patience.timeout.connect(self._offer_to_end_now)
         self.fit_button = QPushButton("Fit EMGauss")
-        self.fit_button.setToolTip("Fit the stack; a continuous-z layer appears after a few seconds and improves.")
+        self.fit_button.setToolTip(
+            "Fit the stack. A continuous-z layer appears, linear at first, and improves as the fit gets on."
+        )
         self.fit_button.setMinimumHeight(32)
         font = self.fit_button.font()
         font.setBold(True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -32,6 +33,7 @@ from napari_emgauss.plugin.view._continuous_layer import (
 )
 from napari_emgauss.plugin.view._geometry import Placement, placement_on
 from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, is_stack_like, layer_data
+from napari_emgauss.plugin.view._stand_in import add_stand_ins, is_stand_in, replace_stand_in
 from napari_emgauss.plugin.widgets._form import Page, fold, rule
 
 from ._fit_panel import FitPanel
@@ -58,6 +60,7 @@ class FitTab(Page):
         self._layers: list[Any] = []
         self._refused = ""
         self._replaced: list[Any] = []
+        self._under: Any = None
         self._work: FitPlan | None = None
         self._stack_layer: Any = None
         self._show_model: Callable[[RemoteModel], None] = lambda model: None
@@ -185,6 +188,7 @@ class FitTab(Page):
         self._take_back()
         # What a stopped fit left is replaced by what it becomes.
         self._replaced = list(self._layers) if resume else []
+        self._under = None
         self.session, self._layers, self._work = session, [], self.method.plan
         look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
         self._show_model = lambda model: self._add_layers(model, layer, placement, look)
@@ -192,32 +196,71 @@ class FitTab(Page):
         session.model_changed.connect(lambda model: self._refresh())
         session.ended.connect(self._on_ended)
         self.panel.set_session(session)
+        if preferences().live_preview and not any(old in self._viewer.layers for old in self._replaced):
+            self._show_stand_ins(layer, request, placement, look)
+
+    def _show_stand_ins(self, layer: Any, request: FitRequest, placement: Placement, look: dict[str, Any]) -> None:
+        """Something to see at once; that it cannot be shown is no reason not to fit."""
+        try:
+            with self._same_place():
+                self._layers = add_stand_ins(
+                    self._viewer, f"{layer.name} EMGauss", layer_data(layer), request, placement, look
+                )
+            self._hide_under_channels(layer)
+        except Exception as error:
+            problem = problem_of(error, "render")
+            LOGGER.warning("Linear interpolation cannot be shown: %s\n%s", problem.sentence, problem.details)
+
+    @contextlib.contextmanager
+    def _same_place(self) -> Iterator[None]:
+        """A finer grid along z must not move the user to another place."""
+        dims = self._viewer.dims
+        point = dims.point
+        yield
+        if len(point) == dims.ndim:  # it was 2 where the source had been removed
+            dims.set_point(range(dims.ndim), point)
 
     def _placement(self, layer: Any, request: FitRequest) -> Placement:
         z_step, kept = request.voxel_size_nm[0], request.kept
         return placement_on(layer, request.origin, [k * z_step for k in range(kept[-1] - kept[0] + 1)])
 
     def _add_layers(self, model: RemoteModel, source: Any, placement: Placement, look: dict[str, Any]) -> None:
-        point, shift = self._viewer.dims.point, DepthShift()
+        shown = list(channel_layers(model))
+        stand_ins = [layer for layer in self._layers if layer in self._viewer.layers and is_stand_in(layer)]
+        if len(stand_ins) != len(shown) or not all(
+            replace_stand_in(layer, one) for layer, (one, _, _) in zip(stand_ins, shown, strict=True)
+        ):
+            self._replaced += self._layers
+            self._add_anew(shown, source, placement, look)
+        self._hide_under_channels(source)
+        self.layer_added.emit(self._layers[0])
+
+    def _hide_under_channels(self, source: Any) -> None:
+        """Channels are added up: over the grey stack they would look washed out."""
+        if len(self._layers) > 1 and source in self._viewer.layers and source.visible:
+            source.visible, self._under = False, source
+
+    def _add_anew(self, shown: list[Any], source: Any, placement: Placement, look: dict[str, Any]) -> None:
+        """A layer for each channel, instead of what was shown before."""
+        shift = DepthShift()
+        with self._same_place():
+            self._remove_replaced()
+            self._layers = []
+            for one, suffix, theirs in shown:
+                record = LayerRecord("continuous", one, placement, shift)
+                data, keywords, _ = layer_data_tuple(record, f"{source.name} EMGauss{suffix}", **(theirs or look))
+                self._layers.append(self._viewer.add_image(data, **keywords))
+
+    def _remove_replaced(self) -> None:
         for old in self._replaced:
             if old in self._viewer.layers:
                 self._viewer.layers.remove(old)
         self._replaced = []
-        for one, suffix, theirs in channel_layers(model):
-            record = LayerRecord("continuous", one, placement, shift)
-            data, keywords, _ = layer_data_tuple(record, f"{source.name} EMGauss{suffix}", **(theirs or look))
-            self._layers.append(self._viewer.add_image(data, **keywords))
-        if len(self._layers) > 1 and source in self._viewer.layers:
-            source.visible = False  # channels are added up: over the grey stack they would look washed out
-        # A finer grid along z must not move the user to another place.
-        if len(point) == self._viewer.dims.ndim:  # it was 2 where the source had been removed
-            self._viewer.dims.set_point(range(self._viewer.dims.ndim), point)
-        self.layer_added.emit(self._layers[0])
 
     def _refresh(self) -> None:
         for layer in self._layers:
             record = record_of(layer)
-            if record is not None and layer in self._viewer.layers:
+            if record is not None and layer in self._viewer.layers and not is_stand_in(layer):
                 record.cache.clear()  # of the state before, which nobody will ask for again
                 refresh_shown(layer, thumbnail=True)
 
@@ -236,6 +279,11 @@ class FitTab(Page):
 
     def _take_leave(self, session: FitSession) -> None:
         """See to it that the result is shown, and learn from how long it took."""
+        if session.model is None:
+            self._replaced = [layer for layer in self._layers if is_stand_in(layer)]
+            self._remove_replaced()
+            if self._under in self._viewer.layers:
+                self._under.visible = True
         if session.model is not None and not any(layer in self._viewer.layers for layer in self._layers):
             self._layers = []
             self._show_model(session.model)  # the preview was removed, but a result must not be lost

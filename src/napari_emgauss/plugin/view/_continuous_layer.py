@@ -129,6 +129,22 @@ class LayerRecord:
 
         return pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
 
+    def become(self, model: VolumeModel) -> bool:
+        """Show a fitted model from now on; False, and nothing happens, where its grid is another."""
+        now = self.model
+        same = (
+            tuple(now.shape) == tuple(model.shape)
+            and np.dtype(now.dtype) == np.dtype(model.dtype)
+            and np.allclose(now.z_nm, model.z_nm)
+            and np.allclose(now.pixel_size_nm, model.pixel_size_nm)
+        )
+        if same:
+            self.kind, self.model = "continuous", model
+            self.shifted.model = model  # the views of the layer look through it
+            self.cache.clear()
+            self.forget_problem()
+        return same
+
     def forget_problem(self) -> None:
         """It is to be tried again."""
         if self.problem is not None:

@@ -33,9 +33,12 @@ class LinearModel:
         Depth of every slice of the part, nm.
     pixel_size_nm : tuple of float
         ``(y, x)`` in nm.
+    channel : int, optional
+        Which one, where the data have a first axis of channels.
     """
 
-    version, channels, confidence = 1, 1, None
+    # Models that were fitted count from 1: what stands in for one must not be taken for it.
+    version, channels, confidence = 0, 1, None
     provenance: ClassVar[dict[str, Any]] = {}
 
     def __init__(
@@ -45,8 +48,9 @@ class LinearModel:
         region: PixelRegion,
         z_nm: NDArray[np.float64],
         pixel_size_nm: tuple[float, float],
+        channel: int | None = None,
     ) -> None:
-        self._values, self._slices, self._region = values, tuple(slices), region
+        self._values, self._slices, self._region, self._channel = values, tuple(slices), region, channel
         self.z_nm, self.pixel_size_nm = np.asarray(z_nm, dtype=np.float64), pixel_size_nm
         self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._lock = threading.Lock()
@@ -87,7 +91,9 @@ class LinearModel:
         with self._lock:
             if index not in self._kept:
                 y0, y1, x0, x1 = self._region
-                self._kept[index] = np.asarray(self._values[self._slices[index], y0:y1, x0:x1])
+                plane = (self._slices[index], slice(y0, y1), slice(x0, x1))
+                where = plane if self._channel is None else (self._channel, *plane)
+                self._kept[index] = np.asarray(self._values[where])
             self._kept.move_to_end(index)
             while len(self._kept) > SLICES_KEPT:
                 self._kept.popitem(last=False)
