@@ -71,6 +71,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     widget.fit.panel.fit_button.click()
     session = widget.fit.session
     assert session.state.status is FitStatus.PREPARING and not widget.fit.panel.fit_button.isEnabled()
+    shown = viewer.layers["phantom stack EMGauss (linear so far)"]
     wait(lambda: not session.state.status.active, "the fit")
     assert session.state.status is FitStatus.FINISHED, session.state.error
     assert session.state.iteration == session.state.total_iterations > 0
@@ -79,6 +80,7 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
 
     # the continuous layer lies on its source
     layer = viewer.layers["phantom stack EMGauss"]
+    assert layer == shown and record_of(layer).model is session.model
     np.testing.assert_allclose(layer.extent.world[:, 1:], source.extent.world[:, 1:])
     assert layer.data_to_world((48, 0, 0))[0] == source.data_to_world((6, 0, 0))[0] == 240
     assert layer.units == source.units and tuple(layer.contrast_limits) == tuple(source.contrast_limits)
@@ -131,7 +133,8 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     widget.quality.start()
     wait(lambda: not widget.quality.running, "the score")
     assert widget.quality.status.text() == ""
-    assert "choose" in widget.quality.verdict.text() and "harder task" in widget.quality.caution.text()
+    assert "PSNR, SSIM and FSIM together" in widget.quality.verdict.text()
+    assert "harder task" in widget.quality.caution.text()
     assert [widget.quality.table.item(row, 0).text() for row in range(5)][-1] == "EMGauss"
 
     # export and open again

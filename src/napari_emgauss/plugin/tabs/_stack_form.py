@@ -93,9 +93,9 @@ class StackForm(QWidget):
         self.unit = QComboBox()
         self.unit.addItems(list(UNITS_NM))
         self.unit.setStyleSheet(  # no wider than the dock has room for
-            "QComboBox { min-width: 38px; padding: 1px 0px 1px 4px; } QComboBox::drop-down { width: 14px; }"
+            "QComboBox { min-width: 30px; padding: 1px 0px 1px 4px; } QComboBox::drop-down { width: 14px; }"
         )
-        self.unit.setFixedWidth(58)
+        self.unit.setFixedWidth(50)
         self.unit.setToolTip("What the three numbers are in.")
         self.unit.currentIndexChanged.connect(self._typed)
         sizes.addWidget(self.unit)
