@@ -127,15 +127,17 @@ def flattened(entries: Mapping[str, StateEntry]) -> tuple[dict[str, Tensor], dic
     return tensors, {entry: one.values for entry, one in entries.items()}
 
 
-def entries_from(tensors: Mapping[str, Tensor], values: Any) -> dict[str, StateEntry]:
+def entries_from(tensors: Mapping[str, Tensor], values: object) -> dict[str, StateEntry]:
     """Entries again, from what :func:`flattened` gave.
 
     Raises
     ------
-    TypeError, AttributeError
-        The values are no table of tables.
+    TypeError
+        The values are not a table of tables.
     """
     entries: dict[str, StateEntry] = {}
+    if not isinstance(values, dict):
+        raise TypeError("What a preparation has come to is not a table.")
     for entry, table in values.items():
         if not isinstance(table, dict):
             raise TypeError("What a preparation has come to is no table.")

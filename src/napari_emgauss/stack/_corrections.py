@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_emgauss._errors import StackError
 from napari_emgauss._progress import OnProgress, Progress
@@ -16,9 +17,12 @@ from napari_emgauss._progress import OnProgress, Progress
 from ._alignment import check_alignment, remove_jitter
 from ._denoise import DenoiseMethod, denoise
 from ._intensity import IntensityMethod, correct_intensity
-from ._mask import mask_damage, read_damage_mask
+from ._mask import DamagedRectangle, mask_damage, read_damage_mask
 from ._skip import leave_out
-from ._stack import Stack
+from ._stack import SliceSource, Stack
+
+Damage: TypeAlias = "str | os.PathLike[str] | ArrayLike | SliceSource | Sequence[DamagedRectangle]"
+"""A file of a mask or of drawn damage, or what :func:`mask_damage` takes."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Corrections:
 
     thickness_nm: Mapping[int, float] | None = None
     skip: str | Sequence[int] = ()
-    damage: Any = None
+    damage: Damage | None = None
     region: tuple[int, int, int, int] | None = None
     straighten: bool = False
     even_out: IntensityMethod | None = None
@@ -99,12 +103,12 @@ def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Progress) -> Sta
     return replace(stack, z_nm=np.concatenate([stack.z_nm[:1], stack.z_nm[0] + np.cumsum(steps)]))
 
 
-def _masked(stack: Stack, damage: Any, _: Progress) -> Stack:
+def _masked(stack: Stack, damage: Damage, _: Progress) -> Stack:
     if isinstance(damage, (str, os.PathLike)):
         record = stack.record
         count = stack.shape[0] + len(record.left_out_slices)
         slices, height, width = record.shape_in_file or (count, *stack.shape[1:])
-        damage = read_damage_mask(Path(damage), (slices, height, width))
+        return mask_damage(stack, read_damage_mask(Path(damage), (slices, height, width)))
     return mask_damage(stack, damage)
 
 

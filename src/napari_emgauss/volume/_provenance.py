@@ -45,7 +45,7 @@ class Provenance(JsonRecord):
     own_slices: OwnSlices = field(default_factory=OwnSlices)
     stack_id: str | None = None
     fit: Mapping[str, Any] = field(default_factory=dict)
-    prior: Any = None
+    prior: object = None
     prior_name: str | None = None
     napari_emgauss: str | None = None
     torch: str | None = None
@@ -55,7 +55,7 @@ class Provenance(JsonRecord):
     slice_shifts_px: Sequence[Sequence[float]] | None = None
     slice_shift_largest_px: float | None = None
     slice_shift_median_px: float | None = None
-    shared_prior: Any = None
+    shared_prior: object = None
     threads_per_tile: int | None = None
     channel: int | None = None
 
