@@ -63,9 +63,7 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     """A fit of a generated stack: CPU seconds of the prior and of an iteration, peak memory."""
     import torch
 
-    from napari_emgauss import fitting as fit
-    from napari_emgauss import preset as named
-    from napari_emgauss import stack_from_array
+    from napari_emgauss import fitting as fit, preset as named, stack_from_array
     from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes
     from napari_emgauss.tiles._task import peak_memory_mb
 
@@ -213,8 +211,7 @@ def child_seams(
     import torch
     from skimage.metrics import peak_signal_noise_ratio
 
-    from napari_emgauss import preset as named
-    from napari_emgauss import read_stack, run_fit
+    from napari_emgauss import preset as named, read_stack, run_fit
     from napari_emgauss.tiles import TileSize, run_fit_tiles
 
     torch.set_num_threads(1)
@@ -332,8 +329,7 @@ def child_tiles(shapes: list[list[int]], settings: dict[str, Any]) -> dict[str, 
 
     Whatever else the machine does then slows all of them alike, and their ratio is that of their costs.
     """
-    from napari_emgauss import preset as named
-    from napari_emgauss import stack_from_array
+    from napari_emgauss import preset as named, stack_from_array
     from napari_emgauss.tiles import TileSize, cut
     from napari_emgauss.tiles._task import TileProgress, fit_tile, peak_memory_mb, tile_task
 
@@ -496,8 +492,7 @@ def restart(quick: bool) -> None:
 
 def child_sample(path: str, folder: str, memory: str, only: list[int], preset: str, scale: float) -> dict[str, Any]:
     """Plan a stack in a file within a budget, fit a sample of its tiles, render through what there is."""
-    from napari_emgauss import preset as named
-    from napari_emgauss import read_stack
+    from napari_emgauss import preset as named, read_stack
     from napari_emgauss.tiles import RunOptions, estimate, fit_tiles, parse_memory, plan_tiles
     from napari_emgauss.tiles._task import peak_memory_mb
     from napari_emgauss.volume import LazyVolume

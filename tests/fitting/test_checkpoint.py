@@ -16,10 +16,16 @@ import pytest
 import torch
 
 from napari_emgauss._errors import ModelFileError
-from napari_emgauss.fitting import FitConfig, FitUpdate, fit, preset, run_fit
-from napari_emgauss.fitting import _checkpoint as checkpoint_module
-from napari_emgauss.fitting import _fit as fit_module
-from napari_emgauss.fitting import _keeper as keeper_module
+from napari_emgauss.fitting import (
+    FitConfig,
+    FitUpdate,
+    _checkpoint as checkpoint_module,
+    _fit as fit_module,
+    _keeper as keeper_module,
+    fit,
+    preset,
+    run_fit,
+)
 from napari_emgauss.fitting._checkpoint import read_checkpoint
 from napari_emgauss.priors import get_prior
 from napari_emgauss.priors.learned._training_step import TrainingStep

@@ -15,9 +15,7 @@ import torch
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
-from napari_emgauss.fitting import FitConfig, fit, preset, run_fit
-from napari_emgauss.fitting import _fit as fit_module
-from napari_emgauss.fitting import _keeper as keeper_module
+from napari_emgauss.fitting import FitConfig, _fit as fit_module, _keeper as keeper_module, fit, preset, run_fit
 from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import load
 from napari_emgauss.stack import Stack

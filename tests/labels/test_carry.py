@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from napari_emgauss._errors import ConfigError, DepthError, StackError
-from napari_emgauss.labels import CarriedLabels, CarryMethod, label_slices
-from napari_emgauss.labels import _carry as carrying
+from napari_emgauss.labels import CarriedLabels, CarryMethod, _carry as carrying, label_slices
 from napari_emgauss.volume import LazyVolume
 
 from .conftest import TubeModel

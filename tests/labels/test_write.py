@@ -10,8 +10,7 @@ import tifffile
 import zarr
 
 from napari_emgauss._errors import ExportError
-from napari_emgauss.labels import CarriedLabels, export_labels, label_slices
-from napari_emgauss.labels import _carry as carrying
+from napari_emgauss.labels import CarriedLabels, _carry as carrying, export_labels, label_slices
 from napari_emgauss.volume import export, grid_depths
 
 from .conftest import TubeModel

@@ -11,8 +11,15 @@ import torch
 
 from napari_emgauss._errors import ModelFileError
 from napari_emgauss._progress import ProgressUpdate
-from napari_emgauss.priors import Observation, PriorState, ResumablePrior, StateEntry, get_prior, prepare_channels
-from napari_emgauss.priors import _state as state_module
+from napari_emgauss.priors import (
+    Observation,
+    PriorState,
+    ResumablePrior,
+    StateEntry,
+    _state as state_module,
+    get_prior,
+    prepare_channels,
+)
 from napari_emgauss.priors.learned._training_step import TrainingStep
 from napari_emgauss.stack import sample_stack
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from napari_emgauss.model._config import ModelConfig
-from napari_emgauss.render import EmgaussModel
-from napari_emgauss.render import _grey_values as grey_values
-from napari_emgauss.render import _model as model_module
+from napari_emgauss.render import EmgaussModel, _grey_values as grey_values, _model as model_module
 from napari_emgauss.render._grey_values import Delivery, rounded
 from napari_emgauss.stack import Normalisation
 

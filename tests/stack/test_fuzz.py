@@ -21,8 +21,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.stack import read_damage_mask, read_stack, read_voxel_size, read_z_positions, stack_from_array

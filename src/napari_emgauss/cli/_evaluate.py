@@ -12,8 +12,7 @@ import numpy as np
 
 from napari_emgauss._progress import ProgressUpdate
 from napari_emgauss.cli._inputs import fit_config, say, stack_from, tell_notes
-from napari_emgauss.cli._outputs import figure_path as path_of_figure
-from napari_emgauss.cli._outputs import output_path
+from napari_emgauss.cli._outputs import figure_path as path_of_figure, output_path
 from napari_emgauss.cli._progress import ProgressDisplay
 
 

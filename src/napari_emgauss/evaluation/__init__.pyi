@@ -1,35 +1,30 @@
 from ._check_figure import write_check_figure as write_check_figure
 from ._evaluate import evaluate as evaluate
-from ._figure import check_figure as check_figure
-from ._figure import write_figure as write_figure
-from ._masks import MaskResult as MaskResult
-from ._masks import evaluate_masks as evaluate_masks
-from ._methods import BASELINE as BASELINE
-from ._methods import EMGAUSS as EMGAUSS
-from ._methods import SCORED as SCORED
-from ._methods import Method as Method
-from ._methods import check_methods as check_methods
-from ._methods import classical_methods as classical_methods
-from ._methods import method_colour as method_colour
-from ._methods import method_label as method_label
-from ._methods import method_names as method_names
-from ._methods import methods as methods
-from ._methods import methods_help as methods_help
-from ._methods import register_method as register_method
-from ._metrics import Scores as Scores
-from ._metrics import compare as compare
-from ._metrics import fsim as fsim
-from ._metrics import mean_scores as mean_scores
-from ._metrics import psnr as psnr
-from ._metrics import ssim as ssim
-from ._result import EvaluationResult as EvaluationResult
-from ._result import MethodResult as MethodResult
-from ._score import MIN_SLICES as MIN_SLICES
-from ._score import ScoreResult as ScoreResult
-from ._score import score as score
-from ._thin import Thinned as Thinned
-from ._thin import read_volume as read_volume
-from ._thin import thin as thin
-from ._verdict import MEASURES as MEASURES
-from ._verdict import Advice as Advice
-from ._verdict import Measure as Measure
+from ._figure import check_figure as check_figure, write_figure as write_figure
+from ._masks import MaskResult as MaskResult, evaluate_masks as evaluate_masks
+from ._methods import (
+    BASELINE as BASELINE,
+    EMGAUSS as EMGAUSS,
+    SCORED as SCORED,
+    Method as Method,
+    check_methods as check_methods,
+    classical_methods as classical_methods,
+    method_colour as method_colour,
+    method_label as method_label,
+    method_names as method_names,
+    methods as methods,
+    methods_help as methods_help,
+    register_method as register_method,
+)
+from ._metrics import (
+    Scores as Scores,
+    compare as compare,
+    fsim as fsim,
+    mean_scores as mean_scores,
+    psnr as psnr,
+    ssim as ssim,
+)
+from ._result import EvaluationResult as EvaluationResult, MethodResult as MethodResult
+from ._score import MIN_SLICES as MIN_SLICES, ScoreResult as ScoreResult, score as score
+from ._thin import Thinned as Thinned, read_volume as read_volume, thin as thin
+from ._verdict import MEASURES as MEASURES, Advice as Advice, Measure as Measure

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import ModelFileError
 from napari_emgauss.model import ROOMY_PIXELS
-from napari_emgauss.render import EmgaussModel, choose_backend
-from napari_emgauss.render import load as load_file
+from napari_emgauss.render import EmgaussModel, choose_backend, load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
 from napari_emgauss.volume import ModelTraits
 

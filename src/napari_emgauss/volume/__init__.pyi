@@ -1,37 +1,27 @@
 from ._channel_model import channel_models as channel_models
-from ._depths import aligned_spacing as aligned_spacing
-from ._depths import isotropic_depths as isotropic_depths
+from ._depths import aligned_spacing as aligned_spacing, isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing
-from ._exact import ExactModel as ExactModel
-from ._exact import KeptSlices as KeptSlices
-from ._exact import exact_model as exact_model
-from ._export import check_keeps_values as check_keeps_values
-from ._export import export as export
-from ._export import sweep_export as sweep_export
+from ._exact import ExactModel as ExactModel, KeptSlices as KeptSlices, exact_model as exact_model
+from ._export import check_keeps_values as check_keeps_values, export as export, sweep_export as sweep_export
 from ._lazy import LazyVolume as LazyVolume
-from ._look import LOOKS as LOOKS
-from ._look import Look as Look
-from ._look import name_of_depth as name_of_depth
+from ._look import LOOKS as LOOKS, Look as Look, name_of_depth as name_of_depth
 from ._model_view import ModelView as ModelView
-from ._plan import ExportPlan as ExportPlan
-from ._plan import plan_export as plan_export
-from ._points import PointGrids as PointGrids
-from ._points import grid_depths as grid_depths
+from ._plan import ExportPlan as ExportPlan, plan_export as plan_export
+from ._points import PointGrids as PointGrids, grid_depths as grid_depths
 from ._protocol import VolumeModel as VolumeModel
 from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
-from ._repair import check_repair as check_repair
-from ._repair import repair as repair
-from ._traits import DescribedModel as DescribedModel
-from ._traits import ModelTraits as ModelTraits
-from ._traits import traits_of as traits_of
-from .formats._registry import ExportFormat as ExportFormat
-from .formats._registry import Writer as Writer
-from .formats._registry import export_ending_of as export_ending_of
-from .formats._registry import export_format as export_format
-from .formats._registry import export_format_of as export_format_of
-from .formats._registry import export_formats as export_formats
-from .formats._registry import is_folder_format as is_folder_format
-from .formats._registry import output_formats as output_formats
-from .formats._registry import register_writer as register_writer
+from ._repair import check_repair as check_repair, repair as repair
+from ._traits import DescribedModel as DescribedModel, ModelTraits as ModelTraits, traits_of as traits_of
+from .formats._registry import (
+    ExportFormat as ExportFormat,
+    Writer as Writer,
+    export_ending_of as export_ending_of,
+    export_format as export_format,
+    export_format_of as export_format_of,
+    export_formats as export_formats,
+    is_folder_format as is_folder_format,
+    output_formats as output_formats,
+    register_writer as register_writer,
+)

@@ -152,8 +152,8 @@ def plan_fit(request: PlanRequest) -> FitPlan:
         plan_tiles,
         settled,
         tile_memory_bytes,
+        tile_seconds as whole_seconds,
     )
-    from napari_emgauss.tiles import tile_seconds as whole_seconds
 
     z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
     config = settled(preset(request.preset, **request.overrides), z, pixel)
