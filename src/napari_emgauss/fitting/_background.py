@@ -15,6 +15,10 @@ class _Cancelled(BaseException):
     """Raised inside the thread by the reporting call: no ``except Exception`` on its way may swallow it."""
 
 
+_LEAST_WAIT_S = 0.002
+"""A caller that asks again at once would take the interpreter from the work."""
+
+
 class Background(Generic[Message, Result]):
     """``work(report)`` in a thread.
 
@@ -52,7 +56,7 @@ class Background(Generic[Message, Result]):
         """
         self._thread.start()
         try:
-            while not self._done.wait(interval_s):
+            while not self._done.wait(max(interval_s, _LEAST_WAIT_S)):
                 yield self._newest()
             last = self._newest()
             if last is not None:
