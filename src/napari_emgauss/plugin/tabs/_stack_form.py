@@ -76,8 +76,8 @@ class StackForm(QWidget):
         for box, tip in zip((self.z, self.y, self.x), tips, strict=True):
             box.setToolTip(f"{tip} Typing here also sets the layer's scale.")
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)  # room for three
-            box.setStyleSheet("QAbstractSpinBox { min-width: 32px; }")  # against the least width of the theme
-            box.setMinimumWidth(38)
+            box.setStyleSheet("QAbstractSpinBox { min-width: 29px; }")  # against the least width of the theme
+            box.setMinimumWidth(35)
             box.valueChanged.connect(self._typed)
         self.note = Note()
         self.file_notes = Note()
@@ -86,7 +86,7 @@ class StackForm(QWidget):
         first.addWidget(self.chooser, 1)
         first.addWidget(self.open_button)
         sizes = QHBoxLayout()
-        sizes.setSpacing(4)
+        sizes.setSpacing(3)
         for name, box in (("z", self.z), ("y", self.y), ("x", self.x)):
             sizes.addWidget(QLabel(name))
             sizes.addWidget(box, 1)
@@ -95,7 +95,7 @@ class StackForm(QWidget):
         self.unit.setStyleSheet(  # no wider than the dock has room for
             "QComboBox { min-width: 30px; padding: 1px 0px 1px 4px; } QComboBox::drop-down { width: 14px; }"
         )
-        self.unit.setFixedWidth(50)
+        self.unit.setFixedWidth(60)
         self.unit.setToolTip("What the three numbers are in.")
         self.unit.currentIndexChanged.connect(self._typed)
         sizes.addWidget(self.unit)
