@@ -242,7 +242,7 @@ def add_export(commands: Commands) -> None:
 
 def add_repair(commands: Commands) -> None:
     """``emgauss repair``."""
-    endings = ", ".join(dict.fromkeys(row.ending for row in output_formats()))
+    endings = ", ".join(dict.fromkeys(row.ending for row in output_formats(entry_points=False)))
     parser = _command(
         commands,
         "repair",
