@@ -31,6 +31,15 @@ def test_majority_over_the_thickness() -> None:
     assert bring_back(volume, np.arange(7.0), [2.0], method="majority", thickness_nm=2).item() == 2
 
 
+def test_a_slice_reaches_half_its_thickness_either_way() -> None:
+    volume = np.array([5, 5, 5, 1, 2, 2, 2], np.int32).reshape(7, 1, 1)
+    # At depth 3 with a thickness of 1.5 no other slice is within: 1. With one of 2 the neighbours 5 and 2 are, too.
+    assert bring_back(volume, np.arange(7.0), [3.0], method="majority", thickness_nm=1.5).item() == 1
+    volume[4] = 5
+    assert bring_back(volume, np.arange(7.0), [3.0], method="majority", thickness_nm=1.5).item() == 1
+    assert bring_back(volume, np.arange(7.0), [3.0], method="majority", thickness_nm=2).item() == 5
+
+
 def test_a_probability_is_mixed_and_averaged() -> None:
     volume = np.array([0.0, 0.5, 1.0], np.float32).reshape(3, 1, 1)
     assert bring_back(volume, [0, 10, 20], [5.0, 12.0]).ravel() == pytest.approx([0.25, 0.6])

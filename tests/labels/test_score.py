@@ -37,6 +37,16 @@ def test_an_interval_holds_the_mean_and_is_the_same_every_time() -> None:
     assert found.mean == pytest.approx(0.85) and 0.7 <= found.low < 0.85 < found.high <= 1.0
     assert found == Interval.of(values)
     assert np.isnan(Interval.of([float("nan")]).mean)
+    assert Interval.of([0.5, float("nan")]) == Interval(0.5, 0.5, 0.5)
+
+
+def test_an_interval_leaves_out_a_fortieth_at_each_end() -> None:
+    # Of two values a resample has both of one kind with chance 1/4 each, so 95 % reaches from one to the other;
+    # of 100 halves of each the standard error of the mean is 0.05, and 1.96 of it the half of the interval.
+    assert (Interval.of([0.0, 1.0]).low, Interval.of([0.0, 1.0]).high) == (0.0, 1.0)
+    found = Interval.of([0.0] * 50 + [1.0] * 50)
+    assert found.low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.015)
+    assert found.high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.015)
 
 
 def test_hidden_slices_are_restored_from_the_others(straight: TubeModel) -> None:

@@ -61,6 +61,19 @@ def test_labels_of_another_grid_are_refused_and_leave_nothing(tmp_path: Path, la
     assert not (path / "labels").exists()
 
 
+def test_a_group_of_labels_that_was_there_stays_where_nothing_is_written(tmp_path: Path, large: TubeModel) -> None:
+    path = tmp_path / "iso.ome.zarr"
+    export(large, path)
+    (path / "labels").mkdir()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_labels(carried(large), path, on_progress=stop)
+    assert (path / "labels").is_dir() and not list((path / "labels").iterdir())
+
+
 def test_labels_as_a_file_of_their_own(tmp_path: Path, large: TubeModel) -> None:
     labels = carried(large)
     export_labels(labels, tmp_path / "labels.ome.tif")
@@ -78,9 +91,9 @@ def test_large_slices_are_written_part_by_part(
     prepared: list[int] = []
     prepare = CarriedLabels._prepare
 
-    def counted(self: CarriedLabels, gap: int, block: object) -> object:
+    def counted(self: CarriedLabels, gap: int, *rest: object) -> object:
         prepared.append(gap)
-        return prepare(self, gap, block)  # type: ignore[arg-type]
+        return prepare(self, gap, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(CarriedLabels, "_prepare", counted)
     labels = CarriedLabels(carried(large).labels, large, method="distances", cache_bytes=1)
