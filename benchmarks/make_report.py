@@ -57,6 +57,7 @@ SECTIONS = (
     Section("prior_experiments", "Priors: what was tried", "Every idea with its figure, also those that failed."),
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),
     Section("slices", "Slices as they are", "Thick slices, and slices that lie off, on generated tissue."),
+    Section("labels", "Labels", "How well labels of every F-th slice are carried to the slices between."),
     Section("denoise", "Denoising and pruning", "What they leave of quality and of the number of Gaussians."),
     Section("modalities", "Other modalities", "A fluorescence stack of a whole mouse brain, 16 bit."),
     Section("fit_speed", "Speed of a fit", "Seconds a fit takes, and where they go."),
