@@ -26,6 +26,14 @@ def json_stack():
     from make import small_stack
     return small_stack()
 
+def peak_bytes():
+    # The most that this process held. Linux hands the parent's peak down in ru_maxrss, but not in VmHWM.
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
 warm_up()
 kind, paths = sys.argv[1], sys.argv[3:]
 for path in paths:
@@ -35,7 +43,7 @@ for path in paths:
         said = ""
     except emg.EmgaussError as error:
         said = str(error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024 if sys.platform == "darwin" else 1024)
+    peak = peak_bytes() >> 20
     print(json.dumps([path, said, peak, time.process_time() - began]), flush=True)
 """
 

@@ -222,8 +222,8 @@ def test_an_output_that_can_be_written_leaves_no_trace_of_the_trial(tmp_path: Pa
         ("n" * 300, True, True, "the name is too long"),
         ("n" * 300 + "/a", False, True, "the name is too long"),
         ("pipe", False, True, "is a pipe"),
-        ("circle", False, True, "no name for a file"),
-        ("a\0b", False, True, "no name for a file"),
+        ("circle", False, True, "cannot be the name of a file"),
+        ("a\0b", False, True, "cannot be the name of a file"),
     ],
 )
 @posix_only
@@ -352,7 +352,7 @@ def test_a_manifest_never_reaches_out_of_its_folder(tmp_path: Path) -> None:
     assert owned is not None
     owned.clear()
     assert names_in(tmp_path) == ["mine"]
-    with pytest.raises(ExportError, match="no file within"):
+    with pytest.raises(ExportError, match="is not a file in"):
         note_in_manifest(tmp_path, ["../x"])
 
 

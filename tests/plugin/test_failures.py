@@ -164,7 +164,7 @@ def test_bugs_of_ours(window: Any, told: list[str], monkeypatch: pytest.MonkeyPa
         _failed(widget, "Something went wrong (RuntimeError: a slot of ours)", told)
     _run(monkeypatch, stand_in_children.finishes_with(model_file))
     with monkeypatch.context() as patch:
-        patch.setattr(_fit_tab, "layer_data_tuple", _raises(RuntimeError("no layer today")))
+        patch.setattr(_fit_tab, "replace_stand_in", _raises(RuntimeError("no layer today")))
         widget.fit.start_fit()
         _failed(widget, "Something went wrong (RuntimeError: no layer today)", told)
     _next_fit_starts(widget, monkeypatch)

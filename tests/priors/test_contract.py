@@ -103,8 +103,9 @@ class Eased:
     def __init__(self, device: str = "auto") -> None: ...
 
     def prepare(self, observation: Observation, *, seed: int = 0, on_progress: object = None) -> Eased:
-        self.images, self.z_nm = observation.images, observation.z_nm
-        return self
+        ready = Eased()  # the same prior may be prepared for several stacks, or channels
+        ready.images, ready.z_nm = observation.images, observation.z_nm
+        return ready
 
     def at(self, z_nm: float) -> PseudoLabel:
         gap, u = locate_gap(self.z_nm, z_nm)

@@ -44,7 +44,7 @@ def test_amounts_of_memory(text: str, count: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "8 GBB", "-1GB", "0", "eight"])
 def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(ConfigError, match="no amount of memory"):
+    with pytest.raises(ConfigError, match="not an amount of memory"):
         parse_memory(text)
 
 

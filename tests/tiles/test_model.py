@@ -205,7 +205,7 @@ def test_a_damaged_tile_is_never_shown(folder: Path) -> None:
     [
         ("{", "is damaged"),
         ("{}", "is damaged"),
-        ('{"format": "something"}', "no tiled EMGauss model but 'something'"),
+        ('{"format": "something"}', "not a tiled EMGauss model but 'something'"),
         ('{"format": "napari-emgauss-tiles", "format_version": 99}', "newer napari-emgauss"),
     ],
 )

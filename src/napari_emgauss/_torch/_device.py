@@ -34,7 +34,8 @@ def uploaded(array: NDArray[Any], device: torch.device) -> Tensor:
 
     Large arrays are waited for: they are sent once, and torch never gives page-locked memory back.
     """
-    tensor = torch.as_tensor(array)
+    # torch shares memory with arrays, and has no tensors that must not be written to.
+    tensor = torch.as_tensor(array if array.flags.writeable else array.copy())
     if device.type == "cpu":
         return tensor
     if device.type == "cuda" and array.nbytes <= _PAGE_LOCKED_BYTES:
