@@ -7,14 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from npe2 import PluginManager
+from npe2 import PluginManager, PluginManifest
 
 from napari_emgauss.plugin import process
 from napari_emgauss.plugin._preferences import PLUGIN_NAME, Preferences, preferences
 
 
+def our_manifest() -> PluginManifest:
+    manager = PluginManager.instance()
+    manager.discover()  # nobody else may have looked for plugins yet
+    return manager.get_manifest(PLUGIN_NAME)
+
+
 def test_the_manifest_is_found_and_every_name_imports() -> None:
-    manifest = PluginManager.instance().get_manifest(PLUGIN_NAME)
+    manifest = our_manifest()
     manifest.validate_imports()
     assert manifest.icon == "napari_emgauss.plugin:icon.svg"
     patterns = [pattern for reader in manifest.contributions.readers for pattern in reader.filename_patterns]
@@ -24,7 +30,7 @@ def test_the_manifest_is_found_and_every_name_imports() -> None:
 
 
 def test_nothing_the_manifest_names_imports_torch() -> None:
-    manifest = PluginManager.instance().get_manifest(PLUGIN_NAME)
+    manifest = our_manifest()
     modules = sorted({command.python_name.partition(":")[0] for command in manifest.contributions.commands})
     code = f"import sys, {', '.join(modules)}; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
