@@ -11,9 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss._files import whole
-from napari_emgauss.stack import SliceSource
-
-from ._source import Labelled
+from napari_emgauss.stack import Placed, SliceSource
 
 BackMethod: TypeAlias = Literal["nearest", "majority"]
 
@@ -105,7 +103,7 @@ def _majority(images: list[NDArray[Any]]) -> NDArray[Any]:
     return np.asarray(np.take_along_axis(stacked, votes.argmax(axis=0)[None], axis=0)[0])
 
 
-def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Labelled) -> None:
+def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Placed) -> None:
     """Write what was brought back as OME-TIFF: one page for each observed slice, its voxel size and depths with it.
 
     Parameters
@@ -114,7 +112,7 @@ def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Labe
         ``.ome.tif`` or ``.tif``.
     values : ndarray
         ``(K, H, W)``.
-    frame : Labelled
+    frame : Placed
         The model, or its stack: says depths and pixel size.
 
     Raises

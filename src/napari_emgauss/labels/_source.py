@@ -6,26 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.stack import Frame, Selection, SliceSource, open_file, parse_slices
-
-
-class Labelled(Protocol):
-    """What labels are laid on: a model, or a stack."""
-
-    @property
-    def z_nm(self) -> NDArray[np.float64]: ...
-
-    @property
-    def pixel_size_nm(self) -> tuple[float, float]: ...
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
+from napari_emgauss.stack import Frame, Placed, Selection, SliceSource, open_file, parse_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +57,7 @@ class LabelledSlices:
 
 def label_slices(
     values: SliceSource,
-    frame: Labelled,
+    frame: Placed,
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,
@@ -84,7 +71,7 @@ def label_slices(
     values : SliceSource
         ``(K, H, W)`` of any integer type; as many slices as were observed, or as the stack had before some were left
         out.
-    frame : Labelled
+    frame : Placed
         The model, or its stack.
     labelled : str or sequence of int, optional
         Slices of ``values`` that are labelled: ``"0,8,16"`` or numbers. By default all that hold more than one value,
@@ -131,7 +118,7 @@ def label_slices(
 
 def read_labels(
     path: str | os.PathLike[str],
-    frame: Labelled,
+    frame: Placed,
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,

@@ -9,7 +9,7 @@ from ._array import stack_from_array as stack_from_array
 from ._corrections import Corrections as Corrections
 from ._damage import SliceReport as SliceReport, find_damage as find_damage, suggested_skip as suggested_skip
 from ._denoise import denoise as denoise
-from ._frame import Frame as Frame, Region as Region
+from ._frame import Frame as Frame, Placed as Placed, Region as Region
 from ._intensity import correct_intensity as correct_intensity, original_intensity as original_intensity
 from ._mask import (
     DamagedRectangle as DamagedRectangle,
