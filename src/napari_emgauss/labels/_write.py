@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from napari_emgauss.volume import ModelView, export, grid_depths, plan_export
 from ._carry import CarriedLabels
 
 _GROUP = "labels"
+_STORED = "gap.npy"
 
 
 def export_labels(
@@ -162,7 +163,10 @@ class _GapByGap(ModelView):
     def __exit__(self, *_: object) -> None:
         self._stored = None
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # made above, and nobody else's
+            # Only what was put there: whatever else got into the folder stays, and the folder with it.
+            with contextlib.suppress(OSError):
+                (self._folder / _STORED).unlink(missing_ok=True)
+                self._folder.rmdir()
 
     def _images(
         self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
@@ -179,7 +183,7 @@ class _GapByGap(ModelView):
             self._stored = None
             within = np.array([z for z in self._depths if self.carried.gap_of(float(z)) == gap])
             values: NDArray[Any] = np.lib.format.open_memmap(
-                self._folder / "gap.npy", "w+", self.carried.dtype, (len(within), *self.carried.shape[1:])
+                self._folder / _STORED, "w+", self.carried.dtype, (len(within), *self.carried.shape[1:])
             )
             for region in self.carried.parts():
                 y0, y1, x0, x1 = region
