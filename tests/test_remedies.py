@@ -47,6 +47,14 @@ def test_errors_keep_their_remedy_on_the_way_from_a_child(kind: type[EmgaussErro
         assert sentence(one) == "Slice 7 is empty: leave it out: untick it under Slices and damage."
 
 
+@pytest.mark.parametrize("kind", [StackError, StackFileError, ExportError, VoxelSizeError])
+def test_errors_can_be_made_without_their_arguments(kind: type[EmgaussError]) -> None:
+    """Dask's workers install tblib's hooks, which make an exception bare and then fill in what it carried."""
+    error = kind.__new__(kind)
+    error.__dict__.update(problem="Slice 7 is empty", remedy=remedy("leave out slices", slices=7))
+    assert error.worded(Door.COMMAND_LINE) == "Slice 7 is empty: leave it out with --skip 7."
+
+
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "napari_emgauss"
 # What speaks on the command line alone, or of other people's commands.
 MAY_NAME_OPTIONS = ("cli", "_remedies.py", "_doctor.py", "_backends.py")

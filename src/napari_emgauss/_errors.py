@@ -8,6 +8,8 @@ exits with code 2; the plugin shows it as a notification.
 
 from __future__ import annotations
 
+from typing import Self
+
 from ._remedies import Door, Remedy
 
 
@@ -43,6 +45,11 @@ class StackError(EmgaussError, ValueError):
 
 class StackFileError(StackError, OSError):
     """A stack's file is missing, truncated, or not of a format that can be read."""
+
+    def __new__(cls, *_args: object, **_words: object) -> Self:
+        # Whoever makes one without its arguments (copy, pickle with tblib's hooks, which dask's workers install) is
+        # handed ValueError's maker by the order of the bases, and that one refuses to make an OSError.
+        return OSError.__new__(cls)
 
 
 class VoxelSizeError(StackError):

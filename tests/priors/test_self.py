@@ -99,7 +99,7 @@ def test_wrong_settings_are_refused() -> None:
         get_prior("self", iterations=0)
     with pytest.raises(ConfigError, match="fast, default, best"):
         get_prior("self", effort="huge")
-    with pytest.raises(ConfigError, match="does not take these options"):
+    with pytest.raises(ConfigError, match="has no efforts: write 'linear'"):
         get_prior("linear:fast")
     with pytest.raises(ConfigError, match="auto, cpu, cuda"):
         get_prior("self", device="tpu")
