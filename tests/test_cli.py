@@ -212,7 +212,7 @@ def test_distances_between_slices(here, capsys):
     assert facts["slice distance (nm)"] == [50, 100]
     assert facts["left_out_z_nm"] == [325]
     assert "one distance in nm, then SLICE=NM" in error_of(capsys, "info", "s.ome.tif", "--slice-distance", "2=100")
-    assert "no next one" in error_of(capsys, "info", "s.ome.tif", "--slice-distance", "50", "5=60")
+    assert "no slice after slice 5" in error_of(capsys, "info", "s.ome.tif", "--slice-distance", "50", "5=60")
 
 
 def test_check_numbers_slices_as_the_file_does(here, capsys):
@@ -224,10 +224,10 @@ def test_check_numbers_slices_as_the_file_does(here, capsys):
     out = capsys.readouterr().out
     assert "slice 5 (z = 200 nm): bad: is black" in out
     assert "slice 7 (z = 280 nm): bad: is a copy of slice 6" in out
-    assert "Left out already: 1,2." in out
+    assert "Already left out: 1,2." in out
     assert "Suggestion: --skip 1,2,5,7" in out
     assert (here / "check.png").read_bytes().startswith(b"\x89PNG")
-    assert "exists already" in error_of(capsys, *command, "--figure", "check.png")
+    assert "already exists" in error_of(capsys, *command, "--figure", "check.png")
     # The mask of the whole file goes with the skipped stack.
     (here / "folds.txt").write_text("6 fold 6 0 10 63 30")
     assert main(["info", *command[1:], "--damage-mask", "folds.txt", "--skip", "1,2,5,7", "--json"]) == 0
@@ -354,7 +354,7 @@ def test_ctrl_c_keeps_a_checkpoint_that_resume_goes_on_from(here):
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=120)
     assert process.returncode == 130, seen + rest
-    assert "Go on with the same command and --resume" in rest
+    assert "Run the same command with --resume to continue" in rest
     assert "Traceback" not in rest
     assert (here / "m.checkpoint.safetensors").is_file()
     assert not (here / "m.safetensors").exists()

@@ -15,7 +15,7 @@ from napari_emgauss.cli._progress import ProgressDisplay
 
 VALUES = np.random.default_rng(3).integers(1, 255, (9, 24, 32), dtype=np.uint8)
 SIZE = ["--voxel-size", "40", "5", "5"]
-NOTE = "Note: the file numbers leave out 5: what is missing keeps its place in depth."
+NOTE = "Note: the file numbers skip 5: the missing slices keep their places in depth."
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_evaluate_tells_them_of_its_volume(folder: Path, capsys: pytest.CaptureF
 def test_what_is_known_is_told_without_a_voxel_size(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "8, 24, 32" in said and "leave out 5" in said
+    assert "8, 24, 32" in said and "skip 5" in said
     assert "voxel size is unknown" in said and "--voxel-size Z Y X" in said
     assert "nm)" not in said  # no length that nobody knows
     assert main(["check", str(folder)]) == 0

@@ -106,7 +106,9 @@ def test_no_output_is_an_input(
     arguments = [output if word == "OUT" else word for word in command.split()]
     told = refused(capsys, *arguments, *(["--force"] if force else []))
     words = (
-        ("never overwritten", "stays as it is") if force else ("never overwritten", "stays as it is", "exists already")
+        ("never overwritten", "is never changed")
+        if force
+        else ("never overwritten", "is never changed", "already exists")
     )
     assert any(part in told for part in words), told
 
@@ -124,7 +126,7 @@ def test_a_folder_of_slices_takes_no_image_and_is_no_output(here: Path, capsys: 
         (here / "slices" / f"{number}.tif").write_bytes((here / "raw.ome.tif").read_bytes())
     for output in ("slices/2.tif", "slices/new.tif"):
         told = refused(capsys, "fit", "slices", "-o", output, "--force")
-        assert "stays as it is" in told
+        assert "is never changed" in told
     assert "never overwritten" in refused(capsys, "fit", "slices/*.tif", "-o", "slices/1.tif", "--force")
     for output in ("slices", "."):
         assert refused(capsys, "fit", "slices", "-o", output, "--tile", "70", "--force")
@@ -177,10 +179,10 @@ def test_a_folder_of_tiles_that_cannot_be_written_is_told_first(
 
 def test_a_fit_replaces_nothing_but_a_model(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "z.txt", "--force", *QUICK)
-    assert "'z.txt' is not a model of napari-emgauss" in told
+    assert "'z.txt' is not a napari-emgauss model" in told
     (here / "m.checkpoint.safetensors").write_text("mine")
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "m.safetensors", "--force", *QUICK)
-    assert "is not a checkpoint of napari-emgauss" in told
+    assert "is not a napari-emgauss checkpoint" in told
     assert main(["fit", "raw.ome.tif", "-o", "model.safetensors", "--force", *QUICK]) == 0
 
 
@@ -190,7 +192,7 @@ def test_the_state_of_an_earlier_fit_is_not_replaced_by_the_way(here: Path, caps
     next(update for update in updates if update.iteration > 1)
     updates.close()  # type: ignore[attr-defined]
     told = refused(capsys, "fit", "raw.ome.tif", "-o", "m.safetensors", *QUICK)
-    assert "go on with it with --resume, or start afresh with --force" in told
+    assert "continue it with --resume, or start afresh with --force" in told
     assert main(["fit", "raw.ome.tif", "-o", "m.safetensors", "--force", *QUICK]) == 0
     assert not (here / "m.checkpoint.safetensors").exists()
 
@@ -231,8 +233,8 @@ def test_a_model_whose_place_fails_at_the_end_is_kept_elsewhere(
     monkeypatch.setattr(EmgaussModel, "save", fails_there)
     assert main(["fit", "raw.ome.tif", "-o", "full/m.safetensors", *QUICK]) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "the disk is full" in told and "is kept whole in" in told
-    place = told.split("is kept whole in '")[1].split("'")[0]
+    assert "the disk is full" in told and "is kept complete in" in told
+    place = told.split("is kept complete in '")[1].split("'")[0]
     assert f"cp '{place}' 'full/m.safetensors'" in told
     assert load(place, device="cpu").shape == (5, 18, 22)
 

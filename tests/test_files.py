@@ -90,7 +90,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="missing' does not exist; make it first"):
+    with pytest.raises(ExportError, match="missing' does not exist: create it first"):
         write_bytes(tmp_path / "missing" / "a", b"")
 
 
@@ -178,7 +178,7 @@ def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_a_folder_that_exists_is_replaced_only_where_that_was_allowed(tmp_path: Path) -> None:
     fill(tmp_path / "a", "0")
-    with pytest.raises(ExportError, match="exists already"), whole_folder(tmp_path / "a", is_number):
+    with pytest.raises(ExportError, match="already exists"), whole_folder(tmp_path / "a", is_number):
         pass
     with whole_folder(tmp_path / "a", is_number, check_old=lambda _path: None) as new:
         fill(new, "1")
@@ -212,18 +212,18 @@ def test_an_output_that_can_be_written_leaves_no_trace_of_the_trial(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "folder", "overwrite", "words"),
     [
-        ("there", False, False, "exists already: choose another name"),
-        ("dangling", False, False, "exists already"),
+        ("there", False, False, "already exists: choose another name"),
+        ("dangling", False, False, "already exists"),
         ("folder", False, True, "is a folder"),
         ("there", True, True, "is a file"),
-        ("missing/a", False, True, "does not exist; make it first"),
+        ("missing/a", False, True, "does not exist: create it first"),
         ("there/a", False, True, "does not exist"),
         ("n" * 300, False, True, "the name is too long"),
         ("n" * 300, True, True, "the name is too long"),
         ("n" * 300 + "/a", False, True, "the name is too long"),
         ("pipe", False, True, "is a pipe"),
-        ("circle", False, True, "cannot be the name of a file"),
-        ("a\0b", False, True, "cannot be the name of a file"),
+        ("circle", False, True, "is not a valid file name"),
+        ("a\0b", False, True, "is not a valid file name"),
     ],
 )
 @posix_only

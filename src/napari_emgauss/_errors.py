@@ -95,4 +95,4 @@ class FitError(EmgaussError, RuntimeError):
 
 
 class ExportError(EmgaussError, OSError):
-    """The output exists already, or could not be written whole."""
+    """The output already exists, or could not be written whole."""

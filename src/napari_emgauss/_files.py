@@ -51,7 +51,7 @@ def check_writable(path: PathLike, *, overwrite: bool = False, folder: bool = Fa
     try:
         found = kind_of(target)
         if not overwrite and (found is not None or os.path.islink(path)):
-            raise ExportError(f"'{shown}' exists already", remedy=remedy("overwrite"))
+            raise ExportError(f"'{shown}' already exists", remedy=remedy("overwrite"))
         check_kind(target, folder=folder, shown=shown)
         if not os.path.isdir(target.parent):  # unlike Path.is_dir, no error for a name that is too long
             raise missing_folder(target.parent)
@@ -98,7 +98,7 @@ def whole(path: PathLike, *, overwrite: bool = True) -> Iterator[Path]:
     def check() -> None:
         check_kind(target, folder=False, shown=path)
         if not overwrite and kind_of(target) is not None:
-            raise ExportError(f"'{os.fspath(path)}' exists already; give another name.")
+            raise ExportError(f"'{os.fspath(path)}' already exists: choose another name.")
 
     try:
         check()
@@ -155,7 +155,7 @@ def whole_folder(path: PathLike, owns: Owns, *, check_old: Callable[[Path], None
         if not target.exists():
             return False
         if check_old is None:
-            raise ExportError(f"'{path}' exists already; give another name.")
+            raise ExportError(f"'{path}' already exists: choose another name.")
         check_old(target)
         return True
 
@@ -192,7 +192,7 @@ def _check_replaceable(target: Path, shown: str) -> None:
         return
     folder, user = target.parent.stat(), os.getuid()
     if folder.st_mode & stat.S_ISVTX and user not in (0, folder.st_uid, target.lstat().st_uid):
-        raise ExportError(f"'{shown}' belongs to somebody else and cannot be replaced: give another name.")
+        raise ExportError(f"'{shown}' belongs to another user and cannot be replaced: choose another name.")
 
 
 def _to_disk(path: Path) -> None:

@@ -61,7 +61,7 @@ def _take(lock: Path, path: PathLike) -> int:
             owner = _owner(handle)
             os.close(handle)
             raise ConfigError(
-                f"Another run{owner} is writing '{os.fspath(path)}': wait for it, stop it, or give another name."
+                f"Another run{owner} is writing '{os.fspath(path)}': wait for it, stop it, or choose another name."
             ) from None
         except OSError:
             pass  # some network file systems know no locks

@@ -58,11 +58,11 @@ class OwnedFolder:
         try:
             foreign = self.foreign()
         except OSError as error:
-            raise ExportError(f"'{self.path}' cannot be looked through: {error.strerror or error}.") from error
+            raise ExportError(f"'{self.path}' cannot be searched: {error.strerror or error}.") from error
         if foreign is not None:
             raise ExportError(
                 f"'{self.path}' also holds '{foreign.relative_to(self.path)}', which napari-emgauss did not write: "
-                "move it away, or give another name. Nothing was deleted."
+                "move it away, or choose another name. Nothing was deleted."
             )
 
     def clear(self) -> None:
@@ -107,7 +107,7 @@ def note_in_manifest(folder: str | Path, names: Iterable[str]) -> None:
     path = Path(folder)
     known = _names_in(path / MANIFEST_NAME)
     if known is None and kind_of(path / MANIFEST_NAME) is not None:
-        raise ExportError(f"'{path / MANIFEST_NAME}' was not written by napari-emgauss: give another folder.")
+        raise ExportError(f"'{path / MANIFEST_NAME}' was not written by napari-emgauss: choose another folder.")
     noted = set(known or ())
     for name in names:
         found = PurePosixPath(name)

@@ -25,10 +25,10 @@ def real_target(path: PathLike) -> Path:
     """
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise ExportError(f"{text!r} cannot be the name of a file: give another.")
+        raise ExportError(f"{text!r} is not a valid file name: choose another.")
     target = Path(os.path.realpath(text))
     if not target.name or os.path.islink(target):
-        raise ExportError(f"'{text}' cannot be the name of a file: give another.")
+        raise ExportError(f"'{text}' is not a valid file name: choose another.")
     return target
 
 
@@ -74,7 +74,7 @@ def check_kind(target: Path, *, folder: bool, shown: PathLike | None = None) -> 
     found = kind_of(target)
     if found not in (None, "folder" if folder else "file"):
         name = target if shown is None else shown
-        raise ExportError(f"'{name}' is a {found}: it is not overwritten, give another name.")
+        raise ExportError(f"'{name}' is a {found}, which is never overwritten: choose another name.")
 
 
 def same_file(one: PathLike, other: PathLike) -> bool:
@@ -110,4 +110,4 @@ def explained(error: OSError, path: PathLike) -> Exception:
 
 def missing_folder(folder: PathLike) -> ExportError:
     """What to say of an output whose folder is not there."""
-    return ExportError(f"The folder '{os.fspath(folder)}' does not exist; make it first or give another name.")
+    return ExportError(f"The folder '{os.fspath(folder)}' does not exist: create it first, or choose another name.")

@@ -24,33 +24,33 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "smooth look": (
         "export with look='smooth'",
         "export with --look smooth",
-        "export the smooth look",
+        "export with the smooth look",
     ),
     "exact look": (
-        "pass look='exact', too, or no stack",
-        "give --look exact, too, or no --stack",
+        "pass look='exact' as well, or leave stack out",
+        "add --look exact, or leave --stack out",
         "choose the exact look",
     ),
     "give stack": (
         "give it with stack=",
         "give it with --stack FILE",
-        "export from the command line, where it can be given",
+        "export from the command line, which can be given the stack",
     ),
     "undo intensity": (
-        "export with original_intensity=True, too, or with look='smooth'",
-        "export with --original-intensity, too, or with --look smooth",
-        "export with the original intensity, too, or the smooth look",
+        "also pass original_intensity=True, or export with look='smooth'",
+        "add --original-intensity, or export with --look smooth",
+        "also choose the original intensity, or export with the smooth look",
     ),
     "give voxel size": (
         "give the voxel size in nm as voxel_size_nm=(z, y, x)",
         "give the voxel size in nm with --voxel-size Z Y X",
-        "type z, y and x in nm into the fields Voxel size",
+        "type z, y and x in nm into the Voxel size fields",
     ),
     "accept isotropic": (
         "if the voxel size of the file is wrong, give the right one as voxel_size_nm=(z, y, x), "
         "or pass allow_isotropic=True",
         "if the voxel size of the file is wrong, give the right one with --voxel-size Z Y X",
-        "if it is wrong, type the right one into the fields Voxel size",
+        "if the voxel size is wrong, type the right one into the Voxel size fields",
     ),
     "leave out slices": (
         "leave it out with skip='{slices}'",
@@ -65,12 +65,12 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "choose dataset": (
         "choose one with dataset={example}",
         "choose one with --dataset {example}",
-        "save the one that is meant as a file of its own, or open it from Python with dataset={example}",
+        "save the one you want as a separate file, or open it from Python with dataset={example}",
     ),
     "choose channel": (
         "choose one with channel=0 to channel={last}, or up to {most} together",
         "choose one with --channel 0 to --channel {last}, or up to {most} together, such as --channel 0,1",
-        "save up to {most} of its channels as a file of their own",
+        "save up to {most} of its channels as a separate file",
     ),
     "choose one channel": (
         "choose it with channel=",
@@ -80,21 +80,21 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "choose time": (
         "choose one with time=0 to time={last}",
         "choose one with --time 0 to --time {last}",
-        "save the one that is meant as a file of its own",
+        "save the one you want as a separate file",
     ),
     "give pattern": (
-        "name those that are meant by a pattern, such as {patterns}",
-        "name those that are meant by a pattern in quotes, such as {patterns}",
-        "move those that are meant into a folder of their own (patterns: {patterns})",
+        "name the ones you want with a pattern, such as {patterns}",
+        "name the ones you want with a pattern in quotes, such as {patterns}",
+        "move the ones you want into a folder of their own (patterns: {patterns})",
     ),
     "overwrite": (
         "choose another name, or pass overwrite=True",
-        "choose another name, or --force to overwrite it",
+        "choose another name, or add --force to overwrite it",
         "choose another name",
     ),
     "straighten no tiles": (
-        "move them back beforehand with remove_jitter, or fit without tiles",
-        "move them back beforehand with --straighten, or fit without tiles",
+        "move the slices into place first with remove_jitter, or fit without tiles",
+        "move the slices into place first with --straighten, or fit without tiles",
         "fit without tiles",
     ),
     "no channels in tiles": (
@@ -108,7 +108,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "choose one of them, or write {others}",
     ),
     "without SAM2": (
-        "pass no sam2_weights to use the random forest",
+        "leave sam2_weights out to use the random forest",
         "leave --sam2-weights out to use the random forest",
         "use the random forest",
     ),
@@ -123,8 +123,8 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "try fewer",
     ),
     "less memory": (
-        "fit it in tiles (fit_tiles), or a part of it (Stack.crop)",
-        "fit it in tiles, for example with --memory {gigabytes}GB, or a part with --region",
+        "fit it in tiles (fit_tiles), or fit only a part of it (Stack.crop)",
+        "fit it in tiles, for example with --memory {gigabytes}GB, or fit only a part with --region",
         "choose a smaller region",
     ),
     "less of the card": (

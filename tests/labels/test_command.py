@@ -75,7 +75,7 @@ def test_points_keep_their_other_columns(labels: Path, capsys: pytest.CaptureFix
 
 def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     say = error_of
-    assert "give a file with -o FILE, or --score" in say(capsys, "labels", MODEL, labels)
+    assert "give a file with -o FILE, or add --score" in say(capsys, "labels", MODEL, labels)
     assert "choose one of them" in say(capsys, "labels", MODEL, labels, "--score", "--down", "-o", "x.tif")
     assert "is the labels" in say(capsys, "labels", MODEL, labels, "-o", labels, "--force")
     assert "is the model" in say(capsys, "labels", MODEL, labels, "-o", MODEL, "--force")

@@ -46,7 +46,7 @@ def test_labels_go_beside_the_image(tmp_path: Path, large: TubeModel, format: st
         assert listed["ome"]["labels"] == ["neurites"] and "image-label" in about["ome"]
         mine, its = about["ome"]["multiscales"][0], dict(group.attrs)["ome"]["multiscales"][0]
     assert mine["datasets"] == its["datasets"]  # the same levels at the same places
-    with pytest.raises(ExportError, match="exists already"):
+    with pytest.raises(ExportError, match="already exists"):
         export_labels(labels, path)
     export_labels(labels, path, name="again")
     again = dict(zarr.open_group(str(path / "labels"), mode="r").attrs)

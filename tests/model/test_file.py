@@ -95,7 +95,7 @@ def test_newer_version_and_damaged_header(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="does not exist; make it first"):
+    with pytest.raises(ModelFileError, match="does not exist: create it first"):
         make_model().save(tmp_path / "nowhere" / "m.safetensors")
 
 

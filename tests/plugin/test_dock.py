@@ -318,7 +318,7 @@ def test_export_in_another_type_and_range(with_model: EmgaussDock, tmp_path: Pat
     assert written.max() <= 255  # the same grey values in a wider type
     tab.start()
     wait(lambda: not tab.running, "the refusal")
-    assert "exists already" in tab.status.text()
+    assert "already exists" in tab.status.text()
 
 
 def test_cancelled_export_leaves_nothing(with_model: EmgaussDock, tmp_path: Path) -> None:

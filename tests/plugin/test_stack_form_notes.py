@@ -26,7 +26,7 @@ VALUES = np.random.default_rng(4).integers(1, 255, (9, 24, 32), dtype=np.uint8)
     [
         ((352777.8, 352777.8, 352777.8), "nm", "72 dots per inch"),
         ((40, 0.004, 0.004), "nm", "smaller than an atom"),
-        ((40, 5e-3, 5e-3), "um", "as if z had another unit"),
+        ((40, 5e-3, 5e-3), "um", "as if z were in another unit"),
         ((5, 1, 1), "mm", "more than a millimetre"),
     ],
 )
@@ -75,7 +75,7 @@ def test_notes_of_a_file_go_with_its_layer(tmp_path: Path) -> None:
     data, keywords = read_for_layer(str(tmp_path))
     assert data.shape == (8, 24, 32)
     notes = keywords["metadata"]["emgauss_notes"]
-    assert "leave out 5" in notes[0]
+    assert "skip 5" in notes[0]
     assert "unevenly apart (2 times)" in notes[1]
 
 
@@ -95,10 +95,10 @@ def test_the_dock_shows_them(make_napari_viewer: Any) -> None:
 
     viewer = make_napari_viewer()
     form = StackForm(viewer)
-    note = "the file numbers leave out 5: what is missing keeps its place in depth"
+    note = "the file numbers skip 5: the missing slices keep their places in depth"
     layer = viewer.add_image(VALUES, scale=(40, 5, 5), units=("nm",) * 3, metadata={"emgauss_notes": [note]})
     form.chooser.layer = layer
-    assert "The file numbers leave out 5" in form.file_notes.text()
+    assert "The file numbers skip 5" in form.file_notes.text()
     viewer.layers.clear()
     assert form.file_notes.text() == ""
     form.disconnect_viewer()

@@ -76,11 +76,11 @@ def test_no_layer_is_written_over_its_own_source(
     link = tmp_path / "link.ome.tif"
     link.symlink_to(own)
     for path in (own, link):
-        with pytest.raises(ExportError, match="which an open layer was read from: give another name"):
+        with pytest.raises(ExportError, match="which an open layer was read from: choose another name"):
             _write(layer, path)
     mapped = Image(np.memmap(own, np.uint8, "r", len(before) - values.size, values.shape)[1:])
     viewer.layers.clear()
-    with pytest.raises(ExportError, match="give another name"):
+    with pytest.raises(ExportError, match="choose another name"):
         _write(mapped, own)
     assert own.read_bytes() == before
     _write(layer, other)
@@ -93,6 +93,6 @@ def test_a_fitted_layer_is_not_written_over_its_stack(model_file: Path, tmp_path
     stack.write_bytes(b"a stack")
     layer = Image(data, **keywords)
     layer.metadata["emgauss"].model.provenance["source"] = str(stack)
-    with pytest.raises(ExportError, match="give another name"):
+    with pytest.raises(ExportError, match="choose another name"):
         _write(layer, stack)
     assert stack.read_bytes() == b"a stack"

@@ -37,8 +37,8 @@ def test_pages(axes: str, shape: tuple[int, ...], options: dict[str, int], pages
         ("CYX", (3, 5, 6), "No axis"),
         ("YXS", (5, 6, 3), "RGB"),
         ("YXZ", (5, 6, 4), "must come last"),
-        ("TZYX", (2, 4, 5, 6), "2 time points .* time=0 to time=1"),
-        ("QZYX", (2, 4, 5, 6), "2 images of a stack: save one"),
+        ("TZYX", (2, 4, 5, 6), "2 time points: .* time=0 to time=1"),
+        ("QZYX", (2, 4, 5, 6), "2 stacks in one array: save one"),
         ("ZYX", (10**12, 5, 6), "claims 1000000000000 slices"),
     ],
 )

@@ -69,9 +69,9 @@ def test_slices_left_out_twice_are_all_remembered(stack: Stack) -> None:
     twice = Corrections(skip="2").apply(Corrections(skip=[4]).apply(stack))
     assert twice.metadata["left_out_slices"] == [2, 4] and twice.metadata["left_out_z_nm"] == [80.0, 160.0]
     assert twice.numbers_in_file == [0, 1, 3, 5]
-    with pytest.raises(StackError, match="Slice 7 is not there"):
+    with pytest.raises(StackError, match="There is no slice 7"):
         Corrections(skip="7").apply(twice)
-    with pytest.raises(StackError, match="Slice 5 has no next one"):
+    with pytest.raises(StackError, match="Slice 5 is the last one"):
         Corrections(thickness_nm={5: 50.0}).apply(stack)
 
 

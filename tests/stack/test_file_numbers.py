@@ -54,7 +54,7 @@ def test_gaps_in_the_numbering(names: list[str], missing: tuple[int, ...], numbe
     assert (found.missing, found.numbers) == (missing, numbers)
     assert bool(found.notes) == bool(missing)
     if missing:
-        assert f"leave out {', '.join(map(str, missing))}" in found.notes[0]
+        assert f"skip {', '.join(map(str, missing))}" in found.notes[0]
 
 
 def test_depths_in_names() -> None:
@@ -87,5 +87,5 @@ def test_several_series_are_told_apart_and_a_pattern_offered(series: dict[str, l
 
 
 def test_two_files_of_one_number() -> None:
-    with pytest.raises(StackError, match=r"two images of one number, s1\.tif and s01\.tif"):
+    with pytest.raises(StackError, match=r"two images with the same number, s1\.tif and s01\.tif"):
         order_of(["s0.tif", "s1.tif", "s01.tif", "s2.tif"], "em")

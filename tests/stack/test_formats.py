@@ -312,7 +312,7 @@ def test_missing_numbers_are_noted(tmp_path: Path) -> None:
     (folder / "em_11.png").unlink()
     stack = read_stack(folder, voxel_size_nm=SIZE)
     assert stack.shape[0] == 8
-    assert "leave out 11" in stack.metadata["notes"][0]
+    assert "skip 11" in stack.metadata["notes"][0]
 
 
 def test_folder_without_images(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_folder_without_images(tmp_path: Path) -> None:
 
 def test_objects_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
-    with pytest.raises(StackFileError, match=r"no plain \.npy"):
+    with pytest.raises(StackFileError, match=r"not a plain \.npy"):
         read_stack(tmp_path / "a.npy", voxel_size_nm=SIZE)
 
 

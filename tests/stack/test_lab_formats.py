@@ -15,7 +15,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from napari_emgauss._errors import StackError, StackFileError, VoxelSizeError
+from napari_emgauss._errors import StackError, StackFileError, UnknownVoxelSizeError, VoxelSizeError
 from napari_emgauss.stack import Selection, open_file, read_stack, read_voxel_size
 
 from .lab_formats import write_amira, write_czi, write_dm, write_imaris, write_lif, write_nifti
@@ -119,6 +119,12 @@ def test_nifti_is_scaled_as_its_header_says(tmp_path: Path) -> None:
     assert opened.notes == ("grey values are scaled as the header says: 0.5 times the number stored, plus -3",)
 
 
+def test_nifti_of_an_unknown_unit_has_no_voxel_size(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "a.nii", values_of("uint8"), (50, 5, 4), 4)  # the format knows 1, 2 and 3
+    with pytest.raises(UnknownVoxelSizeError, match="without a unit"):
+        read_stack(path)
+
+
 def test_nifti_axes_are_as_stored_and_said(tmp_path: Path) -> None:
     opened = open_file(write_nifti(tmp_path / "a.nii", values_of("uint8"), sform=1), Selection())
     np.testing.assert_array_equal(np.asarray(opened.slices), values_of("uint8"))
@@ -128,7 +134,7 @@ def test_nifti_axes_are_as_stored_and_said(tmp_path: Path) -> None:
 def test_nifti_of_several_times(tmp_path: Path) -> None:
     values = values_of("uint8", (2, 7, 9, 11))
     path = write_nifti(tmp_path / "a.nii", values)
-    with pytest.raises(StackError, match="2 time points of a stack"):
+    with pytest.raises(StackError, match="2 time points"):
         open_file(path, Selection())
     same(path, values[1], time=1)
     with pytest.raises(StackError, match="holds colours"):
@@ -148,7 +154,7 @@ def test_amira_packed(tmp_path: Path, form: str) -> None:
         path = write_amira(tmp_path / f"{coding}.am", blocky, (50, 5, 4), form=form, coding=coding)
         same(path, blocky)
     same(write_amira(tmp_path / "b.am", values_of("uint16"), form=form, coding="HxZip"), values_of("uint16"))
-    with pytest.raises(StackFileError, match=r"run-length coded .*: save it unpacked"):
+    with pytest.raises(StackFileError, match=r"run-length coded .*: save it uncompressed"):
         read_stack(write_amira(tmp_path / "c.am", values_of("uint16"), coding="HxByteRLE"))
 
 
@@ -190,7 +196,7 @@ def test_imaris_channels_and_units(tmp_path: Path) -> None:
     same(write_imaris(tmp_path / "b.ims", values[:1], unit=None), values[0])  # µm is what Imaris means
     opened = open_file(write_imaris(tmp_path / "c.ims", values[:1], unit="furlong"), Selection())
     assert not opened.voxel_size.complete
-    assert opened.notes == ("the file's unit of length, 'furlong', is not known",)
+    assert opened.notes == ("the file's unit of length, 'furlong', is unknown",)
 
 
 def test_imaris_that_claims_more_than_it_stores(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_nothing_masked_is_the_same_stack() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(StackError, match="must be the same"):
+    with pytest.raises(StackError, match="give a mask of the stack's shape"):
         mask_damage(STACK, np.zeros((5, 6, 8)))
     always = np.zeros(RAMP.shape)
     always[:, 1, 1:3] = 1
@@ -110,7 +110,7 @@ def test_shapes_as_napari_saves_them(tmp_path: Path) -> None:
         ("1 rectangle nan 4 0 3", "Line 1"),
         ("1 polygon 0 0 1 1", "Line 1"),
         ("", "holds no shape"),
-        ("9 rectangle 2 4 0 3", "slice 9, which is not there"),
+        ("9 rectangle 2 4 0 3", "slice 9, which does not exist"),
         ("1 rectangle 20 24 0 3", "outside"),
     ],
 )

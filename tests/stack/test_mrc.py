@@ -144,7 +144,7 @@ def test_a_stack_of_volumes(tmp_path: Path) -> None:
     odd = write(tmp_path / "b.mrc", both, 1, space_group=401, intervals=(7, 6, 4))
     with pytest.raises(StackFileError, match="volumes of 4 slices cannot have 10"):
         read_stack(odd)
-    with pytest.raises(StackError, match="holds one volume"):
+    with pytest.raises(StackError, match="holds only one volume"):
         read_stack(write(tmp_path / "c.mrc", RAMP, 1), dataset="raw")
 
 

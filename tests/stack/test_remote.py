@@ -187,7 +187,7 @@ def test_a_server_that_fails_for_good_is_one_sentence(
 def test_no_server_and_no_volume(tmp_path: Path, server: Loopback) -> None:
     with pytest.raises(StackFileError, match=r"There is no volume at http://127\.0\.0\.1:\d+/none: none of "):
         read_stack(server.address("none"))
-    with pytest.raises(StackFileError, match="is read from a disk only: download it first"):
+    with pytest.raises(StackFileError, match="can be read from a disk only: download it first"):
         read_stack(server.address("a.tif"))
     with pytest.raises(StackFileError, match=r"There is no Neuroglancer volume at http"):
         read_stack(f"precomputed://{server.address('none')}")
@@ -218,7 +218,7 @@ def test_blocks_that_cloud_volume_packed(tmp_path: Path, server: Loopback) -> No
     path = write_precomputed(tmp_path / "em", compressed=True)
     # A server that knows them says how they are packed; on a disk they would be taken for missing, which means black.
     np.testing.assert_array_equal(open_file(server.address("em"), Selection()).slices[:], VALUES)
-    with pytest.raises(StackFileError, match=r"blocks are packed one by one \(\.gz\).*gunzip -r"):
+    with pytest.raises(StackFileError, match=r"are compressed one by one \(\.gz\).*gunzip -r"):
         open_file(path, Selection())
 
 

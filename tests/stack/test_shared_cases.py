@@ -84,7 +84,7 @@ def test_case(cases: tuple[Path, dict[str, dict[str, Any]]], name: str) -> None:
         np.testing.assert_allclose((stack.z_nm[1], *stack.pixel_size_nm), case["voxel_nm"])
     if name in ("atlas_gap", "suffix_gap"):
         assert np.diff(stack.z_nm).tolist() == [40, 40, 40, 40, 80, 40, 40]
-        assert "leave out 5" in stack.metadata["notes"][0]
+        assert "skip 5" in stack.metadata["notes"][0]
 
 
 def test_every_case_is_tried(cases: tuple[Path, dict[str, dict[str, Any]]]) -> None:

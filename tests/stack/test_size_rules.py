@@ -19,7 +19,7 @@ from napari_emgauss.stack import VoxelSize, believed, stack_from_array, without_
         ((40, 0.004, 0.004), "y is smaller than an atom"),
         ((0.04, 5, 5), "z is smaller than an atom"),
         ((40, 5e6, 5e6), "y is more than a millimetre"),
-        ((50000, 5, 5), "slices 1e\\+04 pixels apart, as if z had another unit"),
+        ((50000, 5, 5), "slices 1e\\+04 pixels apart, as if z were in another unit"),
         ((1, 50, 50), "slices 0.02 pixels apart"),
     ],
 )

@@ -144,7 +144,7 @@ def test_frames_are_read_as_depths_and_said_so(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", imagej=True, metadata={"axes": "TYX"})
     stack = read_stack(path, voxel_size_nm=(50, 5, 4))
     assert stack.shape == (5, 16, 18)
-    assert "times" in stack.metadata["notes"][0]
+    assert "time points" in stack.metadata["notes"][0]
 
 
 def test_largest_image_is_meant(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_unknown_ending(tmp_path: Path) -> None:
     path = tmp_path / "a.docx"
     path.write_bytes(b"x")
-    with pytest.raises(StackFileError, match="no format that can be read"):
+    with pytest.raises(StackFileError, match="not in a format that can be read"):
         read_stack(path)
 
 

@@ -112,7 +112,7 @@ def test_grey_palettes(tmp_path: Path, palette: list[int], expected: np.ndarray)
 def test_colour_palettes_are_refused_unless_imagej_only_shows_them(tmp_path: Path) -> None:
     table = np.stack([np.arange(256), np.arange(256)[::-1], np.zeros(256)]).astype(np.uint16) * 257
     write_pages(tmp_path / "a.tif", [(page, {"photometric": "palette", "colormap": table}) for page in VALUES])
-    with pytest.raises(StackError, match="table of colours"):
+    with pytest.raises(StackError, match="colour table"):
         read(tmp_path / "a.tif")
     header = {"description": "ImageJ=1.54f\nimages=6\nslices=6\n"}
     pages = [
@@ -205,13 +205,13 @@ def test_pages_written_one_after_the_other(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / "a.tif", page, append=k > 0)
     stack = read(tmp_path / "a.tif")
     assert_is(stack, VALUES)
-    assert "6 pictures of one size" in stack.metadata["notes"][0]
+    assert "6 images of the same size" in stack.metadata["notes"][0]
 
 
 def test_blocks_written_one_after_the_other_are_asked_about(tmp_path: Path) -> None:
     for part in (VALUES[:4], VALUES[4:]):
         tifffile.imwrite(tmp_path / "a.tif", part, append=True, photometric="minisblack")
-    with pytest.raises(StackError, match=r"2 stacks with slices of one size: number 0 of 4 x 48 x 64, 1 of 2"):
+    with pytest.raises(StackError, match=r"2 stacks with slices of the same size: number 0 of 4 x 48 x 64, 1 of 2"):
         read(tmp_path / "a.tif")
     assert_is(read(tmp_path / "a.tif", dataset=0), VALUES[:4])
 
@@ -223,7 +223,7 @@ def test_pyramids_thumbnails_and_labels_are_left_out_and_it_is_said(tmp_path: Pa
     label = (RANDOM.integers(0, 255, (40, 100, 3), dtype=np.uint8), {"photometric": "rgb"})
     stack = read(write_pages(tmp_path / "a.tif", [label, *pages]))
     assert_is(stack, VALUES)
-    assert "13 of its 19 pages are smaller copies or other pictures" in stack.metadata["notes"][0]
+    assert "13 of its 19 pages are smaller copies or other images" in stack.metadata["notes"][0]
     with tifffile.TiffWriter(tmp_path / "b.tif", bigtiff=True) as file:
         for page in VALUES:
             file.write(page, subifds=1, contiguous=False, metadata=None)
@@ -272,7 +272,7 @@ def test_pages_and_header_of_imagej_that_disagree(tmp_path: Path) -> None:
         ("unit=pixel\nspacing=1.0", (1, 1), (None,) * 3, ""),
         ("spacing=0.04", (250, 250), (40, 4, 4), ""),
         ("spacing=40", (1 / 4, 1 / 4), (None,) * 3, "without a unit"),
-        ("unit=nm\nspacing=50000", (1 / 5, 1 / 5), (None,) * 3, "as if z had another unit"),
+        ("unit=nm\nspacing=50000", (1 / 5, 1 / 5), (None,) * 3, "as if z were in another unit"),
     ],
 )
 def test_sizes_of_imagej(tmp_path: Path, lines: str, resolution: Any, nm: Any, doubt: str) -> None:

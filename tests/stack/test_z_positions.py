@@ -30,7 +30,7 @@ def test_files(tmp_path: Path, text: str) -> None:
     ("text", "error", "match"),
     [
         ("", StackFileError, "holds 0 depths"),
-        ("0\nforty\n80", StackFileError, "Line 2 of z.txt holds no depth: 'forty'"),
+        ("0\nforty\n80", StackFileError, "Line 2 of z.txt is not a depth: 'forty'"),
         ("a\nb\n0\n1", StackFileError, "Line 2"),
         ("0\n40\n40\n", VoxelSizeError, "slice 2 does not"),
         ("0\nnan\n40\n", VoxelSizeError, "slice 1 does not"),
@@ -44,7 +44,7 @@ def test_bad_files(tmp_path: Path, text: str, error: type[Exception], match: str
 
 def test_no_text(tmp_path: Path) -> None:
     (tmp_path / "z.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(StackFileError, match="one depth a line"):
+    with pytest.raises(StackFileError, match="one depth per line"):
         read_z_positions(tmp_path / "z.txt")
     with pytest.raises(StackFileError, match="cannot be read"):
         read_z_positions(tmp_path / "none.txt")
@@ -52,7 +52,7 @@ def test_no_text(tmp_path: Path) -> None:
 
 def test_thickness_with_exceptions() -> None:
     assert z_from_thickness(5, 50, {1: 80, 3: 40}).tolist() == [0, 50, 130, 180, 220]
-    with pytest.raises(VoxelSizeError, match="no next one"):
+    with pytest.raises(VoxelSizeError, match="no slice after slice"):
         z_from_thickness(5, 50, {4: 80})
     with pytest.raises(VoxelSizeError, match="positive"):
         z_from_thickness(5, 50, {1: 0})

@@ -62,7 +62,7 @@ def test_plan_can_measure_the_machine(
 ) -> None:
     monkeypatch.setattr("napari_emgauss.tiles._estimate.prior_cost", lambda config: PriorCost())
     assert main(["plan", file, *VOXELS, *TILES, "--measure"]) == 0
-    assert "as measured now" in capsys.readouterr().out
+    assert "as just measured" in capsys.readouterr().out
 
 
 def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(

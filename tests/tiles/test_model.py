@@ -155,7 +155,7 @@ def test_save_copies_the_folder(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(copy.render(55.0), model.render(55.0))
     assert (tmp_path / "copy" / "index.json").read_bytes() == (folder / "index.json").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "model"]
-    with pytest.raises(ModelFileError, match="exists already"):
+    with pytest.raises(ModelFileError, match="already exists"):
         model.save(tmp_path / "copy")
 
 

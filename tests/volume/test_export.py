@@ -193,7 +193,7 @@ def test_filled_slices_are_marked(model: AnalyticModel, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_refuses_to_overwrite_unless_told(model: AnalyticModel, tmp_path: Path, name: str) -> None:
     path = export(model, tmp_path / name)
-    with pytest.raises(ExportError, match="exists already"):
+    with pytest.raises(ExportError, match="already exists"):
         export(model, path)
     model.offset, model.version = 20.0, 1
     export(model, path, overwrite=True)
@@ -273,7 +273,7 @@ def test_an_old_file_survives_a_failed_overwrite(model: AnalyticModel, tmp_path:
 
 
 def test_no_folder(model: AnalyticModel, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="does not exist; make it first"):
+    with pytest.raises(ExportError, match="does not exist: create it first"):
         export(model, tmp_path / "none" / "a.tif")
 
 

@@ -184,7 +184,7 @@ class WriterContract:
         self.write(KnownVolume("uint16"), tmp_path)
         before = files_in(tmp_path)
         other = KnownVolume("uint16", (8, 8))
-        with pytest.raises(ExportError, match="exists already"):
+        with pytest.raises(ExportError, match="already exists"):
             self.write(other, tmp_path)
         assert other.rendered == 0
         with pytest.raises(Cancelled):

@@ -24,7 +24,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
     from napari_emgauss.stack import check_alignment, estimate_thickness, find_damage, suggested_skip
 
     if arguments.write_z is not None and not arguments.thickness:
-        raise ConfigError("--write-z writes the estimate of --thickness: give both.")
+        raise ConfigError("--write-z writes the depths that --thickness estimates: give both.")
     depths_file = None if arguments.write_z is None else output_path(arguments, "write_z")
     figure = None if arguments.figure is None else figure_path(arguments)
     stack, unknown = stack_of_unknown_size(arguments, arguments.stack, allow_isotropic=True, allow_damaged=True)
@@ -80,7 +80,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
     good = len(reports) - len(doubtful)
     print(f"{good} of {len(reports)} slices look good.")
     if left_out:
-        print(f"Left out already: {','.join(map(str, left_out))}.")
+        print(f"Already left out: {','.join(map(str, left_out))}.")
     if bad:
         print(f"Suggestion: --skip {','.join(map(str, skip))}")
     if askew and alignment is not None:
@@ -89,7 +89,7 @@ def run_check_command(arguments: argparse.Namespace) -> int:
             f"Slices {', '.join(map(str, askew))} are misaligned, by up to {worst:.1f} pixels. Suggestion: --straighten"
         )
     elif alignment is not None:
-        print(f"Slices are well aligned: jitter {alignment.median_jitter_px:.2f} pixels (median).")
+        print(f"The slices are well aligned: their median jitter is {alignment.median_jitter_px:.2f} pixels.")
     if thickness is not None:
         trust = "" if thickness.reliable else " (not reliable on this stack)"
         vary = "cannot be measured" if np.isnan(thickness.spread) else f"vary by {thickness.spread:.0%}"

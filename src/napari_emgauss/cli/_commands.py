@@ -41,7 +41,7 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=kinds.distance_between_slices,
         metavar="NM",
-        help="distance between slices in nm; SLICE=NM after it for those that differ, such as 40 12=80 57=120",
+        help="distance between slices in nm, then SLICE=NM for each that differs, such as 40 12=80 57=120",
     )
     group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
     group.add_argument("--dataset", help=dataset_help())
@@ -53,20 +53,24 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--time", type=int, metavar="N", help="which time point, counted from 0")
     group.add_argument(
-        "--region", nargs=4, type=int, metavar=("Y0", "Y1", "X0", "X1"), help="this rectangle of every slice, in pixels"
+        "--region",
+        nargs=4,
+        type=int,
+        metavar=("Y0", "Y1", "X0", "X1"),
+        help="only this rectangle of every slice, in pixels",
     )
     group.add_argument(
         "--z-range",
         nargs=2,
         type=kinds.number,
         metavar=("Z0", "Z1"),
-        help="only slices from Z0 to Z1, in nm; they keep their depths and numbers",
+        help="only the slices from Z0 to Z1, in nm; they keep their depths and numbers",
     )
-    group = parser.add_argument_group("corrections before anything else")
+    group = parser.add_argument_group("corrections, made before anything else")
     group.add_argument(
         "--damage-mask",
         metavar="FILE",
-        help="pixels not to learn from: an image of the stack's shape, or a text or napari CSV of drawn shapes",
+        help="pixels not to learn from: an image of the stack's shape, or drawn shapes as text or napari CSV",
     )
     group.add_argument("--straighten", action="store_true", help="move misaligned slices back into place")
     group.add_argument(
@@ -74,14 +78,14 @@ def _add_stack_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="linear",
         choices=("linear", "histogram", "clahe"),
-        help="even out brightness and contrast between slices (linear), or otherwise",
+        help="even out brightness and contrast between slices; without a method, linear",
     )
     group.add_argument(
         "--denoise",
         nargs="?",
         const="auto",
         choices=("auto", "gaussian", "tv", "nlm"),
-        help="denoise slices; the strength is estimated from the noise",
+        help="denoise the slices; the strength is estimated from the noise",
     )
 
 
@@ -97,9 +101,11 @@ def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default"
         default=[],
         metavar="KEY=VALUE",
         type=kinds.setting,
-        help="one setting instead of the preset's; may be given several times",
+        help="change one setting of the preset; may be given several times",
     )
-    group.add_argument("--iterations-scale", type=kinds.positive_number, metavar="S", help="scale all stages' lengths")
+    group.add_argument(
+        "--iterations-scale", type=kinds.positive_number, metavar="S", help="scale the length of every stage"
+    )
     group.add_argument("--seed", type=int, help="seed of all random choices; the same seed gives the same result")
     group.add_argument("--device", help=DEVICE_HELP)
 
@@ -107,7 +113,9 @@ def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default"
 def add_fit(commands: Commands) -> None:
     """``emgauss fit``."""
     parser = _command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
-    parser.add_argument("stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or another stack that can be read")
+    parser.add_argument(
+        "stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or a stack in any other format that can be read"
+    )
     parser.add_argument("-o", "--output", metavar="MODEL", help="model file to write (default: STACK.safetensors)")
     parser.add_argument("--prior", help=prior_help())
     parser.add_argument(
@@ -115,13 +123,13 @@ def add_fit(commands: Commands) -> None:
         nargs="?",
         const="",
         metavar="CHECKPOINT",
-        help="go on from an interrupted fit (default: the checkpoint beside MODEL)",
+        help="continue an interrupted fit (default: from the checkpoint beside MODEL)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite MODEL")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     _add_stack_options(parser)
     _add_fit_options(parser)
-    group = parser.add_argument_group("slices as they are")
+    group = parser.add_argument_group("what the slices are")
     group.add_argument(
         "--sampling",
         choices=("point", "slab"),
@@ -145,14 +153,16 @@ def _add_tile_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--memory", metavar="AMOUNT", help="memory for the whole run, such as 8GB; determines the size of the tiles"
     )
-    group.add_argument("--workers", type=kinds.count, metavar="N", help="processes that fit tiles side by side")
+    group.add_argument(
+        "--workers", type=kinds.count, metavar="N", help="number of processes that fit tiles in parallel"
+    )
     group.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="fit on the dask cluster at tcp://host:port, or tls://host:port with certificates of your own, instead",
+        help="fit on the dask cluster at tcp://host:port instead, or at tls://host:port with your own certificates",
     )
     group.add_argument("--tile", type=kinds.count, metavar="PIXELS", help="largest side of a tile, without halo")
-    group.add_argument("--halo", type=kinds.count, metavar="PIXELS", help="how far a tile reaches over its borders")
+    group.add_argument("--halo", type=kinds.count, metavar="PIXELS", help="how far a tile reaches beyond its borders")
     group.add_argument(
         "--window", type=kinds.count, metavar="SLICES", help="largest number of slices in a depth window"
     )
@@ -166,10 +176,12 @@ def add_plan(commands: Commands) -> None:
     parser = _command(
         commands, "plan", "_tiles:run_plan_command", "show the tiles, memory, disk space and time that a fit needs"
     )
-    parser.add_argument("stack", metavar="STACK", help="stack to be fitted")
+    parser.add_argument("stack", metavar="STACK", help="stack to fit")
     parser.add_argument("--prior", help="what makes the pseudo-labels, as for 'emgauss fit'")
-    parser.add_argument("--measure", action="store_true", help="measure the speed of this machine first (some seconds)")
-    parser.add_argument("--json", action="store_true", help="print plan and estimate as JSON")
+    parser.add_argument(
+        "--measure", action="store_true", help="measure the speed of this machine first (takes a few seconds)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the plan and the estimate as JSON")
     _add_stack_options(parser)
     _add_fit_options(parser)
     _add_tile_options(parser)
@@ -203,26 +215,27 @@ def add_export(commands: Commands) -> None:
         "--output",
         required=True,
         metavar="FILE",
-        help=f"file to write; its ending says the format: {', '.join(dict.fromkeys(row.ending for row in rows))}",
+        help=f"file to write; its ending sets the format: {', '.join(dict.fromkeys(row.ending for row in rows))}",
     )
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths to export, in nm")
     parser.add_argument(
         "--format",
         metavar="NAME",
-        help="if the ending does not say which: " + ", ".join(f"{row.name} ({row.label})" for row in rows),
+        help="format, where the ending leaves it open: " + ", ".join(f"{row.name} ({row.label})" for row in rows),
     )
     parser.add_argument("--channel", type=int, metavar="N", help="export only this channel, counted from 0")
     parser.add_argument(
         "--original-intensity",
         action="store_true",
-        help="undo the correction of --even-out (by default the volume stays evenly bright)",
+        help="undo the correction made by --even-out (by default the volume stays evenly bright)",
     )
     parser.add_argument(
         "--look",
         choices=LOOKS,
         default="smooth",
-        help="how your own slices look: as the model renders them (smooth, the default), or as they are in the stack, "
+        help="how the observed slices look: as the model renders them (smooth, the default), or as they are in the "
+        "stack, "
         "byte for byte (exact)",
     )
     parser.add_argument(
@@ -233,7 +246,7 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--confidence",
         metavar="FILE",
-        help="also write to this file how far the prior trusts what it inferred: 0 to 255, on the same grid",
+        help="also write to this file how far the prior trusts what it inferred, from 0 to 255 on the same grid",
     )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
@@ -247,17 +260,17 @@ def add_repair(commands: Commands) -> None:
         commands,
         "repair",
         "_repair:run_repair_command",
-        "fill the missing and damaged slices of a stack, and keep all else byte for byte",
+        "fill the missing and damaged slices of a stack, and keep everything else byte for byte",
     )
     parser.add_argument("stack", metavar="STACK", help="stack to repair; say what is bad with --skip and --damage-mask")
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help=f"stack to write; its ending says the format: {endings}"
+        "-o", "--output", required=True, metavar="FILE", help=f"stack to write; its ending sets the format: {endings}"
     )
-    parser.add_argument("--mask", metavar="FILE", help="also write what was filled: 1, and 0 elsewhere")
+    parser.add_argument("--mask", metavar="FILE", help="also write where pixels were filled (1) and where not (0)")
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="fill from this model, fitted with the same --skip and --damage-mask (default: one is fitted)",
+        help="fill from this model, fitted with the same --skip and --damage-mask (default: fit one)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
@@ -272,49 +285,53 @@ def add_labels(commands: Commands) -> None:
         commands,
         "labels",
         "_labels:run_labels_command",
-        "carry labels of some slices to every depth, or back to slices",
+        "carry labels from some slices to every depth, or back to the slices",
     )
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
         "labels",
         metavar="LABELS",
-        help="integers, one image for each slice of the stack, some of them labelled; with --down a volume on the "
+        help="integers, one image for each slice of the stack, some of them labelled; with --down, a volume on the "
         "isotropic grid: labels, a mask or a probability",
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="file to write; its suffix says the format. An OME-Zarr with the exported image gets the labels beside it",
+        help="file to write; its ending sets the format. An OME-Zarr with the exported image gets the labels beside it",
     )
     parser.add_argument(
-        "--slices", metavar="LIST", help="slices that are labelled, such as 0,8,16 (default: not empty)"
+        "--slices", metavar="LIST", help="slices that are labelled, such as 0,8,16 (default: those that are not empty)"
     )
-    parser.add_argument("--unlabelled", type=int, metavar="VALUE", help="value of pixels of which nothing is known")
+    parser.add_argument("--unlabelled", type=int, metavar="VALUE", help="value of pixels about which nothing is known")
     parser.add_argument("--dataset", help=dataset_help())
     parser.add_argument("--method", choices=("model", "distances", "nearest"), help="how to carry (default: model)")
-    parser.add_argument("--name", help="of the labels in an OME-Zarr (default: that of LABELS)")
+    parser.add_argument("--name", help="name of the labels in an OME-Zarr (default: the name of LABELS)")
     parser.add_argument("--z", nargs="+", type=kinds.number, metavar="Z", help="only these depths, in nm (.tif, .npy)")
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="depths, in nm")
-    parser.add_argument("--format", help="file format, where the suffix does not say it")
+    parser.add_argument("--format", help="file format, where the ending leaves it open")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     back = parser.add_argument_group("back to the slices")
-    back.add_argument(
-        "--down", action="store_true", help="LABELS is a volume: write what it says of the stack's slices"
-    )
+    back.add_argument("--down", action="store_true", help="LABELS is a volume: write its labels for the stack's slices")
     back.add_argument(
         "--majority",
         type=kinds.positive_number,
         metavar="NM",
-        help="with --down: the most frequent label within this thickness, not the nearest",
+        help="with --down: take the most frequent label within this thickness, not the nearest",
     )
     score = parser.add_argument_group("how many slices must be labelled?")
-    score.add_argument("--score", action="store_true", help="hide labelled slices, and report how well they come back")
     score.add_argument(
-        "--every", nargs="+", type=kinds.count, metavar="N", help="with --score: keep every N-th (default: 2)"
+        "--score", action="store_true", help="hide labelled slices, and report how well they are recovered"
+    )
+    score.add_argument(
+        "--every",
+        nargs="+",
+        type=kinds.count,
+        metavar="N",
+        help="with --score: keep every N-th labelled slice (default: 2)",
     )
     score.add_argument("--json", metavar="FILE", help="with --score: write all figures")
 
@@ -325,13 +342,13 @@ def add_points(commands: Commands) -> None:
         commands,
         "points",
         "_labels:run_points_command",
-        "turn positions on slices into those in the volume, and back",
+        "convert positions on slices to positions in the volume, and back",
     )
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
         "points",
         metavar="POINTS.csv",
-        help="table with columns z, y, x (or axis-0, axis-1, axis-2, as napari saves points); other columns stay",
+        help="table with columns z, y, x (or axis-0, axis-1, axis-2, as napari saves points); other columns are kept",
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="table to write (.csv)")
     ways = ("slices", "nm", "grid")
@@ -364,7 +381,7 @@ def add_evaluate(commands: Commands) -> None:
         "--sampling",
         choices=("point", "slab"),
         default="point",
-        help="keep slices as they are, or average over gaps",
+        help="keep slices as they are, or average over each gap",
     )
     parser.add_argument(
         "--compare",
@@ -418,7 +435,7 @@ def add_info(commands: Commands) -> None:
 def add_check(commands: Commands) -> None:
     """``emgauss check``."""
     parser = _command(commands, "check", "_check:run_check_command", "look for damaged and misplaced slices")
-    parser.add_argument("stack", metavar="STACK", help="stack to look through")
+    parser.add_argument("stack", metavar="STACK", help="stack to check")
     parser.add_argument("--thickness", action="store_true", help="also estimate the distance between slices")
     parser.add_argument("--write-z", metavar="FILE", help="write the estimated depths, for --z-positions")
     parser.add_argument("--figure", metavar="FILE", help="plot what was found, slice by slice (.png, .pdf, .svg)")
@@ -437,7 +454,7 @@ def add_sample(commands: Commands) -> None:
 
 def add_doctor(commands: Commands) -> None:
     """``emgauss doctor``."""
-    parser = _command(commands, "doctor", "_doctor:run_doctor_command", "check this installation and advise")
+    parser = _command(commands, "doctor", "_doctor:run_doctor_command", "check this installation and give advice")
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 

@@ -85,7 +85,7 @@ def _fit_and_save(arguments: argparse.Namespace, output: Path, checkpoint: Path,
                 elif interruption.asked:
                     break
     if last is None or last.model is None:
-        raise FitError("The fit ended before it had a model; run again with --verbose to see why.")
+        raise FitError("The fit ended before it had a model: run it again with --verbose to see why.")
     if not last.finished:
         return _say_where(checkpoint, last, arguments, interruption.exit_code)
 
@@ -103,10 +103,10 @@ def _save(model: EmgaussModel, output: Path, checkpoint: Path) -> None:
         told = str(error) if isinstance(error, EmgaussError) else f"'{output}' could not be written: {error!r}."
         place = rescued(output, model.save)
         if place is not None:
-            told += f" The fitted model is kept whole in '{place}'; save it with:  cp '{place}' '{output}'"
+            told += f" The fitted model is kept complete in '{place}'; save it with:  cp '{place}' '{output}'"
         elif checkpoint.is_file():
             told += (
-                f" The state of the fit is kept in '{checkpoint}': make room, and give the same command with --resume."
+                f" The state of the fit is kept in '{checkpoint}': make room, then run the same command with --resume."
             )
         raise ModelFileError(told) from error
 
@@ -118,7 +118,7 @@ def _refuse_foreign(path: Path, what: str, arguments: argparse.Namespace) -> Non
 
     expected = {MODEL: MODEL_FORMAT, CHECKPOINT: CHECKPOINT_FORMAT}[what]
     if path.exists() and stored_format(path) != expected:
-        raise ExportError(f"'{path}' is not a {what} of napari-emgauss, so it is not replaced: move it away.")
+        raise ExportError(f"'{path}' is not a napari-emgauss {what}, so it is not replaced: move it elsewhere.")
 
 
 def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse.Namespace) -> None:
@@ -129,7 +129,7 @@ def _check_checkpoint(checkpoint: Path, resume: Path | None, arguments: argparse
         _refuse_foreign(checkpoint, CHECKPOINT, arguments)
         if not arguments.force:
             raise ConfigError(
-                f"'{checkpoint}' holds the state of an earlier fit: go on with it with --resume, or start afresh with "
+                f"'{checkpoint}' holds the state of an earlier fit: continue it with --resume, or start afresh with "
                 "--force."
             )
     check_writable(checkpoint, overwrite=True)
@@ -144,21 +144,22 @@ def _tell_shifts(model: EmgaussModel) -> None:
     if largest is None:
         return
     if largest == 0:
-        say("Slices were left where they are: they are too unlike their neighbours to measure how far off they lie.")
+        say("No slice was shifted: the slices are too unlike their neighbours to measure how far off they are.")
     else:
         median = provenance.slice_shift_median_px or 0.0
         say(
-            f"Slices lay off by {median:.2f} pixels (median), {largest:.2f} at most; each is in the model's provenance."
+            f"Slices were off by {median:.2f} pixels (median), {largest:.2f} at most; the model's provenance lists "
+            "every shift."
         )
 
 
 def _say_where(checkpoint: Path, last: FitUpdate, arguments: argparse.Namespace, exit_code: int) -> int:
     if not checkpoint.is_file():
-        say("\nInterrupted before the first iteration: nothing to keep.")
+        say("\nInterrupted before the first iteration: there is nothing to keep.")
         return exit_code
     say(
         f"\nInterrupted at iteration {last.iteration} of {last.total_iterations} ({last.stage}); the state is kept in "
-        f"'{checkpoint}'. Go on with the same command and --resume."
+        f"'{checkpoint}'. Run the same command with --resume to continue."
     )
     return exit_code
 
@@ -168,7 +169,7 @@ def _resume_from(choice: str | None, checkpoint: Path) -> Path | None:
         return None
     path = Path(choice) if choice else checkpoint
     if not path.is_file():
-        raise ConfigError(f"There is no checkpoint '{path}' to resume; leave --resume out to start afresh.")
+        raise ConfigError(f"There is no checkpoint '{path}' to resume: leave --resume out to start afresh.")
     return path
 
 
@@ -192,7 +193,7 @@ class _Interruption:
         self.asked = True
         self.exit_code = 128 + number
         survive_lost_terminal()
-        say("\nStopping after this step and keeping the state (once more to stop at once).")
+        say("\nStopping after this step and keeping the state (interrupt again to stop at once).")
 
     def __exit__(self, *_exception: object) -> None:
         for number, handler in self._before.items():

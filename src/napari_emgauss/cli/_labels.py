@@ -24,11 +24,11 @@ def run_labels_command(arguments: argparse.Namespace) -> int:
     if arguments.score and arguments.down:
         raise ConfigError("--score hides labelled slices, --down brings a volume back: choose one of them.")
     if arguments.majority is not None and not arguments.down:
-        raise ConfigError("--majority needs --down: it is about bringing a volume back.")
+        raise ConfigError("--majority needs --down: it sets how a volume is brought back.")
     if (arguments.json or arguments.every) and not arguments.score:
-        raise ConfigError("--json and --every belong to --score: give that as well.")
+        raise ConfigError("--json and --every need --score: give it as well.")
     if arguments.output is None and not arguments.score:
-        raise ConfigError("Nothing would be written: give a file with -o FILE, or --score.")
+        raise ConfigError("Nothing would be written: give a file with -o FILE, or add --score.")
     if arguments.down:
         return _bring_down(arguments)
     return _score(arguments) if arguments.score else _carry_up(arguments)
@@ -54,7 +54,7 @@ def run_points_command(arguments: argparse.Namespace) -> int:
     lines = [",".join(_quoted(name) for name in rows[0]) if rows else ",".join(columns)]
     lines += [",".join(_quoted(value) for value in row.values()) for row in rows]
     write_text(output, "\n".join(lines) + "\n")
-    say(f"Wrote '{output}': {len(rows)} places, from {arguments.source} to {arguments.target}.")
+    say(f"Wrote '{output}': {len(rows)} points, converted from {arguments.source} to {arguments.target}.")
     return 0
 
 
@@ -132,7 +132,8 @@ def _bring_down(arguments: argparse.Namespace) -> int:
     depths = grid_depths(model, spacing_nm=arguments.spacing, z_range_nm=arguments.z_range)
     if tuple(int(n) for n in volume.shape[1:]) != model.shape[1:]:
         raise StackError(
-            f"'{arguments.labels}' has slices of {volume.shape[1]} x {volume.shape[2]} pixels, but the stack of "
+            f"'{arguments.labels}' has slices of {volume.shape[1]} x {volume.shape[2]} pixels, but those of the "
+            "stack are "
             f"{model.shape[1]} x {model.shape[2]}: give a volume on the model's isotropic grid."
         )
     found = bring_back(

@@ -81,7 +81,9 @@ def output_path(
     for other, option in _OUTPUTS.items():
         another = getattr(arguments, other, None)
         if other != name and isinstance(another, str) and same_file(another, target):
-            raise ConfigError(f"'{target}' is to be written twice, by {_OUTPUTS[name]} and {option}: give two names.")
+            raise ConfigError(
+                f"'{target}' would be written twice, by {_OUTPUTS[name]} and {option}: choose two different names."
+            )
     check_writable(target, overwrite=arguments.force, folder=folder, nbytes=nbytes)
     return target
 
@@ -131,11 +133,13 @@ def _refuse(target: Path, inputs: Iterable[tuple[str, Path]]) -> None:
         if not os.path.lexists(given) and not glob.has_magic(str(given)):
             continue
         if any(same_file(target, one) for one in files_of(given)):
-            raise ConfigError(f"'{target}' is {what}, which is never overwritten: give another name.")
+            raise ConfigError(f"'{target}' is {what}, which is never overwritten: choose another name.")
         if os.path.isdir(given) and is_inside(target, given) and (_is_container(given) or _is_image(target)):
-            raise ConfigError(f"'{target}' lies in {what} ('{given}'), which stays as it is: give another name.")
+            raise ConfigError(f"'{target}' lies in {what} ('{given}'), which is never changed: choose another name.")
         if os.path.isdir(target) and is_inside(given, target):
-            raise ConfigError(f"'{target}' is the folder around {what}, which stays as it is: give another name.")
+            raise ConfigError(
+                f"'{target}' is the folder that holds {what}, which is never changed: choose another name."
+            )
 
 
 def files_of(path: Path) -> Iterator[Path]:

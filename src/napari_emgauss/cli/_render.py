@@ -128,9 +128,9 @@ def _check_png(path: Path, dtype: np.dtype[Any], slices: int, channels: int) -> 
     if path.suffix.lower() != ".png":
         return
     if slices * channels > 1:
-        raise ExportError(f"'{path}' would hold one slice of one channel; take .tif or .npy for more.")
+        raise ExportError(f"'{path}' can hold one slice of one channel only: choose .tif or .npy.")
     if dtype.kind != "f" and dtype.name not in ("uint8", "uint16"):
-        raise ExportError(f"'{path}' cannot hold grey values of type {dtype.name}; take .tif or .npy.")
+        raise ExportError(f"'{path}' cannot hold grey values of type {dtype.name}: choose .tif or .npy.")
 
 
 def _write_tiff(

@@ -26,12 +26,12 @@ def run_repair_command(arguments: argparse.Namespace) -> int:
         output_path(arguments, "mask", folder=is_folder_format(arguments.mask))
     without_device = argparse.Namespace(**{**vars(arguments), "device": None})
     if arguments.model is not None and (arguments.prior is not None or has_fit_options(without_device)):
-        raise ConfigError("--model is fitted already: leave the options of the fit out, or --model.")
+        raise ConfigError("--model names a fitted model: leave out either it or the options of the fit.")
     if arguments.skip == "auto":
         arguments.skip = _bad_slices(arguments)
     config = None if arguments.model is not None else fit_config(arguments, **asked_for(arguments))
     if config is not None and config.slice_shifts:
-        raise ConfigError("Slices that the fit moves cannot stay as they are: leave slice_shifts out.")
+        raise ConfigError("Slices that the fit shifts cannot stay as they are: leave slice_shifts out.")
     stack = stack_from(arguments, arguments.stack)
     check_repair(stack)
     _check_formats(arguments, stack)
@@ -70,7 +70,7 @@ def _bad_slices(arguments: argparse.Namespace) -> str | None:
         if report.index in bad:
             say(f"Slice {report.index} is filled: it {'; '.join(report.reasons)}.")
     if not bad:
-        say("No slice was found bad.")
+        say("No bad slices were found.")
     return ",".join(map(str, bad)) or None
 
 
@@ -101,5 +101,5 @@ def _fitted(stack: Stack, config: FitConfig, arguments: argparse.Namespace) -> A
             show(update)
             model = update.model
     if model is None:
-        raise FitError("The fit ended before it had a model; run again with --verbose to see why.")
+        raise FitError("The fit ended before it had a model: run it again with --verbose to see why.")
     return model

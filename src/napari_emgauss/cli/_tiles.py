@@ -99,7 +99,7 @@ def run_fit_in_tiles(arguments: argparse.Namespace, interruption: Any) -> int:
                 break
     if last is None or not last.finished:
         done = 0 if last is None else last.tiles_done
-        say(f"\nInterrupted: {done} tiles are finished in '{folder}'. The same command goes on with the others.")
+        say(f"\nInterrupted: {done} tiles are finished in '{folder}'. Run the same command again to fit the others.")
         return int(interruption.exit_code)
     say(
         f"Wrote '{folder}' ({last.tiles_total} tiles, {last.model.gaussian_count:,} Gaussians, {last.elapsed_s:.0f} s)."
@@ -137,12 +137,14 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
     tile = " × ".join(str(n) for n in told.tile_shape)
     learning = f", {duration(told.prior_seconds)} for the prior of all" if told.prior_seconds else ""
     where = (
-        "on this machine, as measured now" if measured else "on the machine of the benchmarks; --measure asks this one"
+        "on this machine, as just measured"
+        if measured
+        else "on the machine of the benchmarks; --measure times this one"
     )
     return [
         ("stack", f"{depth} × {height} × {width} ({stack.normalisation.dtype})"),
         ("tiles", f"{told.tiles} ({grid} along z, y, x), the largest {tile}"),
-        ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than there are"),
+        ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than the stack has"),
         ("memory", f"{_bytes(told.memory_bytes)} ({_bytes(told.tile_memory_bytes)} for a tile, {workers} at once)"),
         ("disk", f"{_bytes(told.disk_bytes)} for the model, {_bytes(told.isotropic_bytes)} for the isotropic volume"),
         ("time", f"{duration(told.seconds)} ({duration(told.tile_seconds)} for a tile{learning}) {where}"),

@@ -31,11 +31,11 @@ def told(error: Exception, command: str, argv: Sequence[str]) -> str:
         what = f"there is not enough memory ({about}); fit in tiles (--memory), or choose a smaller part"
     elif isinstance(error, OSError) and error.strerror:
         where = f" ('{str(error.filename)[:200]}')" if error.filename else ""
-        what = f"the system refused: {error.strerror}{where}"
+        what = f"the operating system reported: {error.strerror}{where}"
     else:
-        what = f"something failed that was not foreseen ({about})"
+        what = f"an unexpected error occurred ({about})"
     log = write_log(error, argv)
-    kept = f"The details are in '{log}'; send it with a report." if log else "No log could be written."
+    kept = f"The details are in '{log}': attach it when you report this." if log else "No log could be written."
     return f"emgauss {command}: {what}. {kept}"
 
 

@@ -50,7 +50,7 @@ def _check_not_a_source(path: str, data: Any, record: Any) -> None:
     if read_from is not None:
         raise ExportError(
             f"“{Path(path).name}” would be written over “{Path(read_from).name}”, which an open layer was read from: "
-            "give another name."
+            "choose another name."
         )
 
 

@@ -77,7 +77,7 @@ class AlignmentReport:
             return None
         shown = ", ".join(str(k) for k in off[:8]) + (", ..." if len(off) > 8 else "")
         return (
-            f"{len(off)} slices lie more than {threshold_px:g} px off their neighbours (slice {shown}; "
+            f"{len(off)} slices lie more than {threshold_px:g} px out of line with their neighbours (slice {shown}; "
             f"at most {self.jitter_length_px[off].max():.1f} px): align the stack first, or remove the jitter."
         )
 

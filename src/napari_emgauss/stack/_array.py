@@ -151,8 +151,9 @@ def slices_within(z_nm: NDArray[np.float64], z_range_nm: Sequence[float]) -> ran
     first, last = np.searchsorted(z_nm, (z_range_nm[0] - slack, z_range_nm[1] + slack))
     if last - first < MIN_SLICES:
         raise StackError(
-            f"From {z_range_nm[0]:g} to {z_range_nm[1]:g} nm there are {last - first} slices, and a stack needs "
-            f"{MIN_SLICES}: those of this file lie from {z_nm[0]:g} to {z_nm[-1]:g} nm."
+            f"From {z_range_nm[0]:g} to {z_range_nm[1]:g} nm there are {last - first} slices, but a stack needs at "
+            "least "
+            f"{MIN_SLICES}: the slices of this file lie from {z_nm[0]:g} to {z_nm[-1]:g} nm."
         )
     return range(int(first), int(last))
 

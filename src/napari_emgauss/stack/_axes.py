@@ -77,7 +77,7 @@ def choose_axes(axes: str, shape: tuple[int, ...], channel: int | None = None, t
         else:
             raise StackError(f"No axis of this file (axes {axes}, shape {shape}) holds slices along z.")
     if depth not in "ZIQ":
-        note = f"the file calls its slices {'times' if depth == 'T' else 'channels'}; they are read as depths"
+        note = f"the file calls its slices {'time points' if depth == 'T' else 'channels'}; they are read as depths"
     channels = 1
     if channel is None and "C" in wide and depth != "C":
         size = counts[leading.index("C")]
@@ -103,12 +103,10 @@ def _chosen(letter: str, size: int, depth: str, channel: int | None, time: int |
     if size > 1 and wanted is None:
         if letter == "C":
             helps = remedy("choose channel", last=size - 1, most=MAX_CHANNELS)
-            raise StackError(f"The file holds {size} channels of a stack", remedy=helps)
+            raise StackError(f"The file holds {size} channels", remedy=helps)
         if letter == "T":
-            raise StackError(
-                f"The file holds {size} time points of a stack", remedy=remedy("choose time", last=size - 1)
-            )
-        raise StackError(f"The file holds {size} images of a stack: save one of them alone.")
+            raise StackError(f"The file holds {size} time points", remedy=remedy("choose time", last=size - 1))
+        raise StackError(f"The file holds {size} stacks in one array: save one of them as a separate file.")
     wanted = wanted or 0
     if not 0 <= wanted < size:
         what = "channel" if letter == "C" else "time point"

@@ -44,7 +44,7 @@ def check_shape(shape: tuple[int, ...], dtype: Any) -> None:
         what = "a single image" if len(shape) == 2 else f"an array with {len(shape)} axes"
         raise StackError(
             f"This is {what}, not a stack: three axes are needed (slices, rows, columns), or four with up to "
-            f"{MAX_CHANNELS} channels second."
+            f"{MAX_CHANNELS} channels as the second."
         )
     if dtype.kind not in "iuf":
         what = "a yes/no mask" if dtype.kind == "b" else f"of type {dtype}"
@@ -59,12 +59,12 @@ def check_shape(shape: tuple[int, ...], dtype: Any) -> None:
         )
     if shape[0] < MIN_SLICES:
         raise StackError(
-            f"A stack needs at least {MIN_SLICES} slices to fill the gaps between them; it has {shape[0]}."
+            f"A stack needs at least {MIN_SLICES} slices to fill the gaps between them; this one has {shape[0]}."
         )
     if min(shape[1:]) < MIN_PIXELS:
         raise StackError(
             f"The slices are too small to fit: {shape[1]} x {shape[2]} pixels, "
-            f"at least {MIN_PIXELS} x {MIN_PIXELS} are needed."
+            f"but at least {MIN_PIXELS} x {MIN_PIXELS} are needed."
         )
 
 
@@ -147,6 +147,6 @@ def check_and_normalise(slices: SliceSource, indices: Sequence[int], *, check: b
         low, high = float(pooled.min()), float(pooled.max())
     if high <= low:
         if check:
-            raise StackError(f"All slices looked at hold the one grey value {low:g}: there is nothing to fit.")
+            raise StackError(f"All slices examined hold the same grey value {low:g}: there is nothing to fit.")
         high = low + 1.0
     return Normalisation(low, high, dtype.name)

@@ -98,7 +98,7 @@ def _spaced(stack: Stack, thickness_nm: Mapping[int, float], _: Progress) -> Sta
     steps = np.diff(stack.z_nm)
     for number, size_nm in thickness_nm.items():
         if number not in numbers[:-1]:
-            raise StackError(f"Slice {number} has no next one: the distance {size_nm:g} nm from it cannot be used.")
+            raise StackError(f"Slice {number} is the last one: the distance of {size_nm:g} nm after it cannot be used.")
         steps[numbers.index(number)] = size_nm
     return replace(stack, z_nm=np.concatenate([stack.z_nm[:1], stack.z_nm[0] + np.cumsum(steps)]))
 

@@ -132,7 +132,7 @@ def _reasons(
     flat = float(looks.flat[index])
     if flat >= 0.98:
         what = "black" if looks.brightness[index] <= 0.02 else "white" if looks.brightness[index] >= 0.98 else "empty"
-        return [(np.inf, f"is {what}: {flat:.0%} of its pixels have one value")]
+        return [(np.inf, f"is {what}: {flat:.0%} of its pixels have the same value")]
     if index and looks.same_as_next[index - 1]:
         return [(np.inf, f"is a copy of slice {numbers[index - 1]}")]
     found = []

@@ -93,7 +93,7 @@ class DrawnMask(LazySlices):
         for one in shapes:
             if not 0 <= one.slice_index < shape[0]:
                 raise StackError(
-                    f"Damage is drawn on slice {one.slice_index}, which is not there: the file has slices 0 to "
+                    f"Damage is drawn on slice {one.slice_index}, which does not exist: the file has slices 0 to "
                     f"{shape[0] - 1}."
                 )
             if (one.vertices.max(axis=0) < 0).any() or (one.vertices.min(axis=0) > np.array(shape[1:]) - 1).any():
@@ -129,7 +129,7 @@ def read_drawn_damage(path: Path) -> list[DrawnDamage]:
         raise StackFileError(f"The drawn damage {path} cannot be read: give a text or a CSV file.") from error
     shapes = _from_csv(text, path) if "shape-type" in text.split("\n", 1)[0] else _from_lines(text, path)
     if not shapes:
-        raise StackFileError(f"{path.name} holds no shape.")
+        raise StackFileError(f"{path.name} holds no shapes.")
     return shapes
 
 
@@ -174,17 +174,20 @@ def _from_csv(text: str, path: Path) -> list[DrawnDamage]:
             vertices.setdefault(row["index"], []).append([float(row[f"axis-{axis}"]) for axis in range(3)])
     except (KeyError, TypeError, ValueError) as error:
         raise StackFileError(
-            f"{path.name} is not a CSV file of shapes on a stack: draw them in napari on the stack, then save the "
+            f"{path.name} is not a CSV file of shapes on a stack: draw the shapes on the stack in napari, then save "
+            "the "
             "Shapes layer as CSV."
         ) from error
     shapes = []
     for key, name in kinds.items():
         points = np.array(vertices[key])
         if name not in _KINDS or not np.isfinite(points).all() or len(points) < 2:
-            raise StackFileError(f"{path.name} holds a shape of type {name!r} with {len(points)} points: not known.")
+            raise StackFileError(
+                f"{path.name} holds a shape of type {name!r} with {len(points)} points, which is not supported."
+            )
         depths = np.unique(np.rint(points[:, 0]))
         if len(depths) > 1:
-            raise StackFileError(f"Shape {key} of {path.name} spans several slices: draw damage within a slice.")
+            raise StackFileError(f"Shape {key} of {path.name} spans several slices: draw damage within one slice.")
         shapes.append(DrawnDamage(int(depths[0]), _KINDS[name], points[:, 1:]))
     return shapes
 

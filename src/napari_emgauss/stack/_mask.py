@@ -67,7 +67,8 @@ def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[Damaged
         mask = SliceView(mask, range(int(mask.shape[0])), (y0, y1, x0, x1))
     if tuple(int(n) for n in mask.shape) != (count, height, width):
         raise StackError(
-            f"The damage mask has the shape {tuple(mask.shape)}, but the stack {stack.shape}: they must be the same."
+            f"The damage mask has the shape {tuple(mask.shape)}, but the stack has {stack.shape}: give a mask of "
+            "the stack's shape."
         )
     fractions: dict[str, float] = {}
     damaged_slices: set[int] = set()
@@ -80,7 +81,10 @@ def mask_damage(stack: Stack, damage: ArrayLike | SliceSource | Sequence[Damaged
             damaged_slices.add(index)
             fractions[str(numbers[index])] = round(float(damaged.mean()), 6)
     if always.any():
-        raise StackError(f"{int(always.sum())} pixels are marked as damaged in every slice: nothing can be put there.")
+        raise StackError(
+            f"{int(always.sum())} pixels are marked as damaged in every slice, so nothing can fill them: leave each "
+            "undamaged in some slice."
+        )
     if not fractions:
         return stack
 

@@ -120,5 +120,5 @@ def the_fitted_of(slices: SliceSource, record: StackRecord, shape: tuple[int, in
     inside = 0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width and max(numbers) < count
     if not inside or (len(numbers), y1 - y0, x1 - x0) != tuple(shape):
         wanted, found = (" × ".join(str(n) for n in size) for size in (shape, (count, height, width)))
-        raise StackError(f"it has {found} voxels, in which those of the fit ({wanted}) cannot be")
+        raise StackError(f"it has {found} voxels and cannot contain those of the fit ({wanted}) cannot be")
     return view(slices, numbers, (y0, y1, x0, x1))

@@ -52,7 +52,7 @@ def believed(size: VoxelSize) -> VoxelSize:
     if size.z_nm is not None and pixel:
         factor = size.z_nm / (sum(pixel) / len(pixel))
         if not SMALLEST_ANISOTROPY <= factor <= LARGEST_ANISOTROPY:
-            return _doubted(size, f"{size}, slices {factor:.3g} pixels apart, as if z had another unit")
+            return _doubted(size, f"{size}, slices {factor:.3g} pixels apart, as if z were in another unit")
     return size if known else VoxelSize()
 
 

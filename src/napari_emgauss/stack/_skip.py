@@ -47,13 +47,13 @@ def parse_slices(text: str | Sequence[int], count: int) -> tuple[int, ...]:
             if last < first:
                 raise StackError(f"The range {part.strip()!r} ends before it starts: write {last}-{first}.")
             if last >= count:
-                raise StackError(f"Slice {last} is not there: the stack has slices 0 to {count - 1}.")
+                raise StackError(f"There is no slice {last}: the stack has slices 0 to {count - 1}.")
             numbers.update(range(first, last + 1))
     else:
         numbers = {int(k) for k in text}
     for number in numbers:
         if not 0 <= number < count:
-            raise StackError(f"Slice {number} is not there: the stack has slices 0 to {count - 1}.")
+            raise StackError(f"There is no slice {number}: the stack has slices 0 to {count - 1}.")
     return tuple(sorted(numbers))
 
 
@@ -83,7 +83,7 @@ def leave_out(stack: Stack, skip: str | Sequence[int]) -> Stack:
         return stack
     missing = sorted(wanted - set(numbers))
     if missing:
-        raise StackError(f"Slice {missing[0]} is not there: the stack has slices {numbers[0]} to {numbers[-1]}.")
+        raise StackError(f"There is no slice {missing[0]}: the stack has slices {numbers[0]} to {numbers[-1]}.")
     z_nm = dict(zip(numbers, stack.z_nm.tolist(), strict=True))
     left_out = dict(sorted({**before, **{number: z_nm[number] for number in wanted}}.items()))
     kept = [index for index, number in enumerate(numbers) if number not in wanted]

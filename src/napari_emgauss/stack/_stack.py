@@ -158,7 +158,7 @@ class Stack:
         z_nm = np.array(self.z_nm, dtype=np.float64)
         if z_nm.shape != (self.slices.shape[0],):
             raise StackError(
-                f"{z_nm.size} depths were given for {self.slices.shape[0]} slices: give one depth a slice."
+                f"{z_nm.size} depths were given for {self.slices.shape[0]} slices: give one depth for each slice."
             )
         if not np.isfinite(z_nm).all() or (np.diff(z_nm) <= 0).any():
             raise VoxelSizeError("The depths of the slices must be finite numbers that increase from slice to slice.")
@@ -255,7 +255,7 @@ class Stack:
     def keep_every(self, factor: int) -> Stack:
         """Slices 0, ``factor``, 2 ``factor``, ...: an anisotropic stack made of a finer one, for evaluation."""
         if factor < 1:
-            raise StackError(f"Every how many slices to keep must be at least 1, not {factor}.")
+            raise StackError(f"The factor must be at least 1, not {factor}: every factor-th slice is kept.")
         return self.select(range(0, self.shape[0], factor))
 
     @property

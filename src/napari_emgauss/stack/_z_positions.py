@@ -44,7 +44,7 @@ def read_z_positions(path: str | Path, *, unit: str = "nm") -> NDArray[np.float6
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StackFileError(
-            f"The z positions {path} cannot be read: give a text file with one depth a line."
+            f"The z positions {path} cannot be read: give a text file with one depth per line."
         ) from error
     depths: list[float] = []
     headings = 0
@@ -58,13 +58,15 @@ def read_z_positions(path: str | Path, *, unit: str = "nm") -> NDArray[np.float6
         except (ValueError, IndexError):
             headings += 1
             if depths or headings > 1:
-                raise StackFileError(f"Line {number} of {path.name} holds no depth: {text[:40]!r}.") from None
+                raise StackFileError(f"Line {number} of {path.name} is not a depth: {text[:40]!r}.") from None
     z_nm = np.array(depths, dtype=np.float64) * to_nm(1.0, unit)
     if len(z_nm) < 2:
         raise StackFileError(f"{path.name} holds {len(z_nm)} depths: give one for each slice.")
     if not np.isfinite(z_nm).all() or (np.diff(z_nm) <= 0).any():
         wrong = int(np.argmin(np.diff(z_nm) > 0)) + 1
-        raise VoxelSizeError(f"The depths in {path.name} must increase from slice to slice; slice {wrong} does not.")
+        raise VoxelSizeError(
+            f"The depths in {path.name} must increase from slice to slice; that of slice {wrong} does not."
+        )
     return z_nm
 
 
@@ -95,8 +97,8 @@ def z_from_thickness(
     steps = np.full(max(count - 1, 0), float(thickness_nm))
     for index, own in (overrides or {}).items():
         if not 0 <= index < count - 1:
-            raise VoxelSizeError(f"Slice {index} has no next one to be apart from: the stack has {count} slices.")
+            raise VoxelSizeError(f"There is no slice after slice {index}: the stack has {count} slices.")
         steps[index] = own
     if not (np.isfinite(steps).all() and (steps > 0).all()):
-        raise VoxelSizeError("Every slice must be a positive number of nm thick.")
+        raise VoxelSizeError("Every distance between slices must be a positive number of nm.")
     return np.concatenate([[0.0], np.cumsum(steps)])

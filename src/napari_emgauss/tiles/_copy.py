@@ -25,7 +25,7 @@ def copy_tiles(folder: PathLike, target: PathLike, index: TileIndex | None = Non
     Raises
     ------
     ModelFileError
-        ``target`` exists already, or cannot be written; or ``folder`` is damaged.
+        ``target`` already exists, or cannot be written; or ``folder`` is damaged.
     """
     source = Path(folder)
     index = read_index(source) if index is None else index

@@ -62,7 +62,7 @@ def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     known = Provenance.from_json(saved.provenance)
     if known.stack_id != Provenance.from_json(wanted.provenance).stack_id:
         raise ConfigError(
-            f"'{folder}' holds tiles of another stack ({known.name}), or the stack has changed; give another folder."
+            f"'{folder}' holds tiles of another stack ({known.name}), or the stack has changed; choose another folder."
         )
 
     def settings(index: TileIndex) -> dict[str, Any]:
@@ -75,7 +75,9 @@ def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     differing = [name for name in after if before.get(name) != after[name] and name != "device"]
     if differing:
         told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
-        raise ConfigError(f"'{folder}' was started with other settings ({told}); use the same, or give another folder.")
+        raise ConfigError(
+            f"'{folder}' was started with other settings ({told}); use the same, or choose another folder."
+        )
 
 
 def shared_name(config: FitConfig, share_prior: bool) -> str | None:

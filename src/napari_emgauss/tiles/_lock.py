@@ -38,7 +38,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"Another run{_owner(folder)} is working on '{folder}': wait for it, stop it, or give another folder."
+            f"Another run{_owner(folder)} is working on '{folder}': wait for it, stop it, or choose another folder."
         ) from None
     owner = folder / OWNER_NAME
     try:

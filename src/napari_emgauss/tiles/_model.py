@@ -244,7 +244,7 @@ class TiledModel:
         Raises
         ------
         ModelFileError
-            The folder exists already, or cannot be written.
+            The folder already exists, or cannot be written.
         """
         copy_tiles(self.folder, path, self._index)
 

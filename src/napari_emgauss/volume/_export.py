@@ -120,7 +120,7 @@ def export(
         labels=traits_of(model).holds_labels,
     )
     if isinstance(stack, (str, os.PathLike)) and same_file(stack, plan.path):
-        raise ExportError(f"'{plan.path}' is the stack itself: give another name.")
+        raise ExportError(f"'{plan.path}' is the stack itself: choose another name.")
     check_target(model, plan, overwrite=overwrite)
     if isinstance(model, ExactModel):
         plan = with_own_slices(model, plan, on_note)
@@ -231,7 +231,7 @@ def _batches(model: VolumeModel, depths_nm: NDArray[np.float64], at_once: int) -
 def _check_replaced(row: ExportFormat, folder: Path, overwrite: bool) -> None:
     """Refuse to replace a folder in which anything is not ours."""
     if not overwrite:
-        raise ExportError(f"'{folder}' exists already", remedy=remedy("overwrite"))
+        raise ExportError(f"'{folder}' already exists", remedy=remedy("overwrite"))
     owned = row.owned_in(folder)
     if owned is None:
         raise ExportError(f"'{folder}' is a folder but not {row.label} of napari-emgauss: it is not overwritten.")
@@ -242,7 +242,7 @@ def _refuse_own_input(model: VolumeModel, path: Path) -> None:
     """What the volume is made from must outlive it, whoever says overwrite."""
     source = Provenance.from_json(model.provenance).source
     if isinstance(source, str) and source and kind_of(Path(source)) is not None and same_file(source, path):
-        raise ExportError(f"'{path}' is the stack that the model was fitted to: give another name.")
+        raise ExportError(f"'{path}' is the stack that the model was fitted to: choose another name.")
     folder = traits_of(model).folder
     if folder is not None and is_inside(path, folder):
-        raise ExportError(f"'{path}' lies in the folder of the model itself: give another name.")
+        raise ExportError(f"'{path}' lies in the folder of the model itself: choose another name.")

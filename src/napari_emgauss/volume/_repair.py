@@ -75,12 +75,12 @@ def repair(
     targets: list[tuple[VolumeModel, ExportPlan]] = [(exact, volume)]
     if mask is not None:
         if same_file(mask, path):
-            raise ConfigError(f"'{os.fspath(mask)}' is to be written twice: give two names.")
+            raise ConfigError(f"'{os.fspath(mask)}' is to be written twice: choose two different names.")
         filled = _FilledMask(exact)
         targets.append((filled, _planned(filled, Path(mask), depths, None)))
     for shown, plan in targets:
         if stack.source is not None and same_file(stack.source, plan.path):
-            raise ExportError(f"'{plan.path}' is the stack itself: give another name.")
+            raise ExportError(f"'{plan.path}' is the stack itself: choose another name.")
         check_target(shown, plan, overwrite=overwrite)
     targets[0] = exact, with_own_slices(exact, volume, None)
     progress = Progress(on_progress)

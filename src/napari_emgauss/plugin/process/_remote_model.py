@@ -168,7 +168,7 @@ class RemoteModel:
         """
         target = Path(path)
         if same_file(self._path, target):
-            raise ExportError(f"{target} is the file that this layer shows: give another name.")
+            raise ExportError(f"{target} is the file that this layer shows: choose another name.")
         if self._path.is_dir():
             from napari_emgauss.tiles import copy_tiles
 

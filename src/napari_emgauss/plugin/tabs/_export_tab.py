@@ -311,7 +311,7 @@ class ExportTab(Page):
         self.path.setText(path)
 
     def _may_replace(self, target: Path) -> bool:
-        answer = QMessageBox.question(self, "Export", f"{target.name} exists already. Replace it?")
+        answer = QMessageBox.question(self, "Export", f"{target.name} already exists. Replace it?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_done(self, path: str) -> None:

@@ -142,7 +142,7 @@ class SaveLabelsForm(QWidget):
         return target.name if target.exists() else ""
 
     def _may_replace(self, what: str) -> bool:
-        answer = QMessageBox.question(self, "Save labels", f"{what} exists already. Replace it?")
+        answer = QMessageBox.question(self, "Save labels", f"{what} already exists. Replace it?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_layer(self, layer: Any) -> None:

@@ -68,9 +68,11 @@ def check_length(field: AmiraField, offset: int, path: Path) -> None:
     least = 2 * count - 1 if field.length < 0 else field.length
     most = count * field.dtype.itemsize
     if field.coding and field.coding not in _MOST_PACKED:
-        raise StackFileError(f"{path.name} is packed as {field.coding}, which is not read: save it unpacked in Amira.")
+        raise StackFileError(
+            f"{path.name} is compressed as {field.coding}, which is not supported: save it uncompressed in Amira."
+        )
     if field.coding == "HxByteRLE" and field.dtype.itemsize > 1:
-        raise StackFileError(f"{path.name} holds run-length coded {field.dtype} values: save it unpacked in Amira.")
+        raise StackFileError(f"{path.name} holds run-length coded {field.dtype} values: save it uncompressed in Amira.")
     if count < 1 or least > there or (field.coding and most > field.length * _MOST_PACKED[field.coding]):
         raise StackFileError(f"{path.name} is cut off: it does not hold the {count} values it claims.")
 
@@ -91,7 +93,7 @@ def _array(path: Path, field: AmiraField, offset: int) -> NDArray[Any]:
         filled += len(part)
     if filled != values.size:
         raise StackFileError(
-            f"{path.name} is damaged: it does not unpack to the {math.prod(field.shape)} values claimed."
+            f"{path.name} is damaged: it does not decompress to the {math.prod(field.shape)} values claimed."
         )
     return values.view(field.dtype).reshape(field.shape)
 
@@ -181,6 +183,6 @@ def _voxel_size(header: AmiraHeader, shape: tuple[int, ...]) -> tuple[VoxelSize,
         return without_unit(steps, _SOURCE), ""
     factor = nm_per_unit(unit)
     if factor is None:
-        return VoxelSize(), f"the file's unit of length, {unit!r}, is not known: its voxel size is not used"
+        return VoxelSize(), f"the file's unit of length, {unit!r}, is unknown: its voxel size is not used"
     z, y, x = (None if step is None else step * factor for step in steps)
     return VoxelSize(z, y, x, source=_SOURCE), ""

@@ -120,7 +120,7 @@ def read_amira_header(path: Path) -> AmiraHeader:
         beginning = file.read(4096)
         kind = _FIRST_LINE.match(beginning.decode("latin-1"))
         if kind is None:
-            raise StackFileError(f"{path.name} cannot be read as AmiraMesh: it is damaged, or of another format.")
+            raise StackFileError(f"{path.name} cannot be read as AmiraMesh: it is damaged or in another format.")
         while (end := _end_of_header(beginning)) < 0:
             more = file.read(1 << 20)
             if not more or len(beginning) > _LONGEST_HEADER:

@@ -190,5 +190,5 @@ def _decode_by_imagecodecs(data: bytes | memoryview, rule: BlockRule) -> None:
 def _too_much(rule: BlockRule) -> StackFileError:
     return StackFileError(
         f"a block of {rule.declared:,} bytes decodes to more than that: "
-        "the file is damaged, or made to fill the memory."
+        "the file is damaged, or made to exhaust the memory."
     )

@@ -47,7 +47,7 @@ def checked_name(name: str | int, container: str) -> str:
     text = str(name).strip().strip("/")
     parts = PurePosixPath(text.replace("\\", "/")).parts
     if ".." in parts or "://" in text or "\0" in text or (parts and parts[0].endswith(":")):
-        raise StackError(f"The array {name} does not lie within {container}: nothing outside of it is read.")
+        raise StackError(f"The array {name} does not lie within {container}: nothing outside it is read.")
     return "/".join(parts)
 
 
@@ -70,6 +70,6 @@ def check_within(file: str | Path, root: str, container: str) -> None:
     real = os.path.realpath(file)
     if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
         raise StackFileError(
-            f"{Path(file).name} in {container} is a link that leads out of it: nothing outside is read; "
+            f"{Path(file).name} in {container} is a link that leads outside it, where nothing is read: "
             "copy what it leads to, or name that file itself."
         )

@@ -37,7 +37,7 @@ def open_czi(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # a broken file can fail anywhere
-        raise StackFileError(f"{path.name} cannot be read as CZI: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as CZI: it is damaged or in another format.") from error
     size = _voxel_size(array.metadata)
     array.close()
     slices = ArraySlices(CziArray, (path,), selection, "TCZYX", path.name)
@@ -72,12 +72,12 @@ class CziArray:
             raise StackError(f"{path.name} has its axes in the order {axes}: save it as OME-TIFF with ZEN or Fiji.")
         sizes = dict(zip(axes, shape, strict=True))
         if sizes.get("0", 1) > 1:
-            raise StackError(f"{path.name} holds colours: convert it to grey values first.")
+            raise StackError(f"{path.name} holds a colour image: convert it to grey values first.")
         others = [axis for axis, size in sizes.items() if axis not in "TCZYX0" and size > 1]
         if others:
             what = {"S": "scenes", "V": "views", "H": "phases", "I": "illuminations", "R": "rotations", "B": "blocks"}
             named = " and ".join(f"{sizes[axis]} {what.get(axis, f'parts ({axis})')}" for axis in others)
-            raise StackError(f"{path.name} holds {named}: save the one that is meant as a file of its own with ZEN.")
+            raise StackError(f"{path.name} holds {named}: save the one you want as a separate file with ZEN.")
         self.shape = tuple(sizes.get(axis, 1) for axis in "TCZYX")
         self.dtype = np.dtype(czi.dtype)
         start = dict(zip(axes, (int(n) for n in czi.start), strict=True))

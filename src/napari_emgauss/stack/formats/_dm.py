@@ -105,10 +105,11 @@ def read_images(path: Path) -> list[_Image]:
     version = int.from_bytes(start[:4], "big")
     at = {3: 8, 4: 12}.get(version)
     if at is None or len(start) < 16:
-        raise StackFileError(f"{path.name} cannot be read as DM3 or DM4: it is damaged, or of another format.")
+        raise StackFileError(f"{path.name} cannot be read as DM3 or DM4: it is damaged or in another format.")
     if int.from_bytes(start[at : at + 4], "big") != 1:
         raise StackFileError(
-            f"{path.name} was written in the byte order of old Macintosh computers, which is not read: save it again "
+            f"{path.name} was written in the byte order of old Macintosh computers, which is not supported: save it "
+            "again "
             "with DigitalMicrograph, or as TIFF with Fiji."
         )
     from ncempy.io.dm import fileDM
@@ -122,7 +123,7 @@ def read_images(path: Path) -> list[_Image]:
         return [image for number in _numbers(tags) if (image := _image(tags, number)) is not None]
     except Exception as error:  # a broken file can fail anywhere
         raise StackFileError(
-            f"{path.name} cannot be read as DM3 or DM4: it is damaged, or of another format."
+            f"{path.name} cannot be read as DM3 or DM4: it is damaged or in another format."
         ) from error
 
 

@@ -109,9 +109,7 @@ def order_of(names: Sequence[str], folder: str, *, chosen: bool = False) -> File
     natural = sorted(range(len(names)), key=lambda k: natural_key(names[k]))
     if len(kinds) > 1:
         if chosen or max(len(members) for members in kinds.values()) == 1:
-            note = (
-                () if not chosen else ("the names of the files differ in more than numbers; they are sorted by name",)
-            )
+            note = () if not chosen else ("the file names differ in more than numbers; the files are sorted by name",)
             return FileOrder(natural, notes=note)
         patterns = {_pattern([names[k] for k in members]): len(members) for members in kinds.values()}
         raise _several(patterns, folder)
@@ -132,7 +130,7 @@ def order_of(names: Sequence[str], folder: str, *, chosen: bool = False) -> File
     notes: tuple[str, ...] = ()
     if missing:
         shown = ", ".join(str(n) for n in missing[:8]) + (", ..." if len(missing) > 8 else "")
-        notes = (f"the file numbers leave out {shown}: what is missing keeps its place in depth",)
+        notes = (f"the file numbers skip {shown}: the missing slices keep their places in depth",)
     return FileOrder(order, counted, missing, z_nm, notes)
 
 
@@ -231,8 +229,10 @@ def _twice(names: Sequence[str], values: NDArray[np.float64], folder: str) -> St
     for name, row in zip(names, values.tolist(), strict=True):
         other = seen.setdefault(tuple(row), name)
         if other != name:
-            return StackError(f"{folder} holds two images of one number, {other} and {name}: take one of them out.")
-    return StackError(f"{folder} holds images whose numbers do not say their order.")
+            return StackError(
+                f"{folder} holds two images with the same number, {other} and {name}: move one of them elsewhere."
+            )
+    return StackError(f"{folder} holds images whose numbers do not give their order: number the files by slice.")
 
 
 def _several(patterns: dict[str, int], folder: str) -> StackError:

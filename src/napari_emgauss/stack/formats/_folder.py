@@ -95,7 +95,7 @@ def read_grey_image(path: Path) -> NDArray[Any]:
     except StackError:
         raise
     except Exception as error:  # decoders raise errors of many kinds
-        raise StackFileError(f"{path.name} cannot be read as an image: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as an image: it is damaged or in another format.") from error
     image = np.squeeze(image)
     if image.ndim == 3 and image.shape[-1] in (2, 3, 4):
         colours = image[..., : 1 if image.shape[-1] == 2 else 3]
@@ -166,14 +166,14 @@ def open_images(files: Sequence[Path], folder: str, selection: Selection, *, cho
         Whether a pattern has named the files.
     """
     if not files:
-        raise StackFileError(f"There are no images in {folder}: known are {', '.join(IMAGE_SUFFIXES)}.")
+        raise StackFileError(f"There are no images in {folder}: known formats are {', '.join(IMAGE_SUFFIXES)}.")
     notes = []
     formats = {suffix: name for name, suffixes in _FORMATS.items() for suffix in suffixes}
     counts = Counter(formats[p.suffix.lower()] for p in files)
     if len(counts) > 1:
         # Most files, and of as many the format that is named first above: the same in every run.
         kept = max(_FORMATS, key=lambda name: counts[name])
-        notes.append(f"{len(files) - counts[kept]} images of another format than {kept} are left out")
+        notes.append(f"{len(files) - counts[kept]} images in another format than {kept} are left out")
         files = [p for p in files if formats[p.suffix.lower()] == kept]
     files = sorted(files, key=lambda p: p.name)
     whole = _one_ome_stack(files, selection)
@@ -181,7 +181,8 @@ def open_images(files: Sequence[Path], folder: str, selection: Selection, *, cho
         return replace(whole, notes=(*notes, *whole.notes))
     if len(files) < _LEAST_SLICES:
         raise StackError(
-            f"A stack needs at least 3 slices; {folder} holds {len(files)} images: where one is a stack by itself, "
+            f"A stack needs at least 3 slices, but {folder} holds {len(files)} images: if one of them is a whole "
+            "stack, "
             "name that file."
         )
     order = order_of([p.name for p in files], folder, chosen=chosen)

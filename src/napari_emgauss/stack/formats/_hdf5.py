@@ -57,7 +57,7 @@ def open_hdf5(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # a broken file can fail anywhere
-        raise StackFileError(f"{path.name} cannot be read as HDF5: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as HDF5: it is damaged or in another format.") from error
 
 
 def _open(path: Path, selection: Selection) -> OpenedFile:
@@ -197,7 +197,7 @@ def _check_filters(dataset: Any, path: Path) -> None:
     if missing:
         name = _FILTER_NAMES.get(missing[0], f"number {missing[0]}")
         raise StackFileError(
-            f"{path.name} is packed by the HDF5 filter {name}, which is missing: pip install hdf5plugin."
+            f"{path.name} is compressed with the HDF5 filter {name}, which is missing: pip install hdf5plugin."
         )
 
 
@@ -209,7 +209,7 @@ def _rule(dataset: Any, name: str) -> BlockRule | None:
         if code == _BITSHUFFLE and len(settings) > 4 and settings[4]:
             packs = "sized"
         if packs and codec:
-            raise StackFileError(f"{name} is packed twice, which no program does: it is not read.")
+            raise StackFileError(f"{name} is compressed twice, which no program does: it is not read.")
         codec = packs or codec
         tail += 4 if code == _CHECKSUM and codec else 0
     declared = prod(dataset.chunks or ()) * np.dtype(dataset.dtype).itemsize
@@ -227,7 +227,7 @@ def _mapped_raw_data(path: Path, dataset: Any, dtype: np.dtype[Any]) -> NDArray[
     name, offset, _ = creation.get_external(0)
     other = neighbour(path, os.fsdecode(name), os.path.realpath(path.resolve().parent))
     if creation.get_external_count() > 1 or offset + prod(dataset.shape) * dtype.itemsize > other.stat().st_size:
-        raise StackFileError(f"{path.name} keeps its values in other files, in a way that is not read.")
+        raise StackFileError(f"{path.name} keeps its values in other files, in a way that is not supported.")
     return np.memmap(other, dtype, "r", offset, dataset.shape)
 
 

@@ -94,7 +94,7 @@ def neighbour(path: Path, name: str, folder: str) -> Path:
     other = path.parent / os.fsdecode(name)
     check_within(other, folder, path.name)
     if not other.is_file():
-        raise StackFileError(f"{path.name} takes its values from {other.name}, which is not there.")
+        raise StackFileError(f"{path.name} takes its values from {other.name}, which is missing.")
     return other
 
 
@@ -124,7 +124,7 @@ def arrays_of(path: Path, folder: str) -> list[Candidate]:
                 continue
             seen.add((key.fileno, key.addr))
             if len(seen) > _MOST_OBJECTS:
-                raise StackError(f"{path.name} holds too many arrays to look through: name the one that is meant.")
+                raise StackError(f"{path.name} holds too many arrays to search: name the one you want.")
             if isinstance(item, h5py.Group):
                 yield from visit(item, name)
             elif isinstance(item, h5py.Dataset) and item.shape is not None:
@@ -177,9 +177,11 @@ def check_storage(place: Place, folder: str, *, depth: int = 0) -> None:
             sources = sorted({(one.file_name, one.dset_name) for one in dataset.virtual_sources()})
     for file_name, name in sources:
         if "%" in file_name or "%" in name:
-            raise StackFileError(f"{place.file.name} takes its values from a series of files ({file_name}): not read.")
+            raise StackFileError(
+                f"{place.file.name} takes its values from a series of files ({file_name}), which is not supported."
+            )
         other = place.file if file_name == "." else neighbour(place.file, file_name, folder)
         source = place_of(other, name, folder)
         if source is None:
-            raise StackFileError(f"{place.file.name} takes its values from {name} in {other.name}, which is not there.")
+            raise StackFileError(f"{place.file.name} takes its values from {name} in {other.name}, which is missing.")
         check_storage(source, folder, depth=depth + 1)

@@ -40,7 +40,7 @@ def open_imaris(path: Path, selection: Selection) -> OpenedFile:
     except (StackFileError, KeyboardInterrupt):
         raise
     except Exception as error:  # a broken file can fail anywhere
-        raise StackFileError(f"{path.name} cannot be read as Imaris: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as Imaris: it is damaged or in another format.") from error
     size, note = _voxel_size(extent, array.shape[-3:])
     array.close()
     slices = ArraySlices(ImarisArray, (path,), selection, "TCZYX", path.name)
@@ -130,5 +130,5 @@ def _voxel_size(extent: Mapping[str, str], shape: tuple[int, ...]) -> tuple[Voxe
         except (KeyError, ValueError):
             span = math.nan
         sizes.append(None if factor is None else abs(span) / count * factor)
-    note = f"the file's unit of length, {unit!r}, is not known" if factor is None else ""
+    note = f"the file's unit of length, {unit!r}, is unknown" if factor is None else ""
     return VoxelSize(sizes[0], sizes[1], sizes[2], source="Imaris extents"), note

@@ -100,7 +100,7 @@ class InputFormat:
         check_servers_can_be_read(address)
         place = self.remote_opener
         if place is None:
-            raise StackFileError(f"{address} is {self.label}, which is read from a disk only: download it first.")
+            raise StackFileError(f"{address} is {self.label}, which can be read from a disk only: download it first.")
         opener = cast("RemoteOpener", imported(place)) if isinstance(place, str) else place
         return opener(address, selection)
 

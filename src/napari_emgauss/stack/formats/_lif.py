@@ -44,7 +44,7 @@ def open_lif(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # a broken file can fail anywhere
-        raise StackFileError(f"{path.name} cannot be read as LIF: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as LIF: it is damaged or in another format.") from error
     z, y, x = (array.steps.get(axis) for axis in "ZYX")
     size = VoxelSize(z, y, x, source="LIF metadata")
     array.close()

@@ -27,11 +27,11 @@ _IMOD_STAMP = 1146047817
 _IMOD_SIGNED, _IMOD_NIBBLES = 1, 16
 # Modes of grey values.
 _DTYPES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_FOUR_BITS = "4-bit values, two in a byte: turn them into bytes first, in IMOD by 'newstack -mode 0 IN OUT'"
+_FOUR_BITS = "4-bit values, two in a byte: convert them to bytes first, in IMOD with 'newstack -mode 0 IN OUT'"
 _REFUSED = {
     3: "complex 16-bit numbers, a Fourier transform: only images are read",
     4: "complex floating-point numbers, a Fourier transform: only images are read",
-    16: "colours (three bytes a pixel): convert it to grey values first",
+    16: "colours (three bytes a pixel): convert them to grey values first",
     101: _FOUR_BITS,
 }
 # Space groups of stacks of volumes: 401 and up.
@@ -142,7 +142,7 @@ def _read_header(path: Path) -> _Header:
             if _makes_sense(header):
                 headers.append(header)
     if not headers:
-        raise StackFileError(f"{path.name} cannot be read as an MRC file: it is damaged, or of another format.")
+        raise StackFileError(f"{path.name} cannot be read as an MRC file: it is damaged or in another format.")
     size = path.stat().st_size
     # A stamp can be wrong; a header that fits the file's length in the other order only is of that order.
     return next((header for header in headers if 0 < header.claimed_bytes <= size), headers[0])
@@ -159,7 +159,7 @@ def _check(header: _Header, path: Path) -> None:
     """Refuse values that are no grey values, and a file that ends early."""
     mode = header.mode
     if mode not in _DTYPES:
-        what = _REFUSED.get(mode, "values of a kind that the format does not know: it is damaged, or of another format")
+        what = _REFUSED.get(mode, "values of a kind that the format does not know: it is damaged or in another format")
         raise StackFileError(f"{path.name} (MRC mode {mode}) holds {what}.")
     if mode == 0 and header.stamp == _IMOD_STAMP and header.flags & _IMOD_NIBBLES:
         raise StackFileError(f"{path.name} (MRC mode 0, packed by IMOD) holds {_FOUR_BITS}.")
@@ -175,7 +175,7 @@ def _chosen_volume(header: _Header, dataset: str | int | None, name: str) -> int
     count, each = header.shape[0], header.slices_a_volume
     if each == count:
         if dataset not in (None, 0, "0", ""):
-            raise StackError(f"{name} holds one volume, and there is no {dataset!r} to choose in it.")
+            raise StackError(f"{name} holds only one volume: there is no {dataset!r} to choose.")
         return None
     if count % each:
         raise StackFileError(f"{name} is damaged: a stack of volumes of {each} slices cannot have {count} slices.")

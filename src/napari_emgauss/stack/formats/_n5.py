@@ -60,7 +60,7 @@ def open_n5(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # stores and codecs fail in many ways
-        raise StackFileError(f"{path.name} cannot be read as N5: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as N5: it is damaged or in another format.") from error
     notes = (slices.note,) if slices.note else ()
     shown = place.removeprefix(here).strip("/")
     metadata = {"dataset": shown} if shown else {}
@@ -234,7 +234,7 @@ class _N5Array:
         compression = about.get("compression")
         kind = str(compression.get("type", "")) if isinstance(compression, Mapping) else "raw"
         if kind not in _CODECS:
-            raise StackFileError(f"{container.name} is packed by '{kind}', which is not read.")
+            raise StackFileError(f"{container.name} is compressed with '{kind}', which is not supported.")
         block = tuple(int(n) for n in reversed(about["blockSize"]))
         itemsize = np.dtype(str(about["dataType"])).itemsize
         # tensorstore decodes as long as a stream goes on, whatever its own header says.
@@ -281,7 +281,7 @@ class _N5Array:
         mode, axes = struct.unpack_from(">HH", data)
         head = 4 + 4 * axes
         if mode != 0 or axes != len(self.shape) or len(data) < head:
-            raise StackFileError(f"block {'/'.join(map(str, place))} is of a kind that is not read, or damaged.")
+            raise StackFileError(f"block {'/'.join(map(str, place))} is damaged, or of a kind that is not supported.")
         lengths = struct.unpack_from(f">{axes}I", data, 4)
         if any(length > most for length, most in zip(lengths, reversed(self.chunks), strict=True)):
             raise StackFileError(f"block {'/'.join(map(str, place))} is larger than its array says.")

@@ -39,7 +39,7 @@ def open_nifti(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # a broken file can fail anywhere
-        raise StackFileError(f"{path.name} cannot be read as NIfTI: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as NIfTI: it is damaged or in another format.") from error
     header = array.header
     axes = _AXES[: len(array.shape)][::-1]
     slices = ArraySlices(NiftiArray, (path,), selection, axes, path.name)
@@ -106,7 +106,8 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 def _voxel_size(header: Any) -> VoxelSize:
     x, y, z = (abs(float(size)) for size in header.get_zooms()[:3])
-    unit = header.get_xyzt_units()[0]
+    # nibabel's own way to ask for the unit fails where a damaged header has a code that the format does not know.
+    unit = {1: "meter", 2: "mm", 3: "micron"}.get(int(header["xyzt_units"]) % 8, "")
     factor = nm_per_unit({"micron": "um", "meter": "m"}.get(unit, unit))
     if factor is None:
         return without_unit((z, y, x), "NIfTI header")

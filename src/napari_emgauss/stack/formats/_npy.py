@@ -36,8 +36,8 @@ def _map(path: Path) -> NDArray[Any]:
         raise
     except Exception as error:
         raise StackFileError(
-            f"{path.name} cannot be read as a NumPy array: it is damaged, or no plain .npy."
+            f"{path.name} cannot be read as a NumPy array: it is damaged or not a plain .npy file."
         ) from error
     if array.ndim < 2:
-        raise StackFileError(f"{path.name} holds no stack: it has {array.ndim} axes.")
+        raise StackFileError(f"{path.name} is not a stack: it has {array.ndim} axes.")
     return array

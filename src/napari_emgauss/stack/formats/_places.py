@@ -187,7 +187,7 @@ def reason_of(error: BaseException) -> str:
     if found is not None:
         return f"the server failed {found[1]} times in a row ({found[2].rstrip('.')})"
     if code in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
-        return "the server refuses to show it: it is private, or does not exist"
+        return "the server refuses to show it: it is private or does not exist"
     if code == "NOT_FOUND":
         return "there is no such volume"
     return (rest if colon and code.isupper() else text).rstrip(".")

@@ -39,7 +39,7 @@ def open_precomputed(where: Path | Address, selection: Selection) -> OpenedFile:
         raise StackFileError(f"There is no Neuroglancer volume at {where}.")
     scales = info["scales"]
     if not isinstance(scales, list) or not scales or not all(isinstance(scale, Mapping) for scale in scales):
-        raise StackFileError(f"{where.name} is a Neuroglancer volume without a scale.")
+        raise StackFileError(f"{where.name} is a Neuroglancer volume without any scales.")
     number = _scale(scales, selection.dataset, where.name)
     if isinstance(where, Path):
         _refuse_packed(where, str(scales[number].get("key", "")))
@@ -60,8 +60,8 @@ def _refuse_packed(folder: Path, key: str) -> None:
         packed = next((e.name for e in entries if e.name.endswith((".gz", ".br", ".zstd"))), "")
     if packed:
         ending = packed[packed.rindex(".") :]
-        unpack = f": unpack them with gunzip -r {key}" if ending == ".gz" else ", which is not read from a disk"
-        raise StackFileError(f"In {folder.name} blocks are packed one by one ({ending}){unpack}.")
+        unpack = f": decompress them with gunzip -r {key}" if ending == ".gz" else ", which cannot be read from a disk"
+        raise StackFileError(f"The blocks of {folder.name} are compressed one by one ({ending}){unpack}.")
 
 
 def _scale(scales: list[Mapping[str, Any]], wanted: str | int | None, name: str) -> int:

@@ -74,11 +74,11 @@ def register_reader(row: InputFormat, *, replace: bool = False) -> None:
             raise ConfigError(f"'{ending}' is not the ending of a file name: write it in lower case and with its dot.")
     if not replace:
         if row.name in _FORMATS:
-            raise ConfigError(f"There is a format '{row.name}' already: choose another name, or replace=True.")
+            raise ConfigError(f"There is already a format '{row.name}': choose another name, or pass replace=True.")
         for other in _FORMATS.values():
             taken = sorted(set(other.endings) & set(row.endings))
             if taken:
-                raise ConfigError(f"{', '.join(taken)} is read as {other.label} already: pass replace=True to take it.")
+                raise ConfigError(f"{', '.join(taken)} is already read as {other.label}: pass replace=True to take it.")
     # The newest is asked first; the folder of images, which takes any folder, stays last.
     others = {name: other for name, other in _FORMATS.items() if name != row.name}
     _FORMATS.clear()
@@ -96,7 +96,7 @@ def unregister_reader(name: str) -> None:
 def _not_from_a_server(address: Address) -> StackFileError:
     labels = [row.label for row in input_formats() if row.remote_opener is not None]
     return StackFileError(
-        f"{address} is read from a disk only: download it first (read from servers are {', '.join(labels)})."
+        f"{address} can be read from a disk only: download it first (servers can hold {', '.join(labels)})."
     )
 
 
@@ -150,7 +150,9 @@ def format_of(path: Path) -> InputFormat:
         return _of_container(path) or _FORMATS[_FALLBACK]
     if _by_ending(path.name, list(_FORMATS.values())) is not None:
         raise StackFileError(f"{path.name} is a file, but its format is a folder: name the folder that holds the data.")
-    raise StackFileError(f"{path.name} is of no format that can be read: known are {', '.join(readable_suffixes())}.")
+    raise StackFileError(
+        f"{path.name} is not in a format that can be read: known are {', '.join(readable_suffixes())}."
+    )
 
 
 def _by_marks(path: Path, rows: Iterable[InputFormat]) -> InputFormat | None:
@@ -177,7 +179,7 @@ def _by_ending(name: str, rows: list[InputFormat]) -> InputFormat | None:
 def dataset_help() -> str:
     """What ``--dataset`` means in each format that knows it: one line for the command line's help."""
     rows = [row for row in input_formats(entry_points=False) if row.dataset]
-    return "which image, where the file holds several: " + "; ".join(f"{row.label}: {row.dataset}" for row in rows)
+    return "which image, if the file holds several: " + "; ".join(f"{row.label}: {row.dataset}" for row in rows)
 
 
 def dialog_filter(title: str, *more: str) -> str:

@@ -79,7 +79,7 @@ def _array_name(nodes: Nodes, name: str) -> str:
     if multiscale is not None:
         levels = level_names(multiscale)
         if not levels:
-            raise StackFileError(f"{nodes.address} is an OME-Zarr without a level.")
+            raise StackFileError(f"{nodes.address} is an OME-Zarr without any levels.")
         return joined(name, levels[0])
     if "bioformats2raw.layout" in ome_attributes(node.attributes) and nodes.get(joined(name, "0")) is not None:
         return _array_name(nodes, joined(name, "0"))

@@ -18,8 +18,8 @@ ROWS = (
         size_reader=f"{_HERE}._tiff:read_tiff_voxel_size",
         endings=(".tif", ".tiff", ".btf", ".lsm"),
         dataset="number of the image, counted from 0",
-        voxel_size="OME, ImageJ or LSM metadata; a plain TIFF's resolution is meant for printers and not believed",
-        reads="grey values of 2 to 64 bit, one page or plane a slice, each page as it says itself; "
+        voxel_size="OME, ImageJ or LSM metadata; a plain TIFF's resolution is meant for printers and is not trusted",
+        reads="grey values of 2 to 64 bit, one page or plane per slice, each page as its own tags say; "
         "samples as channels; BigTIFF; LZW, Deflate, Zstandard, LZMA, PackBits, JPEG, JPEG 2000, JPEG XL, PNG",
         refuses="colours, yes/no masks, pages of several sizes or types, files that are cut off",
         checked_with="tifffile, Pillow",
@@ -33,7 +33,7 @@ ROWS = (
         dataset="number of the volume in a stack of volumes, counted from 0",
         voxel_size="the header, in Å",
         reads=(
-            "modes 0, 1, 2, 6 and 12 in either byte order; bytes signed or not as IMOD's mark, else the header's "
+            "modes 0, 1, 2, 6 and 12 in either byte order; bytes signed or not as IMOD's mark or else the header's "
             "statistics say; axes in any order (mapc, mapr, maps); extended headers; volumes, image stacks, "
             "stacks of volumes"
         ),
@@ -53,7 +53,7 @@ ROWS = (
             "above, in the order z, y, x; axis tags; BigDataViewer's XML"
         ),
         reads=(
-            "whole and floating-point numbers in either byte order, plain or in blocks packed by gzip, LZF, "
+            "whole and floating-point numbers in either byte order, plain or in blocks compressed with gzip, LZF, "
             "Blosc, bitshuffle, LZ4, Zstandard and others; axes as vigra and ilastik tag them; BigDataViewer; "
             "soft, external and virtual data within the file's folder"
         ),
@@ -73,7 +73,7 @@ ROWS = (
         needs=("zarr",),
         dataset="path of an array or group within the container, or level of an OME-Zarr",
         voxel_size=(
-            "scales and units of an OME-Zarr, of the level and of the image; else the attributes that HDF5 has, "
+            "scales and units of an OME-Zarr, of the level and of the image; else the same attributes as in HDF5, "
             "of the array or a group above"
         ),
         reads=(

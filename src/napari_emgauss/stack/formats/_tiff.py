@@ -77,7 +77,7 @@ def open_tiff_files(paths: Sequence[Path]) -> OpenedFile | None:
         with _plain(path):
             found = [one for one in read_directories(path) if not one.is_reduced]
         if not found:
-            raise StackFileError(f"{path.name} cannot be read as an image: it is damaged, or of another format.")
+            raise StackFileError(f"{path.name} cannot be read as an image: it is damaged or in another format.")
         largest = max(found, key=lambda one: one.shape)
         if sum(one.shape == largest.shape for one in found) > 1:
             raise StackError(f"{path.name} is not a single image: it holds {len(found)} pages.")
@@ -144,7 +144,7 @@ def _plain(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # a broken file can fail anywhere in the parser
         raise StackFileError(
-            f"{path.name} cannot be read as a TIFF file: it is damaged, or of another format."
+            f"{path.name} cannot be read as a TIFF file: it is damaged or in another format."
         ) from error
 
 
@@ -205,14 +205,14 @@ def _chosen(pictures: Sequence[Picture], selection: Selection, path: Path) -> tu
         listed = ", ".join(f"{one.number} of {' x '.join(map(str, one.shape))}" for one in rivals[:8])
         more = ", ..." if len(rivals) > 8 else ""
         raise StackError(
-            f"{path.name} holds {len(rivals)} stacks with slices of one size: number {listed}{more}",
+            f"{path.name} holds {len(rivals)} stacks with slices of the same size: number {listed}{more}",
             remedy=remedy("choose dataset", example=largest.number),
         )
     others = sum(one is not largest and not one.first.is_reduced for one in pictures)
     if not others or any("left out" in note for note in largest.notes):
         return largest, []
-    what = "another picture is" if others == 1 else f"{others} other pictures are"
-    return largest, [f"{what} in the file and left out; number {largest.number}, the largest, is read"]
+    what = "another image in the file is" if others == 1 else f"{others} other images in the file are"
+    return largest, [f"{what} left out; number {largest.number}, the largest, is read"]
 
 
 def _alike(one: Picture, other: Picture) -> bool:

@@ -45,7 +45,7 @@ def check_page(page: Any, name: str, file_bytes: int) -> None:
     if compression not in _BYTES | _JPEG | _JPEG_2000 | _PNG | _JPEG_XL:
         how = getattr(form.compression, "name", str(compression))
         raise StackFileError(
-            f"{name} is compressed as {how}, which is not read: save it with Deflate, LZW or no compression."
+            f"{name} is compressed as {how}, which is not supported: save it with Deflate, LZW or no compression."
         )
     actual = max(1, min(file_bytes, sum(page.databytecounts)))
     if compression == 1:

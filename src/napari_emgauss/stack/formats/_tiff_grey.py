@@ -60,9 +60,7 @@ def table_of(directory: Directory, *, keep_colours: bool, name: str) -> NDArray[
     if not (np.array_equal(red, green) and np.array_equal(red, blue)):
         if keep_colours:
             return None
-        raise StackError(
-            f"{name} has a table of colours: convert it to grey values (in Fiji: Image > Type > 8-bit) first."
-        )
+        raise StackError(f"{name} has a colour table: convert it to grey values (in Fiji: Image > Type > 8-bit) first.")
     kind: Any = np.uint8 if bits <= 8 else np.uint16
     # Tables have 16 bit; old programs wrote 8 (libtiff looks for that in the same way).
     wide = bits > 8 or int(red.max()) < 256

@@ -131,7 +131,7 @@ def full_xml(xml: str, path: Path) -> str:
         return xml
     other = beside(path, name)
     if not other.is_file() or other.stat().st_size > _LARGEST_XML:
-        raise StackFileError(f"{path.name} is a part of an OME-TIFF in several files: {name} is not beside it.")
+        raise StackFileError(f"{path.name} is part of an OME-TIFF in several files: {name} is missing beside it.")
     if other.suffix.lower() in (".tif", ".tiff", ".btf"):
         import tifffile
 
@@ -246,7 +246,7 @@ def _check(found: Sequence[Directory], places: np.ndarray, files: _Files) -> Non
             check_alike([first, one], [int(places[0, 1]), int(page)], files.paths[int(file)].name)
         raise StackError(
             f"{files.paths[int(file)].name} has {one.described()}, but {files.paths[int(places[0, 0])].name} has "
-            f"{first.described()}: slices of one stack must be of one size and type."
+            f"{first.described()}: the slices of a stack must have one size and type."
         )
 
 
@@ -255,15 +255,15 @@ def _notes(
 ) -> Iterator[str]:
     if (sizes["Y"], sizes["X"]) != first.shape:
         yield (
-            f"its OME metadata say {sizes['Y']} x {sizes['X']} pixels, its pages have "
-            f"{first.shape[0]} x {first.shape[1]}: these are read"
+            f"its OME metadata say {sizes['Y']} x {sizes['X']} pixels, but its pages have "
+            f"{first.shape[0]} x {first.shape[1]}, which are read"
         )
     form, bits = {2: "int", 3: "float"}.get(first.value(339), "uint"), first.value(258)
     stored = f"{form}{bits}"
     said = {"float": "float32", "double": "float64"}.get(pixels.get("Type", stored), pixels.get("Type", stored))
     if said != stored and first.value(262) in (0, 1) and bits in (8, 16, 32, 64):
-        yield f"its OME metadata say {said} values, its pages hold {stored}: these are read"
+        yield f"its OME metadata say {said} values, but its pages hold {stored}, which are read"
     own = sum(not one.is_reduced for one in files.own)
     used = len({int(page) for file, page in places if file == 0})
     if used < own and len({id(one) for one in files.own}) == own:
-        yield f"{own - used} of its {own} pages belong to no plane of this image: left out"
+        yield f"{own - used} of its {own} pages belong to no plane of this image and are left out"

@@ -129,7 +129,9 @@ def _named(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...], str
         squeezed = "".join(a for a, _ in kept) + axes[-2:]
         return squeezed, (*(n for _, n in kept), *shape[-2:]), ""
     if any(a not in "IQ" for a, _ in kept):
-        raise StackError(f"The axes of this file, {axes} of {shape}, have no names that say which are slices.")
+        raise StackError(
+            f"The axes of this file, {axes} of {shape}, do not say which one counts slices: save it as OME-TIFF."
+        )
     lengths = (*(n for _, n in kept), *shape[-2:])
     letters = guess_axes(lengths)
     names = {"C": "channels", "Z": "slices", "T": "times", "Q": "images"}
@@ -161,7 +163,9 @@ def plain_pictures(directories: Sequence[Directory], path: Path) -> list[Picture
     for number, (key, numbers) in enumerate(groups.items()):
         notes: tuple[str, ...] = ()
         if key == main and left_out:
-            notes = (f"{len(left_out)} of its {len(directories)} pages are smaller copies or other pictures: left out",)
+            notes = (
+                f"{len(left_out)} of its {len(directories)} pages are smaller copies or other images and are left out",
+            )
         chosen = [directories[k] for k in numbers]
         if key != main and chosen[0].is_colour:
             continue
@@ -295,7 +299,7 @@ def _written_one_by_one(pictures: list[Picture], path: Path) -> list[Picture]:
     if not alike:
         return plain_pictures([one.first for one in pictures], path)
     places = np.concatenate([one.places for one in pictures])
-    note = f"{len(pictures)} pictures of one size, written one after the other, are read as slices"
+    note = f"{len(pictures)} images of the same size, written one after the other, are read as slices"
     return [
         Picture("ZYX", (len(pictures), *first.first.shape), places, (path,), first.first, first.kind, notes=(note,))
     ]

@@ -157,7 +157,7 @@ class TiffSlices(LazySlices):
                 values = read_window(page, part, rows, columns, name)
             values = grey_values(values, directory, self._table(directory, name))
         if values.dtype != self._dtype:
-            raise StackFileError(f"its values are {values.dtype}, but those of the first slice {self._dtype}.")
+            raise StackFileError(f"its values are {values.dtype}, but those of the first slice are {self._dtype}.")
         return values
 
     def _of_run(self, page: Any, number: int, rows: range, columns: range) -> NDArray[Any]:

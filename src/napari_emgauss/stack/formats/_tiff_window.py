@@ -93,7 +93,7 @@ def read_window(page: Any, part: int, rows: range, columns: range, name: str) ->
         if segment is None:  # left out of the file: nothing but background
             continue
         if segment.dtype != form.dtype:
-            raise StackFileError(f"its compressed values are {segment.dtype}, not {form.dtype} as it says.")
+            raise StackFileError(f"its compressed values are {segment.dtype}, not {form.dtype} as its header says.")
         grey = segment[plane - deep, :, :, along]
         y0, y1 = max(top, rows.start), min(top + grey.shape[0], rows.stop)
         x0, x1 = max(left, columns.start), min(left + grey.shape[1], columns.stop)

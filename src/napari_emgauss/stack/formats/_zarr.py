@@ -38,7 +38,7 @@ def open_zarr(path: Path, selection: Selection) -> OpenedFile:
     except (StackError, KeyboardInterrupt):
         raise
     except Exception as error:  # stores and metadata fail in many ways
-        raise StackFileError(f"{path.name} cannot be read as Zarr: it is damaged, or of another format.") from error
+        raise StackFileError(f"{path.name} cannot be read as Zarr: it is damaged or in another format.") from error
 
 
 def _is_part(folder: Path) -> bool:
@@ -110,7 +110,7 @@ class _Container:
         if multiscale is not None:
             levels = level_names(multiscale)
             if not levels:
-                raise StackFileError(f"{self._path.name} is an OME-Zarr without a level.")
+                raise StackFileError(f"{self._path.name} is an OME-Zarr without any levels.")
             if wanted is not None and wanted not in levels:
                 raise StackError(f"There is no level {wanted} in {self._path.name}: it has {', '.join(levels)}.")
             level = checked_name(wanted or levels[0], self._path.name)

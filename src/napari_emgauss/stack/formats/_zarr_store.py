@@ -214,7 +214,7 @@ def _shard_index(array: Any, settings: Mapping[str, Any], name: str) -> ShardInd
     blocks = prod(-(-int(s) // int(c)) for s, c in zip(array.shards, array.chunks, strict=True))
     steps = [codec for codec, _ in _named(settings["index_codecs"])]
     if blocks > _MOST_BLOCKS_A_SHARD or steps not in (["bytes"], ["bytes", "crc32c"]):
-        raise StackFileError(f"{name} keeps its blocks in shards of a kind that is not read.")
+        raise StackFileError(f"{name} keeps its blocks in shards of a kind that is not supported.")
     location = settings.get("index_location", "end")
     return ShardIndex(blocks, "crc32c" in steps, str(getattr(location, "value", location)) == "start")
 
@@ -234,7 +234,7 @@ def _rule(pipeline: Sequence[tuple[str, Mapping[str, Any]]], elements: int, item
             continue
         raw_lzma = step == "lzma" and settings.get("format", 1) not in (0, 1, 2)
         if codec or raw_lzma or not (packs or step in _FILTERS):
-            raise StackFileError(f"{name} is packed by the codec '{step}' in a way that is not read.")
+            raise StackFileError(f"{name} is compressed with the codec '{step}' in a way that is not supported.")
         if packs:
             codec = step
         elif step not in _ORDER_ONLY:
