@@ -1,4 +1,10 @@
 from ._check_figure import write_check_figure as write_check_figure
+from ._coverage import (
+    BANDS as BANDS,
+    Coverage as Coverage,
+    CoverageGroup as CoverageGroup,
+    measured_coverage as measured_coverage,
+)
 from ._evaluate import evaluate as evaluate
 from ._figure import check_figure as check_figure, write_figure as write_figure
 from ._masks import MaskResult as MaskResult, evaluate_masks as evaluate_masks

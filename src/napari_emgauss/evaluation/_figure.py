@@ -10,7 +10,8 @@ import numpy as np
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import whole
 
-from ._result import VIEWS, EvaluationResult, number_cell
+from ._result import VIEWS, EvaluationResult
+from ._text_table import number_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,9 @@ from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
 from ._methods import check_methods, expected_work, reconstruct
-from ._result import number_cell, text_table, write_json
+from ._result import write_json
 from ._segmenter import ForestSegmenter
+from ._text_table import number_cell, text_table
 from ._thin import Sampling, Thinned, thin
 
 if TYPE_CHECKING:

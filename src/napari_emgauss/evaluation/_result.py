@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss._files import write_text
 from napari_emgauss._metrics import Scores
+
+from ._coverage import Coverage, coverage_table
+from ._text_table import number_cell, text_table
 
 VIEWS = ("xy", "xz", "yz")
 
@@ -49,6 +51,8 @@ class MethodResult:
         What the method says of itself.
     planes : dict
         One plane per view, ``(rows, columns)`` float32 in the unit range, for figures.
+    coverage : Coverage or None
+        Whether the method's error bars hold on the dropped slices; distances in slices. None where it has none.
     """
 
     method: str
@@ -61,6 +65,7 @@ class MethodResult:
     peak_gpu_memory_mb: float | None = None
     about: dict[str, Any] = field(default_factory=dict)
     planes: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    coverage: Coverage | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the planes, as JSON holds it."""
@@ -72,6 +77,7 @@ class MethodResult:
             "seconds": self.seconds,
             "peak_memory_mb": self.peak_memory_mb,
             "peak_gpu_memory_mb": self.peak_gpu_memory_mb,
+            **({"coverage": self.coverage.as_dict()} if self.coverage is not None else {}),
             **({"about": self.about} if self.about else {}),
         }
 
@@ -137,7 +143,9 @@ class EvaluationResult:
             f"{self.volume} ×{self.factor} ({self.sampling} samples): {self.kept} slices kept, "
             f"{' × '.join(map(str, self.shape))} voxels scored"
         )
-        return f"{title}\n{text_table(head, rows)}\n\n{self._distance_table()}"
+        held = coverage_table({name: result.coverage for name, result in self.methods.items()})
+        told = [f"{title}\n{text_table(head, rows)}", self._distance_table(), *([held] if held else [])]
+        return "\n\n".join(told)
 
     def _distance_table(self) -> str:
         """PSNR by distance from the nearest kept slice."""
@@ -151,27 +159,6 @@ class EvaluationResult:
 def score_cells(scores: Scores) -> list[str]:
     """PSNR to 0.01 dB, SSIM and FSIM to 0.001."""
     return [number_cell(scores.psnr, 2), number_cell(scores.ssim, 3), number_cell(scores.fsim, 3)]
-
-
-def number_cell(value: float | None, digits: int) -> str:
-    """A number as text; a dash for unknown."""
-    if value is None:
-        return "-"
-    return "inf" if math.isinf(value) else f"{value:.{digits}f}"
-
-
-def text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns apart by two blanks, the first to the left and the others to the right."""
-    lines = [list(head), *[list(row) for row in rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    shown = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([shown[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *shown[1:]])
 
 
 def write_json(path: str | Path, value: Any) -> None:

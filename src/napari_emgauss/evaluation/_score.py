@@ -15,8 +15,10 @@ from napari_emgauss._metrics import Scores, compare, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
+from ._coverage import Coverage, coverage_table
 from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruct
-from ._result import number_cell, score_cells, text_table, write_json
+from ._result import score_cells, write_json
+from ._text_table import number_cell, text_table
 from ._thin import check_one_channel
 from ._verdict import Advice, advice, best_method, verdict
 
@@ -42,6 +44,8 @@ class HiddenScores:
         Wall-clock time to reconstruct them.
     about : dict
         What the method says of itself, such as the prior that a fit chose.
+    coverage : Coverage or None
+        Whether the method's error bars hold on the hidden slices; distances in nm. None where it has none.
     """
 
     method: str
@@ -49,6 +53,7 @@ class HiddenScores:
     slices: tuple[Scores, ...]
     seconds: float
     about: dict[str, Any]
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class ScoreResult:
         ]
         head = ["method", "PSNR", "SSIM", "FSIM", "vs linear", "seconds"]
         title = f"{self.stack}: {len(self.hidden)} hidden slices, reconstructed from their neighbours"
-        return f"{title}\n{text_table(head, rows)}\n{self.caution()}"
+        held = coverage_table({name: one.coverage for name, one in self.methods.items()})
+        return "\n".join([title, text_table(head, rows), self.caution(), *(["", held] if held else [])])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""
@@ -124,6 +130,7 @@ class ScoreResult:
                     **one.mean.as_dict(),
                     "seconds": one.seconds,
                     "slices": [scores.as_dict() for scores in one.slices],
+                    **({"coverage": one.coverage.as_dict()} if one.coverage is not None else {}),
                     **({"about": one.about} if one.about else {}),
                 }
                 for name, one in self.methods.items()
