@@ -95,8 +95,17 @@ def test_only_labelled_slices_count(straight: TubeModel) -> None:
 
 def test_slices_that_the_model_left_out_are_left_out(straight: TubeModel) -> None:
     labels = np.insert(straight.observed_labels(), 1, 12345, axis=0)
-    found = label_slices(labels, straight, left_out=[1])
+    labels[1, 0, 0] = 0
+    straight.provenance = {"stack": {"left_out_slices": [1], "left_out_z_nm": [4.0], "selected_slices": [0, 2, 3]}}
+    found = label_slices(labels, straight)
     np.testing.assert_array_equal(np.stack([found.image(k) for k in range(3)]), straight.observed_labels())
+    assert found.labelled == (0, 1, 2) and found.unused == (1,)
+    assert label_slices(labels, straight, labelled="0-2").labelled == (
+        0,
+        1,
+    )  # counted in the source
+    with pytest.raises(StackError, match=r"one labelled slice that the model has \(it was fitted without 1\)"):
+        label_slices(labels, straight, labelled=[0, 1])
 
 
 def test_parts_of_large_slices_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +148,11 @@ def test_labels_are_seen_as_a_lazy_volume(oblique: TubeModel) -> None:
     [
         (lambda labels: labels.astype(np.float32), "not labels"),
         (lambda labels: labels[:, :40], "has the shape 3 x 40 x 64"),
+        (lambda labels: labels.transpose(1, 2, 0), "has the shape 48 x 64 x 3"),
+        (lambda labels: np.stack([labels] * 3, axis=1), "as pictures in colour do"),
+        (lambda labels: labels[0], "has 2 axes"),
+        (lambda labels: labels * 0, "no labelled slice"),
+        (lambda labels: labels.astype(np.complex64), "complex64, not labels"),
         (lambda labels: labels * np.array([1, 0, 0], np.uint32)[:, None, None], "label two at least"),
     ],
 )
@@ -148,6 +162,12 @@ def test_what_are_no_labels_is_refused(oblique: TubeModel, change: Any, message:
 
 
 def test_what_cannot_be_is_refused(oblique: TubeModel) -> None:
+    with pytest.raises(StackError, match="uint32, which has no value -1"):
+        carried(oblique, unlabelled=-1)
+    oblique.channels = 2
+    with pytest.raises(ConfigError, match="2 channels"):
+        carried(oblique)
+    oblique.channels = 1
     with pytest.raises(ConfigError, match="choose one of model, distances, nearest"):
         carried(oblique, "linear")  # type: ignore[arg-type]
     with pytest.raises(DepthError, match="outside"):
@@ -173,3 +193,51 @@ def test_labels_that_were_edited_share_what_still_holds(oblique: TubeModel, monk
     # Two gaps of the first, none of the second, two of the one to compare with.
     assert len(followed) == 4
     np.testing.assert_array_equal(before.render([4.0, 12.0]), old)
+
+
+def test_uneven_slices_weigh_by_their_depths(oblique: TubeModel) -> None:
+    oblique.z_nm = np.array([0.0, 4.0, 16.0])  # the tube moves a pixel a nm
+    depths = [2.0, 7.0, 10.0, 13.0]
+    wrong = {
+        m: (carried(oblique, m).render(depths) != np.stack([oblique.labels_at(z) for z in depths])).mean()
+        for m in METHODS
+    }
+    assert wrong["model"] < 0.02
+    assert wrong["model"] < wrong["distances"] < wrong["nearest"]
+
+
+def test_negative_ids_are_ids(oblique: TubeModel) -> None:
+    labels = np.where(oblique.observed_labels() == 3, -5, 0).astype(np.int16)
+    found = CarriedLabels(label_slices(labels, oblique), oblique, method="distances")
+    assert set(np.unique(found.render(4.0))) == {-5, 0}
+    # The usual value of pixels that nobody has labelled is one of them.
+    labels[1] = np.where(labels[1] == -5, 3, -1)
+    found = CarriedLabels(label_slices(labels, oblique, unlabelled=-1), oblique, method="distances")
+    assert set(np.unique(found.render([0.0, 4.0, 8.0]))) == {-5, -1, 0, 3}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_pictures_of_every_type_guide_alike(oblique: TubeModel, dtype: str) -> None:
+    """Motion and membranes are looked at in the unit range: 0 ... 255 where there is no more known."""
+    wide = TubeModel(oblique.centres)
+    if dtype == "uint16":
+        grey = wide.grey_at
+        wide.dtype = np.dtype(dtype)
+        wide.grey_at = lambda z: grey(z).astype(np.uint16) * 257  # type: ignore[method-assign]
+    seen: list[float] = []
+    really = carrying.gap_motion
+
+    def watched(images: Any, positions: Any) -> Any:
+        seen.extend([float(images.min()), float(images.max())])
+        return really(images, positions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(carrying, "gap_motion", watched)
+        found = carried(wide).render(4.0)
+    low, high = min(seen), max(seen)
+    grey_low, grey_high = int(oblique.grey_at(0).min()), int(oblique.grey_at(0).max())
+    if dtype == "uint8":  # of the whole range of the type, so that slices are as bright as they are
+        assert (low, high) == pytest.approx((grey_low / 255, grey_high / 255), abs=0.02)
+    else:  # of what the slices hold
+        assert low == pytest.approx(0, abs=0.03) and high == pytest.approx(1, abs=0.03)
+    assert (found != oblique.labels_at(4.0)).mean() < 0.012

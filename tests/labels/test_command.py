@@ -58,6 +58,53 @@ def test_into_the_image_s_zarr(labels: Path) -> None:
     assert zarr.open_group("iso.ome.zarr", mode="r")["labels/cells/0"].shape == (26, 20, 26)
 
 
+def test_the_image_says_which_grid_the_labels_beside_it_have(labels: Path) -> None:
+    assert main(["export", str(MODEL), "-o", "iso.ome.zarr", "-q", "--z-range", "40", "160", "--spacing", "10"]) == 0
+    command = ["labels", str(MODEL), str(labels), "-o", "iso.ome.zarr", "-q", "--method", "nearest"]
+    assert main(command) == 0
+    values = zarr.open_group("iso.ome.zarr", mode="r")["labels/labels/0"][:]
+    np.testing.assert_array_equal(values[[4, 12]], tifffile.imread(labels)[[2, 4]])  # 80 and 160 nm
+
+
+def test_a_volume_of_a_part_of_the_depth_comes_down(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tifffile.imread(labels)
+    part = ("--z-range", "40", "160")
+    assert main(["labels", str(MODEL), str(labels), "-o", "up.ome.tif", "-q", "--method", "nearest", *part]) == 0
+    capsys.readouterr()
+    down = ["labels", str(MODEL), "up.ome.tif", "--down", "-o", "down.ome.tif", "--unlabelled", "9", *part]
+    assert main(down) == 0
+    assert "The volume does not reach slices 0,5: they are 9." in capsys.readouterr().err
+    found = tifffile.imread("down.ome.tif")
+    assert (found[[0, 5]] == 9).all()
+    np.testing.assert_array_equal(found[[2, 4]], given[[2, 4]])
+    # The file of an export says itself where it lies.
+    assert main([*down[:-3], "--force"]) == 0
+    assert "'up.ome.tif' says that it reaches from 40 to 160 nm." in capsys.readouterr().err
+    np.testing.assert_array_equal(tifffile.imread("down.ome.tif"), found)
+    np.save("up.npy", tifffile.imread("up.ome.tif"))
+    silent = ["labels", MODEL, "up.npy", "--down", "-o", "silent.ome.tif"]
+    assert "has 16 slices, but the isotropic grid 26: give the --spacing" in error_of(capsys, *silent)
+
+
+def test_a_zarr_of_a_part_of_the_depth_comes_down(labels: Path) -> None:
+    part = ["-q", "--method", "nearest", "--z-range", "40", "160"]
+    assert main(["labels", str(MODEL), str(labels), "-o", "up.ome.zarr", *part]) == 0
+    assert main(["labels", str(MODEL), "up.ome.zarr", "--down", "-o", "down.ome.tif"]) == 0
+    np.testing.assert_array_equal(tifffile.imread("down.ome.tif")[[2, 4]], tifffile.imread(labels)[[2, 4]])
+
+
+def test_ids_of_a_type_that_the_format_lacks(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = tifffile.imread(labels).astype(np.int64)
+    np.save("labels.npy", given)
+    assert main(["labels", str(MODEL), "labels.npy", "-o", "up.ome.tif", "-q", "--method", "nearest"]) == 0
+    assert "OME-TIFF has no int64: the labels are written as uint16" in capsys.readouterr().err
+    np.testing.assert_array_equal(tifffile.imread("up.ome.tif")[[0, 10]], given[[0, 2]])
+    up = np.repeat(given[[0]], 26, axis=0)
+    np.save("up.npy", up)
+    assert main(["labels", str(MODEL), "up.npy", "--down", "-o", "down.ome.tif"]) == 0
+    assert tifffile.imread("down.ome.tif").dtype == np.uint16
+
+
 def test_score(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["labels", str(MODEL), str(labels), "--score", "--method", "distances", "--json", "score.json", "-q"]
     assert main(command) == 0
@@ -75,12 +122,20 @@ def test_points_keep_their_other_columns(labels: Path, capsys: pytest.CaptureFix
 
 def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     say = error_of
+    np.save("up.npy", np.zeros((26, 20, 26), np.uint8))
     assert "give a file with -o FILE, or add --score" in say(capsys, "labels", MODEL, labels)
     assert "choose one of them" in say(capsys, "labels", MODEL, labels, "--score", "--down", "-o", "x.tif")
     assert "is the labels" in say(capsys, "labels", MODEL, labels, "-o", labels, "--force")
     assert "is the model" in say(capsys, "labels", MODEL, labels, "-o", MODEL, "--force")
     tifffile.imwrite("grey.tif", np.zeros((6, 20, 26), np.float32), photometric="minisblack")
     assert "not labels" in say(capsys, "labels", MODEL, "grey.tif", "-o", "x.ome.tif")
+    tifffile.imwrite("colour.tif", np.zeros((6, 20, 26, 3), np.uint8), photometric="rgb")
+    assert "colour" in say(capsys, "labels", MODEL, "colour.tif", "-o", "x.ome.tif")
+    tifffile.imwrite("empty.tif", np.zeros((6, 20, 26), np.uint8), photometric="minisblack")
+    assert "no labelled slice: label two at least" in say(capsys, "labels", MODEL, "empty.tif", "-o", "x.ome.tif")
+    assert "There is no channel 1" in say(capsys, "labels", MODEL, labels, "-o", "x.ome.tif", "--channel", 1)
+    assert "uint16, which has no value -1" in say(capsys, "labels", MODEL, labels, "-o", "x.tif", "--unlabelled=-1")
+    assert "no value -1" in say(capsys, "labels", MODEL, "up.npy", "--down", "-o", "x.tif", "--unlabelled=-1")
     tifffile.imwrite("few.tif", np.ones((6, 20, 20), np.uint8), photometric="minisblack")
     assert "6 x 20 x 26" in say(capsys, "labels", MODEL, "few.tif", "-o", "x.ome.tif")
     Path("bad.csv").write_text("a,b\n1,2\n", encoding="utf-8")

@@ -46,3 +46,25 @@ def test_what_are_no_places_is_refused() -> None:
         grids.slices_to_nm([[0, 0]])
     with pytest.raises(ConfigError, match="nm, slices or grid"):
         grids.convert([[0, 0, 0]], "pixels", "nm")
+
+
+def test_slices_that_were_straightened_and_a_part_of_the_source() -> None:
+    stack = {
+        "jitter_removed_px": [[0, 0], [1, -2], [0, 0]],
+        "region": [100, 110, 200, 210],
+        "selected_slices": [5, 6, 8],
+        "left_out_slices": [7],
+        "left_out_z_nm": [80.0],
+    }
+    grids = PointGrids.of(model(stack=stack, slice_shifts_px=[[0, 0], [0, 1], [0, 0]]), spacing_nm=40)
+    # Slice 6 is the one at 40 nm; what is on it lies off by 1 row and -2 + 1 columns.
+    np.testing.assert_allclose(grids.convert([[6, 105, 205]], "slices", "grid"), [[1, 4, 6]])
+    np.testing.assert_allclose(grids.convert([[1, 4, 6]], "grid", "slices"), [[6, 105, 205]])
+    # Slice 7 was left out; half of what its neighbour lies off.
+    np.testing.assert_allclose(grids.convert([[7, 105, 205]], "slices", "grid"), [[2, 4.5, 5.5]])
+
+
+@pytest.mark.parametrize("noted", [[[1, 2]], "nonsense", [[1, "a"]] * 3, [[np.nan, 0]] * 3])
+def test_offsets_that_make_no_sense_are_none(noted: Any) -> None:
+    grids = PointGrids.of(model(slice_shifts_px=noted), spacing_nm=40)
+    np.testing.assert_allclose(grids.convert([[1, 5, 5]], "slices", "grid"), [[1, 5, 5]])

@@ -55,8 +55,8 @@ def test_the_process_gives_what_the_library_gives(model: RemoteModel, model_file
     again = CarriedLabels(label_slices(edited, here), here, method="distances")
     np.testing.assert_array_equal(remote.render([60.0, 80.0]), again.render([60.0, 80.0]))
 
-    remote._process._process.kill()
-    remote._process._process.join()
+    remote._child._process.kill()
+    remote._child._process.join()
     np.testing.assert_array_equal(remote.render(80.0), edited[2])
 
 

@@ -306,6 +306,9 @@ def add_labels(commands: Commands) -> None:
     parser.add_argument("--unlabelled", type=int, metavar="VALUE", help="value of pixels about which nothing is known")
     parser.add_argument("--dataset", help=dataset_help())
     parser.add_argument("--method", choices=("model", "distances", "nearest"), help="how to carry (default: model)")
+    parser.add_argument(
+        "--channel", type=int, metavar="N", help="look for motion and membranes in this channel, counted from 0"
+    )
     parser.add_argument("--name", help="name of the labels in an OME-Zarr (default: the name of LABELS)")
     parser.add_argument("--z", nargs="+", type=kinds.number, metavar="Z", help="only these depths, in nm (.tif, .npy)")
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step (default: the pixel size)")

@@ -87,6 +87,7 @@ def _carry_up(arguments: argparse.Namespace) -> int:
             z_range_nm=None if arguments.z_range is None else tuple(arguments.z_range),
             format=arguments.format,
             overwrite=arguments.force,
+            on_note=say,
             on_progress=lambda update: bar.update((update.fraction or 0.0) - bar.n),
         )
     say(f"Wrote '{written}': {len(carried.labels.labelled)} labelled slices carried by {carried.method}.")
@@ -121,31 +122,68 @@ def _score(arguments: argparse.Namespace) -> int:
 
 def _bring_down(arguments: argparse.Namespace) -> int:
     output = output_path(arguments, "output")
-    from napari_emgauss.labels import bring_back, write_slices
-    from napari_emgauss.stack import Selection, open_file
+    from napari_emgauss.labels import bring_back, covered, write_slices
+    from napari_emgauss.stack import Frame, Selection, open_file, slices_text
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import grid_depths
+    from napari_emgauss.volume import SourceSlices
 
     model = load(arguments.model, device="cpu")
     refuse_source(model, output)
     volume = open_file(Path(arguments.labels), Selection(arguments.dataset)).slices
-    depths = grid_depths(model, spacing_nm=arguments.spacing, z_range_nm=arguments.z_range)
-    if tuple(int(n) for n in volume.shape[1:]) != model.shape[1:]:
-        raise StackError(
-            f"'{arguments.labels}' has slices of {volume.shape[1]} x {volume.shape[2]} pixels, but those of the "
-            "stack are "
-            f"{model.shape[1]} x {model.shape[2]}: give a volume on the model's isotropic grid."
-        )
+    _check_volume(volume, model, arguments)
+    depths = _depths_of(volume, model, arguments)
+    slices = SourceSlices.of(model)
     found = bring_back(
         volume,
         depths,
-        model.z_nm,
+        slices.z_nm,
         method="nearest" if arguments.majority is None else "majority",
         thickness_nm=arguments.majority,
+        offsets_px=slices.offsets_px,
+        unlabelled=arguments.unlabelled or 0,
     )
-    write_slices(output, found, model)
+    write_slices(output, found, Frame(slices.z_nm, model.pixel_size_nm, found.shape))
     say(f"Wrote '{output}': {len(found)} slices, {found.dtype}.")
+    missing = slices.numbers[~covered(depths, slices.z_nm)]
+    if len(missing):
+        nothing = "not a number" if found.dtype.kind == "f" else str(arguments.unlabelled or 0)
+        say(f"The volume does not reach slices {slices_text(missing)}: they are {nothing}.")
     return 0
+
+
+def _check_volume(volume: Any, model: Any, arguments: argparse.Namespace) -> None:
+    """Refuse what is no volume on the model's isotropic grid."""
+    shape = tuple(int(n) for n in volume.shape)
+    if len(shape) != 3:
+        raise StackError(
+            f"'{arguments.labels}' holds several values for each voxel, as pictures in colour do: give labels, a "
+            "mask or a probability, one number for each voxel."
+        )
+    if shape[1:] != model.shape[1:]:
+        raise StackError(
+            f"'{arguments.labels}' has slices of {shape[1]} x {shape[2]} pixels, but those of the "
+            f"stack are {model.shape[1]} x {model.shape[2]}: give a volume on the model's isotropic grid."
+        )
+
+
+def _depths_of(volume: Any, model: Any, arguments: argparse.Namespace) -> Any:
+    """Where the slices of a volume lie: as the options say, else as its file does, else on the grid of an export."""
+    from napari_emgauss.labels import depths_in_file
+    from napari_emgauss.volume import grid_depths
+
+    count = int(volume.shape[0])
+    expected = grid_depths(model, spacing_nm=arguments.spacing, z_range_nm=arguments.z_range)
+    if arguments.spacing is None and arguments.z_range is None and count != len(expected):
+        told = depths_in_file(arguments.labels, count)
+        if told is not None:
+            say(f"'{arguments.labels}' says that it reaches from {told[0]:g} to {told[-1]:g} nm.")
+            return told
+    if count != len(expected):
+        raise StackError(
+            f"'{arguments.labels}' has {count} slices, but the isotropic grid {len(expected)}: give the --spacing and "
+            "the --z-range that it was exported with."
+        )
+    return expected
 
 
 def _carried(arguments: argparse.Namespace) -> CarriedLabels:
@@ -157,19 +195,22 @@ def _carried(arguments: argparse.Namespace) -> CarriedLabels:
 
 def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, Any]:
     from napari_emgauss.labels import read_labels
+    from napari_emgauss.stack import slices_text
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import Provenance
+    from napari_emgauss.volume import one_channel
 
     model: Any = load(arguments.model, device=arguments.device)
-    left_out = Provenance.from_json(model.provenance).stack.left_out_slices
+    if model.channels > 1 or arguments.channel is not None:
+        model = one_channel(model, arguments.channel or 0)
     labels = read_labels(
         arguments.labels,
         model,
         labelled=arguments.slices,
         unlabelled=arguments.unlabelled,
-        left_out=tuple(left_out or ()),
         dataset=arguments.dataset,
     )
+    if labels.unused:
+        say(f"The model was fitted without slices {slices_text(labels.unused)}: their labels are not used.")
     return labels, model
 
 

@@ -1,5 +1,12 @@
-from ._bring_back import BackMethod as BackMethod, bring_back as bring_back, write_slices as write_slices
+from ._bring_back import (
+    BackMethod as BackMethod,
+    bring_back as bring_back,
+    covered as covered,
+    write_slices as write_slices,
+)
 from ._carry import CarriedLabels as CarriedLabels
+from ._container import holds_image as holds_image
+from ._depths_in_file import depths_in_file as depths_in_file
 from ._methods import CARRY_METHODS as CARRY_METHODS, CarryMethod as CarryMethod
 from ._score import (
     Interval as Interval,
@@ -8,5 +15,10 @@ from ._score import (
     agreement as agreement,
     score_labels as score_labels,
 )
-from ._source import LabelledSlices as LabelledSlices, label_slices as label_slices, read_labels as read_labels
+from ._source import (
+    LabelledSlices as LabelledSlices,
+    label_slices as label_slices,
+    move_slice as move_slice,
+    read_labels as read_labels,
+)
 from ._write import export_labels as export_labels

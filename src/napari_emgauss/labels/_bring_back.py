@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -12,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss._files import whole
 from napari_emgauss.stack import Placed, SliceSource
+
+from ._source import move_slice
+from ._types import holds, smallest_type
 
 BackMethod: TypeAlias = Literal["nearest", "majority"]
 
@@ -25,6 +29,8 @@ def bring_back(
     *,
     method: BackMethod = "nearest",
     thickness_nm: float | None = None,
+    offsets_px: ArrayLike | None = None,
+    unlabelled: int = 0,
 ) -> NDArray[Any]:
     """What a volume says of the source's slices.
 
@@ -42,6 +48,11 @@ def bring_back(
         labels the most frequent (of several the one nearest to the middle), of a probability the mean.
     thickness_nm : float, optional
         How thick a slice is; the median distance of ``slice_z_nm`` by default.
+    offsets_px : array-like, optional
+        ``(K, 2)`` rows and columns by which what is on a slice lies off from where the volume has it, see
+        :class:`~napari_emgauss.volume.SourceSlices`; edges repeat themselves.
+    unlabelled : int
+        What is written on slices that the volume does not reach (see :func:`covered`); of a probability it is NaN.
 
     Returns
     -------
@@ -51,11 +62,12 @@ def bring_back(
     Raises
     ------
     ConfigError
-        No such method, or as many depths as slices are not given.
+        No such method, as many depths as slices are not given, or a value that the volume's type does not have.
     DepthError
-        A slice lies outside the volume.
+        The volume reaches no slice at all.
     """
     grid, wanted = (np.asarray(z, dtype=np.float64) for z in (grid_z_nm, slice_z_nm))
+    dtype = np.dtype(volume.dtype)
     if method not in get_args(BackMethod):
         raise ConfigError(f"There is no way {method!r} to bring labels back: choose nearest or majority.")
     if grid.shape != (int(volume.shape[0]),):
@@ -63,26 +75,47 @@ def bring_back(
             f"The volume has {volume.shape[0]} slices, but its grid {grid.size}: give the spacing and the z range that "
             "it was exported with."
         )
-    slack = _SAME_DEPTH * (grid[-1] - grid[0])
-    outside = (wanted < grid[0] - slack) | (wanted > grid[-1] + slack)
-    if outside.any():
+    if dtype.kind in "iub" and not holds(dtype, unlabelled):
+        raise ConfigError(f"The volume is of type {dtype}, which has no value {unlabelled} for what is not labelled.")
+    reached = covered(grid, wanted)
+    if not reached.any():
         raise DepthError(
-            f"The slice at {wanted[outside][0]:g} nm lies outside the volume, which reaches from {grid[0]:g} to "
-            f"{grid[-1]:g} nm: bring back a volume of the whole depth."
+            f"The volume reaches from {grid[0]:g} to {grid[-1]:g} nm, where no slice lies: those are at "
+            f"{wanted.min():g} to {wanted.max():g} nm."
         )
-    out = np.empty((len(wanted), *(int(n) for n in volume.shape[1:])), dtype=volume.dtype)
+    offsets = np.zeros((len(wanted), 2)) if offsets_px is None else np.asarray(offsets_px, dtype=np.float64)
+    out = np.full(
+        (len(wanted), *(int(n) for n in volume.shape[1:])), np.nan if dtype.kind == "f" else unlabelled, dtype
+    )
     thick = float(np.median(np.diff(wanted))) if thickness_nm is None and len(wanted) > 1 else float(thickness_nm or 0)
-    for k, depth in enumerate(wanted):
-        nearest = int(np.argmin(np.abs(grid - depth)))
-        if method == "nearest":
-            out[k] = _nearest(volume, grid, float(depth), nearest, slack)
-        else:
-            within = np.flatnonzero(np.abs(grid - depth) <= thick / 2 + slack)
-            chosen = within if len(within) else np.array([nearest])
-            # The nearest first: it wins where several are as frequent.
-            chosen = chosen[np.argsort(np.abs(grid[chosen] - depth), kind="stable")]
-            out[k] = _majority([np.asarray(volume[int(n)]) for n in chosen])
+    for k in np.flatnonzero(reached):
+        image = _at(volume, grid, float(wanted[k]), method, thick)
+        out[k] = move_slice(image, -offsets[k])
     return out
+
+
+def covered(grid_z_nm: ArrayLike, slice_z_nm: ArrayLike) -> NDArray[np.bool_]:
+    """``(K,)``, True for slices that lie within a volume of the depths ``grid_z_nm``."""
+    grid, wanted = (np.asarray(z, dtype=np.float64) for z in (grid_z_nm, slice_z_nm))
+    slack = _slack(grid)
+    return np.asarray((wanted >= grid[0] - slack) & (wanted <= grid[-1] + slack))
+
+
+def _slack(grid: NDArray[np.float64]) -> float:
+    return _SAME_DEPTH * max(float(grid[-1] - grid[0]), 1.0)
+
+
+def _at(
+    volume: SliceSource, grid: NDArray[np.float64], depth: float, method: BackMethod, thickness_nm: float
+) -> NDArray[Any]:
+    nearest, slack = int(np.argmin(np.abs(grid - depth))), _slack(grid)
+    if method == "nearest":
+        return _nearest(volume, grid, depth, nearest, slack)
+    within = np.flatnonzero(np.abs(grid - depth) <= thickness_nm / 2 + slack)
+    chosen = within if len(within) else np.array([nearest])
+    # The nearest first: it wins where several are as frequent.
+    chosen = chosen[np.argsort(np.abs(grid[chosen] - depth), kind="stable")]
+    return _majority([np.asarray(volume[int(n)]) for n in chosen])
 
 
 def _nearest(volume: SliceSource, grid: NDArray[np.float64], depth: float, nearest: int, slack: float) -> NDArray[Any]:
@@ -111,7 +144,7 @@ def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Plac
     path : path
         ``.ome.tif`` or ``.tif``.
     values : ndarray
-        ``(K, H, W)``.
+        ``(K, H, W)``. A type that OME-TIFF does not have becomes the smallest that holds the labels.
     frame : Placed
         The model, or its stack: says depths and pixel size.
 
@@ -122,9 +155,14 @@ def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Plac
     """
     import tifffile
 
+    from napari_emgauss.volume import export_format
+
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         raise ExportError(f"'{path}' should end in .ome.tif: slices are written as OME-TIFF.")
+    row = export_format("ome-tiff")
+    if values.dtype.name not in row.dtypes:
+        values = values.astype(_type_in_file(values, row.dtypes, row.label))
     z_nm = np.asarray(frame.z_nm, dtype=np.float64)
     y_nm, x_nm = frame.pixel_size_nm
     metadata = {
@@ -140,3 +178,9 @@ def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Plac
     with whole(path) as part:
         # The temporary name does not end in .ome.tif, so that it is said.
         tifffile.imwrite(part, values, ome=True, photometric="minisblack", compression="zlib", metadata=metadata)
+
+
+def _type_in_file(values: NDArray[Any], dtypes: Sequence[str], label: str) -> np.dtype[Any]:
+    if values.dtype.kind == "f":
+        return np.dtype(np.float32)  # half precision
+    return smallest_type(int(values.min()), int(values.max()), dtypes, label)

@@ -110,6 +110,8 @@ class CarriedLabels:
     ) -> None:
         if method not in get_args(CarryMethod):
             raise ConfigError(f"There is no way {method!r} to carry labels: choose one of {', '.join(CARRY_METHODS)}.")
+        if model.channels > 1:
+            raise ConfigError(f"The model has {model.channels} channels: choose the one to look at with one_channel.")
         self.labels, self.model, self.method = labels, model, method
         self._frame = Frame.of(model)
         self._labelled_nm = [float(self._frame.z_nm[k]) for k in labels.labelled]
@@ -123,6 +125,7 @@ class CarriedLabels:
             lambda radii: 64 * len(radii) + 64, 64 << 20
         )
         self._states: dict[int, int] = {}
+        self._range: tuple[np.float32, np.float32] | None = None
         self._blocks = list(_blocks(self._frame.shape[1:]))
 
     @property
@@ -181,6 +184,11 @@ class CarriedLabels:
         other._version = next(_versions)
         other._states = {**self._states, **dict.fromkeys(changed, other._version)}
         return other
+
+    @property
+    def labelled_nm(self) -> tuple[float, ...]:
+        """Depths of the labelled slices, nm."""
+        return tuple(self._labelled_nm)
 
     @property
     def has_parts(self) -> bool:
@@ -312,6 +320,12 @@ class CarriedLabels:
         return ((images.astype(np.float32) - low) / (high - low)).astype(np.float32)
 
     def _limits(self) -> tuple[np.float32, np.float32]:
+        """Grey values of black and white."""
+        if self._range is None:
+            self._range = self._looked_up_limits()
+        return self._range
+
+    def _looked_up_limits(self) -> tuple[np.float32, np.float32]:
         dtype = np.dtype(self.model.dtype)
         normalisation = traits_of(self.model).normalisation
         if normalisation is not None:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.stack import Frame, Placed, Selection, SliceSource, open_file, parse_slices
+from napari_emgauss.stack import (
+    Frame,
+    Placed,
+    Selection,
+    SliceSource,
+    open_file,
+    parse_slices,
+    slices_text,
+    the_fitted_of,
+)
+from napari_emgauss.volume import SourceSlices, record_of_source
+
+from ._types import holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +41,15 @@ class LabelledSlices:
         The value of pixels of which nothing is known. Background is a label like any other.
     name : str
         For messages.
+    unused : tuple of int
+        Labelled slices of the source that the model was fitted without, as they are counted there.
     """
 
     values: SliceSource
     labelled: tuple[int, ...]
     unlabelled: int | None = None
     name: str = "labels"
+    unused: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -52,7 +67,7 @@ class LabelledSlices:
 
     def only(self, labelled: Sequence[int]) -> LabelledSlices:
         """The same with fewer slices labelled."""
-        return LabelledSlices(self.values, tuple(labelled), self.unlabelled, self.name)
+        return replace(self, labelled=tuple(labelled))
 
 
 def label_slices(
@@ -61,59 +76,62 @@ def label_slices(
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,
-    left_out: Sequence[int] = (),
+    offsets_px: ArrayLike | None = None,
     name: str = "labels",
 ) -> LabelledSlices:
     """Lay labels on the observed slices of a stack or model.
 
+    Slices that were put straight before the fit, or that the fit found to lie off, are moved as their picture was, by
+    whole pixels; what comes in at an edge repeats it.
+
     Parameters
     ----------
     values : SliceSource
-        ``(K, H, W)`` of any integer type; as many slices as were observed, or as the stack had before some were left
-        out.
+        ``(K, H, W)`` of any integer type: of the slices that were fitted, or of the whole source, of which some slices,
+        or all but a rectangle, may have been left out.
     frame : Placed
-        The model, or its stack.
+        The model, or its stack; says which slices and which rectangle of the source it has, and how they were moved.
     labelled : str or sequence of int, optional
         Slices of ``values`` that are labelled: ``"0,8,16"`` or numbers. By default all that hold more than one value,
         or a value that is neither 0 nor ``unlabelled``.
     unlabelled : int, optional
         The value of pixels of which nothing is known.
-    left_out : sequence of int
-        Slices of the stack that the model has left out.
+    offsets_px : array-like, optional
+        ``(K, 2)`` rows and columns by which the labels of a fitted slice lie off, where ``frame`` does not know it, or
+        they have been moved already.
     name : str
         For messages.
 
     Raises
     ------
     StackError
-        No integers, another shape than the stack's, or fewer than two labelled slices.
+        No integers, another shape than the stack's, a value of ``unlabelled`` that they cannot hold, or fewer than two
+        labelled slices.
     """
-    shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
-    if dtype.kind not in "iub":
+    shape = _checked_shape(values, name)
+    dtype = np.dtype(values.dtype)
+    if unlabelled is not None and not holds(dtype, unlabelled):
         raise StackError(
-            f"{name} holds values of type {dtype}, not labels: save them as integers, one number for each object."
-        )
-    expected = Frame.of(frame).shape
-    whole = (expected[0] + len(left_out), *expected[1:])
-    if shape not in (expected, whole):
-        raise StackError(
-            f"{name} has the shape {_sizes(shape)} (slices, rows, columns), but the stack {_sizes(whole)}: give labels "
-            "of the same slices, one image for each."
+            f"{name} is of type {dtype}, which has no value {unlabelled}: give another one for unlabelled."
         )
     chosen = None if labelled is None else list(parse_slices(labelled, shape[0]))
-    if shape == whole != expected:
-        kept = [k for k in range(shape[0]) if k not in set(left_out)]
-        if chosen is not None:
-            # What was labelled on a slice that the model does not have cannot be used.
-            chosen = [kept.index(k) for k in chosen if k in kept]
-        values = _Chosen(values, kept)
+    numbers, laid = _laid_on(values, shape, frame, name)
+    offsets = SourceSlices.of(frame) if offsets_px is None else None
+    moved = np.asarray(offsets.offsets_px[offsets.fitted] if offsets is not None else offsets_px, dtype=np.float64)
+    if np.rint(moved).any():
+        laid = _Moved(laid, moved)
+    unused: list[int] = []
     if chosen is None:
         empty = {0} if unlabelled is None else {0, unlabelled}
-        chosen = [k for k in range(expected[0]) if _is_labelled(np.asarray(values[k]), empty)]
+        chosen = [k for k in range(len(numbers)) if _is_labelled(np.asarray(laid[k]), empty)]
+        others = [k for k in range(shape[0]) if k not in set(numbers)]
+        unused = [k for k in others if _is_labelled(np.asarray(values[k]), empty)]
+    else:
+        unused = [k for k in chosen if k not in numbers]
+        chosen = [numbers.index(k) for k in chosen if k in numbers]
     if len(chosen) < 2:
-        count = ("no labelled slice", "one labelled slice")[len(chosen)]
-        raise StackError(f"{name} has {count}: label two at least, to carry labels between them.")
-    return LabelledSlices(values, tuple(chosen), unlabelled, name)
+        raise StackError(_too_few(len(chosen), unused, name))
+    return LabelledSlices(laid, tuple(chosen), unlabelled, name, tuple(unused))
 
 
 def read_labels(
@@ -122,7 +140,6 @@ def read_labels(
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,
-    left_out: Sequence[int] = (),
     dataset: str | int | None = None,
 ) -> LabelledSlices:
     """Read labels of a stack's slices from a file of any format that stacks are read from; see :func:`label_slices`.
@@ -136,22 +153,85 @@ def read_labels(
     """
     path = Path(path)
     opened = open_file(path, Selection(dataset))
-    return label_slices(
-        opened.slices, frame, labelled=labelled, unlabelled=unlabelled, left_out=left_out, name=path.name
-    )
+    return label_slices(opened.slices, frame, labelled=labelled, unlabelled=unlabelled, name=path.name)
 
 
-class _Chosen:
-    """Some slices of a source."""
+def move_slice(image: NDArray[Any], offset_px: ArrayLike) -> NDArray[Any]:
+    """A slice whose content lies off by some rows and columns, moved back to whole pixels; edges repeat themselves.
 
-    def __init__(self, values: SliceSource, kept: Sequence[int]) -> None:
-        self._values, self._kept = values, list(kept)
-        self.shape: tuple[int, ...] = (len(self._kept), *(int(n) for n in values.shape[1:]))
+    Parameters
+    ----------
+    image : ndarray
+        ``(H, W)``.
+    offset_px : array-like
+        Rows and columns.
+    """
+    off = np.rint(np.asarray(offset_px, dtype=np.float64)).astype(np.int64)
+    if not off.any():
+        return image
+    rows, columns = (np.clip(np.arange(n) + d, 0, n - 1) for n, d in zip(image.shape, off, strict=True))
+    return np.asarray(image[np.ix_(rows, columns)])
+
+
+class _Moved:
+    """Slices of a source, each moved back by what it lies off."""
+
+    def __init__(self, values: SliceSource, offsets_px: NDArray[np.float64]) -> None:
+        self._values, self._offsets_px = values, offsets_px
+        self.shape: tuple[int, ...] = tuple(int(n) for n in values.shape)
         self.dtype: np.dtype[Any] = np.dtype(values.dtype)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Any) -> NDArray[Any]:
         first, *rest = key if isinstance(key, tuple) else (key,)
-        return self._values[(self._kept[first], *rest)] if rest else self._values[self._kept[first]]
+        moved = move_slice(np.asarray(self._values[first]), self._offsets_px[first])
+        return np.asarray(moved[tuple(rest)])
+
+
+def _checked_shape(values: SliceSource, name: str) -> tuple[int, int, int]:
+    shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
+    if len(shape) == 4:
+        raise StackError(
+            f"{name} holds {shape[1]} values for each pixel, as pictures in colour do: save labels as one number for "
+            "each pixel."
+        )
+    if len(shape) != 3:
+        raise StackError(f"{name} has {len(shape)} axes: give slices, rows and columns.")
+    if dtype.kind not in "iub":
+        raise StackError(
+            f"{name} holds values of type {dtype}, not labels: save them as integers, one number for each object."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _laid_on(
+    values: SliceSource, shape: tuple[int, int, int], frame: Placed, name: str
+) -> tuple[list[int], SliceSource]:
+    """Which of the given slices are the observed ones, and those."""
+    expected = Frame.of(frame).shape
+    if shape == expected:
+        return list(range(expected[0])), values
+    record = record_of_source(frame)
+    known = record.shape_in_file or record.layer_shape
+    count = expected[0] + len(record.left_out_slices)
+    whole = tuple(int(n) for n in known) if len(known) == 3 else (count, *expected[1:])
+    same = shape == whole or (not known and record.region is not None and shape[0] == count)
+    try:
+        found = the_fitted_of(values, record, expected) if same else None
+    except StackError:
+        found = None
+    if found is None:
+        raise StackError(
+            f"{name} has the shape {_sizes(shape)} (slices, rows, columns), but the stack {_sizes(whole)}: give labels "
+            "of the same slices, one image for each."
+        )
+    return record.fitted_numbers(expected[0]), found
+
+
+def _too_few(count: int, unused: Sequence[int], name: str) -> str:
+    what = ("no labelled slice", "one labelled slice")[count]
+    if unused:
+        what += f" that the model has (it was fitted without {slices_text(unused)})"
+    return f"{name} has {what}: label two at least, to carry labels between them."
 
 
 def _is_labelled(image: NDArray[Any], empty: set[int]) -> bool:

@@ -30,7 +30,7 @@ from ._read import (
 )
 from ._record import JsonRecord as JsonRecord, StackRecord as StackRecord
 from ._size_rules import believed as believed, without_unit as without_unit
-from ._skip import parse_slices as parse_slices
+from ._skip import parse_slices as parse_slices, slices_text as slices_text
 from ._slices import LazySlices as LazySlices
 from ._source import OpenedFile as OpenedFile, Selection as Selection
 from ._stack import Normalisation as Normalisation, SliceSource as SliceSource, Stack as Stack

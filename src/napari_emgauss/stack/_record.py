@@ -67,7 +67,7 @@ class StackRecord(JsonRecord):
     masked_fraction : mapping of str to float
         Slice -> damaged part of it.
     jitter_removed_px : sequence
-        ``(y, x)`` by which each slice was moved.
+        ``(y, x)`` by which each slice lay off; it was moved back by that.
     intensity_correction : str
         Method.
     intensity_lines : sequence, optional
@@ -115,12 +115,14 @@ class StackRecord(JsonRecord):
         """Numbers in the file, or in the layer, of a fit's ``count`` slices; from 0 where the notes make no sense."""
         chosen: Any = self.selected_slices
         skipped: Any = self.skipped_slices
+        left_out: Any = self.left_out_slices
         first: Any = self.first_slice
-        if not all(isinstance(numbers, (list, tuple)) for numbers in (chosen or (), skipped)):
+        if not all(isinstance(numbers, (list, tuple)) for numbers in (chosen or (), skipped, left_out)):
             return list(range(count))
         if chosen is not None and len(chosen) == count and all(isinstance(k, int) and k >= 0 for k in chosen):
             return list(chosen)
-        from_first = (k for k in itertools.count(first if isinstance(first, int) else 0) if k not in skipped)
+        gone = {*skipped, *left_out}
+        from_first = (k for k in itertools.count(first if isinstance(first, int) else 0) if k not in gone)
         return list(itertools.islice(from_first, count))
 
     @property

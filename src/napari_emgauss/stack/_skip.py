@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -55,6 +55,17 @@ def parse_slices(text: str | Sequence[int], count: int) -> tuple[int, ...]:
         if not 0 <= number < count:
             raise StackError(f"There is no slice {number}: the stack has slices 0 to {count - 1}.")
     return tuple(sorted(numbers))
+
+
+def slices_text(numbers: Iterable[int]) -> str:
+    """Slice numbers as :func:`parse_slices` reads them: ``"12,57-59"``."""
+    runs: list[list[int]] = []
+    for number in sorted({int(k) for k in numbers}):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def leave_out(stack: Stack, skip: str | Sequence[int]) -> Stack:

@@ -1,8 +1,14 @@
-from ._channel_model import channel_models as channel_models
+from ._channel_model import channel_models as channel_models, one_channel as one_channel
 from ._depths import aligned_spacing as aligned_spacing, isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing
 from ._exact import ExactModel as ExactModel, KeptSlices as KeptSlices, exact_model as exact_model
-from ._export import check_keeps_values as check_keeps_values, export as export, sweep_export as sweep_export
+from ._export import (
+    check_keeps_values as check_keeps_values,
+    check_target as check_target,
+    export as export,
+    sweep_export as sweep_export,
+    write_planned as write_planned,
+)
 from ._lazy import LazyVolume as LazyVolume
 from ._look import LOOKS as LOOKS, Look as Look, name_of_depth as name_of_depth
 from ._model_view import ModelView as ModelView
@@ -13,6 +19,7 @@ from ._provenance import Provenance as Provenance
 from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
 from ._repair import check_repair as check_repair, repair as repair
+from ._source_slices import SourceSlices as SourceSlices, record_of_source as record_of_source
 from ._traits import DescribedModel as DescribedModel, ModelTraits as ModelTraits, traits_of as traits_of
 from .formats._registry import (
     ExportFormat as ExportFormat,

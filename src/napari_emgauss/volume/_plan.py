@@ -47,6 +47,9 @@ class ExportPlan:
         Provenance written into the file, where the format has room; JSON-compatible.
     labels : bool
         The values are labels: coarser levels hold one of them, never a mean.
+    levels_like : tuple of pairs
+        Shape and chunks, each slices, rows and columns, of the levels of an image that this lies beside and is to have
+        the same of; empty where the format chooses.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class ExportPlan:
     about: dict[str, Any] = field(default_factory=dict)
     channels: int = 1
     labels: bool = False
+    levels_like: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...] = ()
 
     @property
     def nbytes(self) -> int:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError, DepthError
-from napari_emgauss.volume._provenance import Provenance
 
 from ._depths import isotropic_depths
 from ._protocol import VolumeModel
+from ._source_slices import SourceSlices
 
 Points = NDArray[np.float64]
 """``(n, 3)``: z, y, x."""
@@ -24,29 +24,27 @@ class PointGrids:
     """The three ways to tell a place in the volume of a model.
 
     * nm: depth as the stack has it; y and x from the outer corner of the first pixel.
-    * slices: number of the slice in the source, fractions between two of them (slices that were left out count as they
-      did in the source), and row and column with pixel centres at whole numbers, as viewers and label images count.
+    * slices: number of the slice in the source, fractions between two of them, and row and column with pixel centres at
+      whole numbers, as viewers and label images count. Slices that were left out, and what lies around a fitted
+      rectangle, count as they did in the source.
     * grid: the same on the isotropic volume.
 
-    Where the fit learned that a slice lies off by some pixels, places on slices are moved by that, linearly between
-    two slices; nm and grid are the model's.
+    Where slices were straightened, or the fit learned that a slice lies off by some pixels, places on slices are moved
+    by that, linearly between two slices; nm and grid are the model's.
 
     Parameters
     ----------
-    slice_z_nm : ndarray
-        ``(K,)`` depth of every slice of the source, nm, increasing, left-out ones included.
+    source : SourceSlices
+        Number, depth and offset of every slice of the source.
     grid_z_nm : ndarray
         ``(N,)`` depth of every slice of the isotropic volume.
     pixel_size_nm : tuple of float
         ``(y, x)``.
-    shifts_px : ndarray
-        ``(K, 2)``, y and x by which what is on a slice lies off from where the model has it.
     """
 
-    slice_z_nm: NDArray[np.float64]
+    source: SourceSlices
     grid_z_nm: NDArray[np.float64]
     pixel_size_nm: tuple[float, float]
-    shifts_px: NDArray[np.float64]
 
     @classmethod
     def of(
@@ -59,19 +57,9 @@ class PointGrids:
         DepthError
             See :func:`isotropic_depths`.
         """
-        known = Provenance.from_json(model.provenance)
-        observed = np.asarray(model.z_nm, dtype=np.float64)
-        left_out = np.asarray(known.stack.left_out_z_nm or [], dtype=np.float64)
-        every = np.concatenate([observed, left_out])
-        order = np.argsort(every, kind="stable")
-        learned = known.slice_shifts_px
-        shifts = np.zeros((len(observed), 2)) if not learned else np.asarray(learned, dtype=np.float64).reshape(-1, 2)
-        slices = every[order]
-        # A slice that was left out has no shift of its own: what lies around it, linearly.
-        together = np.stack([np.interp(slices, observed, shifts[:, axis]) for axis in (0, 1)], axis=1)
         y_nm, x_nm = model.pixel_size_nm
         grid = grid_depths(model, spacing_nm=spacing_nm, z_range_nm=z_range_nm)
-        return cls(slices, grid, (float(y_nm), float(x_nm)), together)
+        return cls(SourceSlices.of(model), grid, (float(y_nm), float(x_nm)))
 
     def slices_to_nm(self, points: ArrayLike) -> Points:
         """From the source's slices to nm.
@@ -84,15 +72,14 @@ class PointGrids:
             Not three numbers a point.
         """
         place = _checked(points)
-        z_nm = _looked_up(place[:, 0], np.arange(len(self.slice_z_nm), dtype=np.float64), self.slice_z_nm, "slice")
-        return self._in_plane_nm(z_nm, place[:, 1:] - self._shift(z_nm))
+        z_nm = _looked_up(place[:, 0], self._numbers, self.source.z_nm, "slice")
+        return self._in_plane_nm(z_nm, place[:, 1:] - self._offset(z_nm))
 
     def nm_to_slices(self, points: ArrayLike) -> Points:
         """From nm to the source's slices; errors as in :meth:`slices_to_nm`."""
         place = _checked(points)
-        numbers = np.arange(len(self.slice_z_nm), dtype=np.float64)
-        number = _looked_up(place[:, 0], self.slice_z_nm, numbers, "depth")
-        return np.column_stack([number, self._in_plane_pixels(place) + self._shift(place[:, 0])])
+        number = _looked_up(place[:, 0], self.source.z_nm, self._numbers, "depth")
+        return np.column_stack([number, self._in_plane_pixels(place) + self._offset(place[:, 0])])
 
     def nm_to_grid(self, points: ArrayLike) -> Points:
         """From nm to the isotropic volume; errors as in :meth:`slices_to_nm`."""
@@ -123,8 +110,14 @@ class PointGrids:
                 raise ConfigError(f"Positions are given in nm, slices or grid, not in {name!r}.")
         return from_nm[target](to_nm[source](points))
 
-    def _shift(self, z_nm: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack([np.interp(z_nm, self.slice_z_nm, self.shifts_px[:, axis]) for axis in (0, 1)], axis=1)
+    @property
+    def _numbers(self) -> NDArray[np.float64]:
+        return self.source.numbers.astype(np.float64)
+
+    def _offset(self, z_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Row and column on the slices less those in the fitted rectangle."""
+        off = [np.interp(z_nm, self.source.z_nm, self.source.offsets_px[:, axis]) for axis in (0, 1)]
+        return np.asarray(np.stack(off, axis=1) + np.asarray(self.source.origin_px, dtype=np.float64))
 
     def _in_plane_nm(self, z_nm: NDArray[np.float64], pixels: NDArray[np.float64]) -> Points:
         return np.column_stack([z_nm, (pixels + 0.5) * np.asarray(self.pixel_size_nm)])

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_emgauss.stack import JsonRecord, OwnSlices, StackRecord
 
 
@@ -69,3 +72,19 @@ class Provenance(JsonRecord):
                 "own_slices": OwnSlices.from_json(values.get("own_slices")),
             }
         return super().from_json(values)
+
+    def offsets_px(self, count: int) -> NDArray[np.float64]:
+        """``(count, 2)`` rows and columns by which what is on a fitted slice lies off from where the model has it.
+
+        What the straightening before the fit took off, and what the fit learned on top; 0 where the notes are of
+        another number of slices.
+        """
+        off = np.zeros((count, 2))
+        for noted in (self.stack.jitter_removed_px, self.slice_shifts_px):
+            try:
+                values = np.asarray(noted if noted is not None else (), dtype=np.float64)
+            except (TypeError, ValueError):
+                continue
+            if values.shape == (count, 2) and np.isfinite(values).all():
+                off += values
+        return off

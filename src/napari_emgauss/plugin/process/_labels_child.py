@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._asked_child import answer_requests
 from ._job import answer_job
-from ._problem import problem_of
 from ._process import Channel
 from ._shared_array import SharedArray
 from ._sharing import keep_freed_memory, lower_priority, share_cores
@@ -81,8 +80,8 @@ class LabelsExport:
         A file, or an OME-Zarr that holds the image.
     name : str
         Of the labels in that OME-Zarr.
-    spacing_nm : float
-        Distance between slices.
+    spacing_nm : float or None
+        Distance between slices; None for that of the image in the OME-Zarr.
     format : str or None
         As in :func:`napari_emgauss.volume.export`.
     overwrite : bool
@@ -91,9 +90,17 @@ class LabelsExport:
 
     target: str
     name: str
-    spacing_nm: float
+    spacing_nm: float | None
     format: str | None = None
     overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class LabelsWritten:
+    """Where labels were written, and what is to be said of it."""
+
+    path: str
+    notes: tuple[str, ...] = ()
 
 
 def serve_labels(connection: Any, order: LabelsOrder) -> None:
@@ -102,24 +109,17 @@ def serve_labels(connection: Any, order: LabelsOrder) -> None:
     share_cores()
     keep_freed_memory()
     desk: _Desk | None = None
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            verb, *arguments = connection.recv()
-            try:
-                desk = _Desk(order.carried()) if desk is None else desk
-                if verb == "render":
-                    image = np.ascontiguousarray(desk.render(*arguments))
-                    connection.send((image.shape, image.dtype.str))
-                    connection.send_bytes(image.view(np.uint8).reshape(-1).data)
-                elif verb == "relabel":
-                    desk.relabel(*arguments)
-                    connection.send(None)
-                else:
-                    raise ValueError(f"unknown request {verb!r}")
-            except (EOFError, BrokenPipeError):
-                return
-            except BaseException as error:
-                connection.send(problem_of(error, "labels"))
+
+    def answer(verb: str, *arguments: Any) -> Any:
+        nonlocal desk
+        desk = _Desk(order.carried()) if desk is None else desk
+        if verb == "render":
+            return desk.render(*arguments)
+        if verb == "relabel":
+            return desk.relabel(*arguments)
+        raise ValueError(f"unknown request {verb!r}")
+
+    answer_requests(connection, answer, "labels")
 
 
 class _Desk:
@@ -153,9 +153,9 @@ class _Desk:
 
 
 def export_labels_in_child(channel: Channel, order: LabelsOrder, request: LabelsExport) -> None:
-    """Target of the process that writes labels; answers with the path that was written."""
+    """Target of the process that writes labels; answers with :class:`LabelsWritten`."""
 
-    def work(progress: Progress) -> str:
+    def work(progress: Progress) -> LabelsWritten:
         from napari_emgauss.labels import export_labels
 
         try:
@@ -163,6 +163,7 @@ def export_labels_in_child(channel: Channel, order: LabelsOrder, request: Labels
         finally:
             if not Path(order.model_path).is_dir():  # a folder of tiles is the user's own
                 Path(order.model_path).unlink(missing_ok=True)
+        notes: list[str] = []
         written = export_labels(
             carried,
             request.target,
@@ -170,8 +171,9 @@ def export_labels_in_child(channel: Channel, order: LabelsOrder, request: Labels
             spacing_nm=request.spacing_nm,
             format=request.format,
             overwrite=request.overwrite,
+            on_note=notes.append,
             on_progress=progress,
         )
-        return str(written)
+        return LabelsWritten(str(written), tuple(notes))
 
     answer_job(channel, work)

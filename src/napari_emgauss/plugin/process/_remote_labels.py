@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import shutil
 import threading
@@ -15,22 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.labels import CarryMethod, LabelledSlices, label_slices
+from napari_emgauss.labels import CarryMethod, LabelledSlices, holds_image, label_slices, move_slice
 from napari_emgauss.stack import Frame, Region, SliceSource, parse_slices
 
+from ._asked_child import AskedChild
 from ._job import Job
 from ._labels_child import LabelsExport, LabelsOrder, export_labels_in_child, serve_labels
-from ._problem import ChildFailedError, Problem, memory_advice, problem_of
-from ._process import SPAWN, hidden_main
 from ._remote_model import RemoteModel
 from ._render_service import Depths
 from ._scratch import scratch_folder
 from ._shared_array import SharedArray
-
-LOGGER = logging.getLogger("napari_emgauss.plugin")
 
 
 class FittedLabels:
@@ -50,6 +46,8 @@ class FittedLabels:
         The value of pixels of which nothing is known.
     chosen : str
         Which slices of the layer are labelled; empty for all that are not empty.
+    offsets_px : array-like, optional
+        ``(N, 2)`` rows and columns by which what is on a fitted slice lies off from where the model has it.
     """
 
     def __init__(
@@ -61,8 +59,11 @@ class FittedLabels:
         *,
         unlabelled: int | None = None,
         chosen: str = "",
+        offsets_px: ArrayLike | None = None,
     ) -> None:
         self._values, self._slices, self._region = values, tuple(slices), region
+        count = len(self._slices)
+        self._offsets_px = np.zeros((count, 2)) if offsets_px is None else np.asarray(offsets_px, dtype=np.float64)
         self.name, self.unlabelled, self._chosen = name, unlabelled, chosen
         y0, y1, x0, x1 = region
         self.shape = (len(self._slices), y1 - y0, x1 - x0)
@@ -71,7 +72,8 @@ class FittedLabels:
 
     def __getitem__(self, index: int) -> NDArray[Any]:
         y0, y1, x0, x1 = self._region
-        return np.asarray(self._values[self._slices[index], y0:y1, x0:x1]).astype(self.dtype, copy=False)
+        image = np.asarray(self._values[self._slices[index], y0:y1, x0:x1]).astype(self.dtype, copy=False)
+        return move_slice(image, self._offsets_px[index])
 
     def laid_on(self, model: Any, values: SliceSource) -> LabelledSlices:
         """These labels, or newer ``values`` of them, on the slices of a model.
@@ -86,7 +88,12 @@ class FittedLabels:
             wanted = parse_slices(self._chosen, int(self._values.shape[0]))
             labelled = [self._slices.index(k) for k in wanted if k in self._slices]
         return label_slices(
-            values, model, labelled=labelled, unlabelled=self.unlabelled, name=f"The layer “{self.name}”"
+            values,
+            model,
+            labelled=labelled,
+            unlabelled=self.unlabelled,
+            offsets_px=np.zeros_like(self._offsets_px),  # they were moved when they were read
+            name=f"The layer “{self.name}”",
         )
 
 
@@ -139,9 +146,9 @@ class RemoteLabels:
         self._order = LabelsOrder(
             path, shared, labels.labelled, source.unlabelled, source.name, method, device, channel
         )
-        self._process = _Process()
+        self._child = AskedChild("labels", "labels")
         self._turn = threading.Lock()
-        finalizer = weakref.finalize(self, _forget, self._process, path)
+        finalizer = weakref.finalize(self, _forget, self._child, path)
         finalizer.atexit = False
 
     @property
@@ -231,7 +238,7 @@ class RemoteLabels:
             self._values[k] = image
         self._order = replace(self._order, labelled=labels.labelled)
         self.version += 1
-        if self._process.alive:
+        if self._child.alive:
             self._ask("relabel", labels.labelled, tuple(changed))
         return True
 
@@ -246,18 +253,23 @@ class RemoteLabels:
         values = SharedArray.empty(self._values.shape, self._values.dtype)
         values.array()[:] = self._values
         order = replace(self._order, model_path=copy, values=values)
+        target = Path(request.target)
+        group = target / "labels" if holds_image(target) else None
+        had_labels = group is not None and group.exists()
 
         def clean_up() -> None:
             if not Path(copy).is_dir():
                 Path(copy).unlink(missing_ok=True)
-            target = Path(request.target)
-            sweep_export(target / "labels" / request.name if target.is_dir() else target)
+            sweep_export(target if group is None else group / request.name)
+            if group is not None and not had_labels:
+                with contextlib.suppress(OSError):  # there are other labels in it
+                    group.rmdir()
 
         return Job(export_labels_in_child, (order, request), name="labels", clean_up=clean_up)
 
     def close(self) -> None:
         """End the process; a later request starts another. Returns at once."""
-        threading.Thread(target=self._process.close, daemon=True).start()
+        threading.Thread(target=self._child.close, daemon=True).start()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RemoteLabels:
         # Layer > Duplicate copies data and metadata deeply; two layers may well share the labels.
@@ -265,10 +277,7 @@ class RemoteLabels:
 
     def _ask(self, *request: Any) -> Any:
         with self._turn:
-            answer = self._process.ask(self._order, request)
-        if isinstance(answer, Problem):
-            raise ChildFailedError.of(answer)
-        return answer
+            return self._child.ask(request, serve_labels, (self._order,))
 
 
 class _Newer:
@@ -282,74 +291,9 @@ class _Newer:
         return np.asarray(self._changed.get(index, self._values[index]))
 
 
-class _Process:
-    """The child and the pipe to it."""
-
-    def __init__(self) -> None:
-        self._process: Any = None
-        self._connection: Any = None
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and bool(self._process.is_alive())
-
-    def ask(self, order: LabelsOrder, request: tuple[Any, ...]) -> Any:
-        """One request, one answer. A process that was ended is started again once."""
-        for attempt in (1, 2):
-            try:
-                if not self.alive:
-                    self._start(order)
-                return self._exchange(request)
-            except Exception as error:
-                LOGGER.warning("The labels process ended (request %s, attempt %d): %r", request[0], attempt, error)
-                self.close()
-                if attempt == 2:
-                    raise ChildFailedError(
-                        "The labels process ends again and again, most often because memory runs out: "
-                        f"{memory_advice('labels')}.",
-                        problem_of(error).details,
-                        "ended",
-                    ) from None
-        raise AssertionError("unreachable")
-
-    def close(self) -> None:
-        """End it."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            self._connection.close()
-        process.join(0.3)
-        if process.is_alive():
-            process.terminate()
-            process.join(1)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-    def _start(self, order: LabelsOrder) -> None:
-        ours, theirs = SPAWN.Pipe(duplex=True)
-        process = SPAWN.Process(target=serve_labels, args=(theirs, order), daemon=True, name="emgauss-labels")
-        with hidden_main():
-            process.start()
-        theirs.close()
-        self._connection, self._process = ours, process
-
-    def _exchange(self, request: tuple[Any, ...]) -> Any:
-        self._connection.send(request)
-        answer = self._connection.recv()
-        if request[0] != "render" or isinstance(answer, Problem):
-            return answer
-        shape, dtype = answer
-        image = np.empty(shape, np.dtype(dtype))
-        if image.nbytes:
-            self._connection.recv_bytes_into(image.view(np.uint8).reshape(-1).data)
-        return image
-
-
-def _forget(process: _Process, path: str) -> None:
+def _forget(child: AskedChild, path: str) -> None:
     def forget() -> None:
-        process.close()
+        child.close()
         if not Path(path).is_dir():  # a folder of tiles is the user's own
             with contextlib.suppress(OSError):
                 Path(path).unlink(missing_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._problem import problem_of
+from ._asked_child import answer_requests
 
 if TYPE_CHECKING:
     from napari_emgauss.render import EmgaussModel
@@ -125,40 +124,29 @@ def serve(connection: Any, device: str, threads: int) -> None:
     :class:`~napari_emgauss.plugin.process._problem.Problem` says what went wrong.
     """
     models = _Models(device)
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            verb, *arguments = connection.recv()
-            try:
-                _answer(connection, models, threads, verb, arguments)
-            except (EOFError, BrokenPipeError):
-                return
-            except BaseException as error:
-                connection.send(problem_of(error, "render"))
+    answer_requests(connection, lambda verb, *arguments: _answer(models, threads, verb, arguments), "render")
 
 
-def _answer(connection: Any, models: _Models, threads: int, verb: str, arguments: list[Any]) -> None:
+def _answer(models: _Models, threads: int, verb: str, arguments: tuple[Any, ...]) -> Any:
     if verb == "render":
         path, z_nm, region, shape = arguments
-        image = np.ascontiguousarray(models.get(path).render(z_nm, region=region, shape=shape))
-        connection.send((image.shape, image.dtype.str))
-        connection.send_bytes(image.view(np.uint8).reshape(-1).data)
-    elif verb == "describe":
-        connection.send(_describe(models.get(arguments[0])))
-    elif verb == "confidence":
-        connection.send(models.get(arguments[0]).confidence)
-    elif verb == "warm":
+        return models.get(path).render(z_nm, region=region, shape=shape)
+    if verb == "describe":
+        return _describe(models.get(arguments[0]))
+    if verb == "confidence":
+        return models.get(arguments[0]).confidence
+    if verb == "warm":
         import torch
 
         torch.set_num_threads(threads)
-        connection.send(describe_device(models.device))
-    elif verb == "device":
-        connection.send(describe_device(arguments[0]))
-    elif verb == "plan":
+        return describe_device(models.device)
+    if verb == "device":
+        return describe_device(arguments[0])
+    if verb == "plan":
         from ._estimate import plan_fit
 
-        connection.send(plan_fit(arguments[0]))
-    elif verb == "drop":
+        return plan_fit(arguments[0])
+    if verb == "drop":
         models.drop(arguments[0])
-        connection.send(None)
-    else:
-        raise ValueError(f"unknown request {verb!r}")
+        return None
+    raise ValueError(f"unknown request {verb!r}")

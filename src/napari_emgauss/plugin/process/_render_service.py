@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from napari_emgauss.stack import Region
 
+from ._asked_child import AskedChild
 from ._estimate import FitPlan, PlanRequest
-from ._problem import ChildFailedError, Problem, memory_advice, problem_of
-from ._process import SPAWN, hidden_main
+from ._problem import ChildFailedError
 from ._render_child import DeviceInfo, ModelInfo, serve
 from ._sharing import keep_freed_memory, lower_priority
 
@@ -100,18 +100,16 @@ class RenderService:
     def __init__(self, device: str = "auto") -> None:
         self.device = device
         self._turn = _Turn()
-        self._process: Any = None
-        self._connection: Any = None
         self._warm = threading.Event()
+        self._child = AskedChild("rendering", "render", self._warm.clear)
         self._device_info: DeviceInfo | None = None
-        self._ending = False
         self._users: weakref.WeakSet[Any] = weakref.WeakSet()
-        atexit.register(self._end)
+        atexit.register(self._child.close_for_good)
 
     @property
     def pid(self) -> int | None:
         """Process id of the renderer, None while there is none."""
-        return None if self._process is None else self._process.pid
+        return self._child.pid
 
     @property
     def warm(self) -> bool:
@@ -148,7 +146,7 @@ class RenderService:
 
     def drop(self, path: str) -> None:
         """Forget a model; nothing happens when the process does not run."""
-        if self._process is not None:
+        if self._child.started:
             with contextlib.suppress(ChildFailedError):
                 self._ask("drop", path)
 
@@ -186,84 +184,20 @@ class RenderService:
 
     def close_if_idle(self) -> None:
         """End the process, in the background, when it has no users."""
-        if not self._users and self._process is not None:
+        if not self._users and self._child.started:
             threading.Thread(target=self.close, name="close-emgauss-render", daemon=True).start()
-
-    def _end(self) -> None:
-        """Napari ends: end the process, and start no other for a thread that still waits."""
-        self._ending = True
-        self.close()
 
     def close(self) -> None:
         """End the process. A later request starts a new one."""
-        process, self._process = self._process, None
-        self._warm.clear()
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            self._connection.close()
-        process.join(0.3)
-        if process.is_alive():
-            process.terminate()
-            process.join(1)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-    def _start(self) -> None:
-        ours, theirs = SPAWN.Pipe(duplex=True)
-        process = SPAWN.Process(
-            target=_child_main, args=(theirs, self.device, render_threads()), daemon=True, name="emgauss-render"
-        )
-        with hidden_main():
-            process.start()
-        theirs.close()
-        self._connection, self._process = ours, process
+        self._child.close()
 
     def _ask(self, *request: Any) -> Any:
         """One request, one answer. A renderer that died is started again once."""
         with self._turn.take():
-            for attempt in (1, 2):
-                if self._ending:
-                    raise ChildFailedError("napari is closing.")
-                try:
-                    if self._process is None or not self._process.is_alive():
-                        self._warm.clear()
-                        self._start()
-                    answer = self._exchange(request)
-                    break
-                except ChildFailedError:
-                    raise
-                except Exception as error:  # it ended, or said half of something
-                    self._give_up_or_try_again(request[0], attempt, error)
-        if isinstance(answer, Problem):
-            raise ChildFailedError.of(answer)
+            answer = self._child.ask(request, _child_main, (self.device, render_threads()))
         if request[0] in ("warm", "render", "describe"):
             self._warm.set()
         return answer
-
-    def _give_up_or_try_again(self, verb: str, attempt: int, error: Exception) -> None:
-        if self._ending:
-            raise ChildFailedError("napari is closing.") from None
-        LOGGER.warning("The rendering process ended (request %s, attempt %d): %r", verb, attempt, error)
-        self.close()
-        if attempt == 2:
-            raise ChildFailedError(
-                f"The rendering process keeps ending, most often because memory runs out: {memory_advice('render')}.",
-                problem_of(error).details,
-                "ended",
-            ) from None
-
-    def _exchange(self, request: tuple[Any, ...]) -> Any:
-        self._connection.send(request)
-        answer = self._connection.recv()
-        if request[0] != "render" or isinstance(answer, Problem):
-            return answer
-        shape, dtype = answer
-        image = np.empty(shape, np.dtype(dtype))
-        if image.nbytes:
-            self._connection.recv_bytes_into(image.view(np.uint8).reshape(-1).data)
-        return image
 
 
 _SERVICE: RenderService | None = None

@@ -25,11 +25,11 @@ from napari_emgauss.plugin.view._carried_layer import (
     stack_of,
 )
 from napari_emgauss.plugin.view._continuous_layer import record_of, refresh_shown
-from napari_emgauss.plugin.view._layer_input import layer_data
 from napari_emgauss.plugin.widgets._form import Note, Page, form_layout, heading, rule
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
 from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
 from napari_emgauss.plugin.widgets._theme import theme_colours
+from napari_emgauss.stack import slices_text
 
 from ._depth_tab import is_continuous
 from ._follow_labels import LabelFollower
@@ -270,8 +270,8 @@ class LabelsTab(Page):
         """Add a layer with a volume on the slices, or say why that cannot be."""
         volume, continuous = self.volume.layer, self.continuous.layer
         try:
-            grid, values = grid_of(volume, continuous), layer_data(volume)
-            stack, method = stack_of(self._viewer, continuous), self.back_method.currentData()
+            grid, stack = grid_of(volume, continuous), stack_of(self._viewer, continuous)
+            method, unlabelled = self.back_method.currentData(), max(self.unlabelled.value(), 0)
         except Exception as error:
             self._fail_back(error)
             return
@@ -292,7 +292,7 @@ class LabelsTab(Page):
             self._show_usable()
             self._fail_back(error)
 
-        in_background(self, lambda: on_slices(values, grid, continuous, stack, method), show, failed)
+        in_background(self, lambda: on_slices(volume, grid, continuous, stack, method, unlabelled), show, failed)
 
     def _add_on_slices(self, found: OnSlices, volume: Any) -> None:
         from napari.layers import Labels
@@ -303,7 +303,10 @@ class LabelsTab(Page):
         else:
             look = {"colormap": volume.colormap, "contrast_limits": volume.contrast_limits}
             self._viewer.add_image(found.values, name=name, **look, **found.placement)
-        self.back_status.tell(f"“{name}” holds it on {len(found.values)} slices.")
+        told = f"“{name}” holds it on {len(found.values)} slices."
+        if found.not_reached:
+            told += f" The volume does not reach slices {slices_text(found.not_reached)}: they stay unlabelled."
+        self.back_status.tell(told)
 
     def _fail_back(self, error: BaseException) -> None:
         problem = problem_of(error, "labels")

@@ -6,11 +6,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QMenu, QMessageBox, QPushButton, QWidget
 
 from napari_emgauss._errors import EmgaussError
-from napari_emgauss.plugin.process._labels_child import LabelsExport
+from napari_emgauss.labels import holds_image
+from napari_emgauss.plugin.process._labels_child import LabelsExport, LabelsWritten
 from napari_emgauss.plugin.process._problem import MissingFolderError, Problem, problem_of
 from napari_emgauss.plugin.view._carried_layer import LabelRecord, label_record_of
 from napari_emgauss.plugin.widgets._form import NanometreBox, form_layout, stack_up
@@ -35,7 +37,9 @@ class SaveLabelsForm(QWidget):
         super().__init__(parent)
         self.chooser = LayerChooser(viewer, lambda layer: label_record_of(layer) is not None, "carry labels first")
         self.spacing = NanometreBox()
-        self.spacing.setToolTip("Distance between the slices of the file, nm; as the image was exported with.")
+        self.spacing.setToolTip(
+            "Distance between the slices of a new file, nm; in the OME-Zarr of an image, that of it."
+        )
         self.path = QLineEdit()
         self.path.setPlaceholderText("choose where to write")
         self.browse_button = QPushButton("…")
@@ -62,6 +66,7 @@ class SaveLabelsForm(QWidget):
         )
         self.save_button.clicked.connect(self._save_or_ask)
         self.chooser.layer_changed.connect(self._on_layer)
+        self.path.textChanged.connect(self._on_path)
         self._on_layer(self.chooser.layer)
 
     @property
@@ -89,7 +94,8 @@ class SaveLabelsForm(QWidget):
         target = self.target()
         if not target.parent.is_dir():
             raise MissingFolderError(f"The folder {target.parent} does not exist: create it, or choose another one.")
-        return LabelsExport(str(target), record.model.name_in_container, self.spacing.value(), overwrite=overwrite)
+        spacing = None if holds_image(target) else self.spacing.value()
+        return LabelsExport(str(target), record.model.name_in_container, spacing, overwrite=overwrite)
 
     def target(self) -> Path:
         """Where to write; OME-TIFF where the name has no ending."""
@@ -136,7 +142,7 @@ class SaveLabelsForm(QWidget):
 
     def _replaced(self, target: Path, record: LabelRecord | None) -> str:
         """What is there already and would be replaced; empty where nothing is."""
-        if target.is_dir() and record is not None:  # an OME-Zarr with an image: labels of that name in it
+        if record is not None and holds_image(target):  # labels of that name in it
             name = record.model.name_in_container
             return f"“{name}” in {target.name}" if (target / "labels" / name).exists() else ""
         return target.name if target.exists() else ""
@@ -147,16 +153,23 @@ class SaveLabelsForm(QWidget):
 
     def _on_layer(self, layer: Any) -> None:
         record = label_record_of(layer)
-        for widget in (self.spacing, self.path, self.browse_button):
+        for widget in (self.path, self.browse_button):
             widget.setEnabled(record is not None)
         self.panel.set_usable(record is not None)
-        if record is not None:
-            self.spacing.setValue(record.isotropic_step_nm)
+        self._on_path()
+        if record is not None:  # as the image is exported by default
+            self.spacing.setValue(float(np.mean(record.model.pixel_size_nm)))
+
+    def _on_path(self, *_: Any) -> None:
+        """An image says on which grid the labels beside it lie."""
+        text = self.path.text().strip()
+        beside = bool(text) and holds_image(self.target())
+        self.spacing.setEnabled(label_record_of(self.chooser.layer) is not None and not beside)
 
     def _formats(self) -> list[ExportFormat]:
-        record = label_record_of(self.chooser.layer)
-        dtype = None if record is None else record.model.dtype.name
-        return [row for row in output_formats() if not row.missing() and (not row.dtypes or dtype in row.dtypes)]
+        """Those that hold whole numbers; which of their types is needed, the ids say when they are written."""
+        rows = [row for row in output_formats() if not row.missing()]
+        return [row for row in rows if not row.dtypes or any(np.dtype(name).kind in "iu" for name in row.dtypes)]
 
     def _choose_file(self) -> None:
         rows = {row.file_filter: row for row in self._formats()}
@@ -174,9 +187,9 @@ class SaveLabelsForm(QWidget):
         if path:
             self.path.setText(path)
 
-    def _on_done(self, path: str) -> None:
-        where = Path(path)
+    def _on_done(self, written: LabelsWritten) -> None:
+        where = Path(written.path)
         name = f"{where.name} in {where.parent.parent.name}" if where.parent.name == "labels" else where.name
-        self.status.tell(f"Written: {name}")
-        LOGGER.info("Saved labels to %s", path)
+        self.status.tell(" ".join([f"Written: {name}", *written.notes]))
+        LOGGER.info("Saved labels to %s", where)
         show_info(f"EMGauss wrote {name}.")

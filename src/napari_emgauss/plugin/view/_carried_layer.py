@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.labels import BackMethod, bring_back
+from napari_emgauss.labels import BackMethod, bring_back, covered, move_slice
 from napari_emgauss.plugin.process._remote_labels import FittedLabels
-from napari_emgauss.stack import Region, SliceSource
+from napari_emgauss.stack import Region
+from napari_emgauss.volume import Provenance
 
 from ._compare import fitted_part, fitted_slices, source_candidates, stack_record
 from ._continuous_layer import LayerRecord, layer_data_tuple, record_of
@@ -89,13 +90,28 @@ def fitted_labels(layer: Layer, continuous: Layer, *, unlabelled: int | None, ch
     told = stack_record(record).layer_shape
     shape = tuple(int(n) for n in layer_data(layer).shape)
     slices, (y0, y1, x0, x1) = fitted_slices(record), fitted_part(record)[1]
+    if shape == tuple(record.model.shape):  # labels of the fitted slices alone
+        told, slices, (y0, y1, x0, x1) = (), list(range(shape[0])), (0, shape[1], 0, shape[2])
     if len(shape) != 3 or (told and tuple(told) != shape) or slices[-1] >= shape[0] or y1 > shape[1] or x1 > shape[2]:
         expected = tuple(told) if told else record.model.shape
         raise StackError(
             f"“{layer.name}” has the shape {_sizes(shape)}, but the stack that “{continuous.name}” was fitted to has "
             f"{_sizes(expected)}: choose labels of the same slices."
         )
-    return FittedLabels(layer_data(layer), slices, (y0, y1, x0, x1), layer.name, unlabelled=unlabelled, chosen=chosen)
+    return FittedLabels(
+        layer_data(layer),
+        slices,
+        (y0, y1, x0, x1),
+        layer.name,
+        unlabelled=unlabelled,
+        chosen=chosen,
+        offsets_px=_offsets_px(record),
+    )
+
+
+def _offsets_px(record: LayerRecord) -> NDArray[np.float64]:
+    """By how much each fitted slice was moved."""
+    return Provenance.from_json(record.model.provenance).offsets_px(record.model.shape[0])
 
 
 def add_carried(viewer: Any, labels: Any, source: Layer, continuous: Layer) -> Any:
@@ -117,12 +133,15 @@ def add_carried(viewer: Any, labels: Any, source: Layer, continuous: Layer) -> A
 
 
 def grid_of(volume: Layer, continuous: Layer) -> NDArray[np.float64]:
-    """``(N,)`` depths of the slices of a layer on the isotropic grid: evenly from the first fitted slice to the last.
+    """``(N,)`` depths of the slices of a layer on the isotropic grid.
+
+    They are where the layer lies, if it lies within the continuous one; a layer without a place (opened from a file
+    that says none) reaches from the first fitted slice to the last.
 
     Raises
     ------
     StackError
-        The layer has not the rows and columns of the fitted part, or another extent along z.
+        The layer has not the rows and columns of the fitted part.
     """
     record = record_of(continuous)
     if record is None:
@@ -136,7 +155,22 @@ def grid_of(volume: Layer, continuous: Layer) -> NDArray[np.float64]:
             f"“{volume.name}” has the shape {_sizes(shape)}, but the isotropic grid of “{continuous.name}” has slices "
             f"of {height} × {width} pixels: choose a volume on that grid."
         )
-    return np.linspace(z[0], z[-1], shape[0])
+    first, last = _reach(volume, continuous, record, shape) or (float(z[0]), float(z[-1]))
+    return np.linspace(first, last, shape[0])
+
+
+def _reach(volume: Layer, continuous: Layer, record: LayerRecord, shape: tuple[int, ...]) -> tuple[float, float] | None:
+    """First and last depth, nm, of a layer that lies on the continuous one; None where it lies elsewhere."""
+    corners = [(0.0, 0.0, 0.0), tuple(n - 1.0 for n in shape)]
+    places = np.array([continuous.world_to_data(volume.data_to_world(corner)) for corner in corners])[:, -3:]
+    if not np.allclose(places[:, 1:], np.array(corners)[:, 1:], atol=0.5):
+        return None
+    z = record.model.z_nm
+    first, last = (float(z[0] + index * record.shown_step_nm) for index in places[:, 0])
+    slack = 0.5 * record.shown_step_nm
+    if not z[0] - slack <= first < last <= z[-1] + slack:
+        return None
+    return max(first, float(z[0])), min(last, float(z[-1]))
 
 
 @dataclass(frozen=True)
@@ -149,32 +183,47 @@ class OnSlices:
         On the slices of the source layer where there is one, else on those that were fitted.
     placement : mapping
         Keywords of the layer to add.
+    not_reached : tuple of int
+        Fitted slices, as the source counts them, that the volume does not reach.
     """
 
     values: NDArray[Any]
     placement: dict[str, Any]
+    not_reached: tuple[int, ...] = ()
 
 
 def on_slices(
-    volume: SliceSource,
+    volume: Layer,
     grid_nm: NDArray[np.float64],
     continuous: Layer,
     stack: Layer | None,
     method: BackMethod,
+    unlabelled: int = 0,
 ) -> OnSlices:
     """A volume on the isotropic grid brought back to the slices of the stack; takes a while, for a worker thread."""
     record = record_of(continuous)
     if record is None:
         raise StackError("The EMGauss layer has gone meanwhile: choose another one.")
-    found = bring_back(volume, grid_nm, record.model.z_nm, method=method)
+    z, offsets = record.model.z_nm, _offsets_px(record)
+    carried = label_record_of(volume)
+    if carried is not None and method == "nearest":  # exactly at the slices, wherever its grid lies
+        found = np.stack([move_slice(carried.model.render(float(d)), -off) for d, off in zip(z, offsets, strict=True)])
+        reached = np.ones(len(z), bool)
+    else:
+        values = layer_data(volume)
+        found = bring_back(values, grid_nm, z, method=method, offsets_px=offsets, unlabelled=unlabelled)
+        reached = covered(grid_nm, z)
+    numbers = fitted_slices(record)
+    missing = tuple(numbers[k] for k in np.flatnonzero(~reached))
     if stack is None:
-        z = record.model.z_nm
-        return OnSlices(found, record.placement.layer_arguments(float(z[-1] - z[0]) / (len(z) - 1)))
+        placement = record.placement.layer_arguments(float(z[-1] - z[0]) / (len(z) - 1))
+        return OnSlices(found, placement, missing)
     _, (y0, y1, x0, x1) = fitted_part(record)
-    values = np.zeros(tuple(int(n) for n in layer_data(stack).shape[-3:]), found.dtype)
-    values[fitted_slices(record), y0:y1, x0:x1] = found
+    nothing = np.nan if found.dtype.kind == "f" else unlabelled
+    whole = np.full(tuple(int(n) for n in layer_data(stack).shape[-3:]), nothing, found.dtype)
+    whole[numbers, y0:y1, x0:x1] = found
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    return OnSlices(values, {name: getattr(stack, name) for name in names})
+    return OnSlices(whole, {name: getattr(stack, name) for name in names}, missing)
 
 
 def stack_of(viewer: Any, continuous: Layer) -> Any:

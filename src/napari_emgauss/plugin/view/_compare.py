@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count, islice
 from typing import Any
 
 from napari_emgauss._errors import StackError
@@ -43,11 +42,8 @@ def fitted_part(record: LayerRecord) -> tuple[int, tuple[int, int, int, int]]:
 
 
 def fitted_slices(record: LayerRecord) -> list[int]:
-    """Slices of the layer that were fitted, in order: all from the first on but those that were left out."""
-    told = stack_record(record)
-    left_out = frozenset(told.skipped_slices)
-    from_first = (k for k in count(int(told.first_slice)) if k not in left_out)
-    return list(islice(from_first, record.model.shape[0]))
+    """Slices of the layer that were fitted, in order: all but those that were left out."""
+    return stack_record(record).fitted_numbers(record.model.shape[0])
 
 
 def stack_record(record: LayerRecord) -> StackRecord:

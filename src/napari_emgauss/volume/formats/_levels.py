@@ -68,6 +68,23 @@ def plan_levels(shape: tuple[int, int, int], voxel_size: Sequence[float]) -> lis
         factors = (factors[0] * depth, factors[1] * height, factors[2] * width)
 
 
+def levels_like(shapes: Sequence[tuple[int, int, int]]) -> list[Level] | None:
+    """Levels of given shapes, the finest first; None where one is not the half of the one before along some axes."""
+    levels: list[Level] = []
+    factors = (1, 1, 1)
+    for finer, coarser in zip(shapes, [*shapes[1:], None], strict=True):
+        if coarser is None:
+            levels.append(Level(finer, factors, None))
+            break
+        halves = [1 if n == m else 2 for n, m in zip(finer, coarser, strict=True)]
+        if 2 not in halves or any(-(-n // half) != m for n, half, m in zip(finer, halves, coarser, strict=True)):
+            return None
+        halved = (halves[0], halves[1], halves[2])
+        levels.append(Level(finer, factors, halved))
+        factors = (factors[0] * halved[0], factors[1] * halved[1], factors[2] * halved[2])
+    return levels
+
+
 def connected(arrays: Sequence[Any], levels: Sequence[Level], *, labels: bool = False) -> LevelWriter:
     """The writer of the finest level, which hands means on to the coarser ones.
 

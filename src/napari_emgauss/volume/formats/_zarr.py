@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss.volume._plan import ExportPlan
 
-from ._levels import Level, chunks_of, connected, plan_levels
+from ._levels import Level, chunks_of, connected, levels_like, plan_levels
 
 _CHUNK = (32, 256, 256)
 # What 0.6 calls the space that an image lies in.
@@ -33,12 +33,13 @@ def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
         {"dimension_names": tuple(names)} if newer else {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
     )
     first = () if plan.channels == 1 else (plan.channels,)
-    levels = plan_levels(plan.shape, plan.voxel_size_nm)
+    like = levels_like([shape for shape, _ in plan.levels_like]) if plan.levels_like else None
+    levels = like or plan_levels(plan.shape, plan.voxel_size_nm)
     arrays = [
         group.create_array(
             str(number),
             shape=(*first, *level.shape),
-            chunks=(*(1 for _ in first), *chunks_of(level.shape, _CHUNK, plan.dtype, plan.channels)),
+            chunks=(*(1 for _ in first), *(plan.levels_like[number][1] if like else _chunks(plan, level))),
             dtype=plan.dtype,
             **form,
         )
@@ -49,6 +50,10 @@ def write_ome_zarr(plan: ExportPlan, planes: Iterator[NDArray[Any]], target: Pat
         writer.push(plane)
     writer.finish()
     group.attrs.update(_metadata(plan, levels, names, version))
+
+
+def _chunks(plan: ExportPlan, level: Level) -> tuple[int, int, int]:
+    return chunks_of(level.shape, _CHUNK, plan.dtype, plan.channels)
 
 
 def _metadata(plan: ExportPlan, levels: Sequence[Level], names: str, version: str) -> dict[str, Any]:
