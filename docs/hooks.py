@@ -23,6 +23,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         "presets": presets,
         "priors": priors,
         "changelog": changelog,
+        "metrics": metrics,
         "input-formats": input_formats,
         "export-formats": export_formats,
     }
@@ -65,6 +66,16 @@ def priors() -> str:
     for row in priors_known(entry_points=False):
         efforts = f" Efforts: {', '.join(f'`{row.name}:{effort}`' for effort in row.efforts)}." if row.efforts else ""
         lines.append(f"| `{row.name}` | {row.summary}.{efforts} | {row.suits} |")
+    return "\n".join(lines)
+
+
+def metrics() -> str:
+    """One row a metric, from the registry."""
+    from napari_emgauss.evaluation import METRICS
+
+    measured = {"image": "xy, xz, yz planes", "volume": "all voxels", "segments": "cells in dropped slices"}
+    lines = ["| metric | of | better | how | needs |", "|---|---|---|---|---|"]
+    lines += [f"| {row.label} | {measured[row.of]} | {row.better} | {row.how} | {row.needs} |" for row in METRICS]
     return "\n".join(lines)
 
 

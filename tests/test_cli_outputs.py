@@ -96,6 +96,8 @@ def make_link(path: Path, *, soft: bool) -> str:
         ("score raw.ome.tif --json OUT", "raw.ome.tif"),
         ("evaluate raw.ome.tif --factor 2 --json OUT", "raw.ome.tif"),
         ("evaluate raw.ome.tif --factor 2 --masks z.txt --json OUT", "z.txt"),
+        ("evaluate raw.ome.tif --factor 2 --labels z.txt --json OUT", "z.txt"),
+        ("score raw.ome.tif --lpips-weights z.txt --json OUT", "z.txt"),
         ("evaluate raw.ome.tif --factor 2 --compare it=z.txt --json OUT", "z.txt"),
     ],
 )
@@ -136,6 +138,21 @@ def test_two_outputs_are_two_files(here: Path, capsys: pytest.CaptureFixture[str
     told = refused(capsys, "evaluate", "raw.ome.tif", "--factor", "2", "--json", "a.png", "--figure", "./a.png")
     assert "written twice, by --json and --figure" in told
     assert "written twice" in refused(capsys, "sample", "-o", "a.tif", "--truth", "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("--masks z.txt --labels z.txt", "two evaluations"),
+        ("--masks z.txt --figure a.png", "--figure does not go with --masks"),
+        ("--labels z.txt --compare it=z.txt", "--compare does not go with --labels"),
+        ("--labels z.txt --lpips-weights z.txt", "--lpips-weights does not go with --labels"),
+    ],
+)
+def test_options_that_would_be_left_unheard_are_refused(
+    here: Path, capsys: pytest.CaptureFixture[str], options: str, wanted: str
+) -> None:
+    assert wanted in refused(capsys, "evaluate", "raw.ome.tif", "--factor", "2", *options.split())
 
 
 @posix_only

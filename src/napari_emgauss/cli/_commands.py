@@ -16,6 +16,8 @@ Commands = Any  # argparse's _SubParsersAction, which is private
 
 DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says which it chose, and why"
 
+LPIPS_HELP = "measure LPIPS, too, with these weights: the state dict of lpips.LPIPS(net='alex'), or that as safetensors"
+
 
 def _command(commands: Commands, name: str, handler: str, summary: str, **options: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -397,7 +399,13 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all scores")
     parser.add_argument("--figure", metavar="FILE", help="write planes and error maps side by side (.png, .pdf)")
     parser.add_argument("--masks", metavar="MASK", help="labels of structures in VOLUME: report how well they survive")
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="labels of cells in VOLUME, one number each: report how well membranes still part them",
+    )
     parser.add_argument("--sam2-weights", metavar="FILE", help="with --masks: use SAM2 with these weights")
+    parser.add_argument("--lpips-weights", metavar="FILE", help=LPIPS_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite the files named")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument(
@@ -413,6 +421,7 @@ def add_score(commands: Commands) -> None:
     )
     parser.add_argument("stack", metavar="STACK", help="stack to score")
     parser.add_argument("--methods", type=kinds.names, metavar="LIST", help=methods_help(", ".join(SCORED)))
+    parser.add_argument("--lpips-weights", metavar="FILE", help=LPIPS_HELP)
     parser.add_argument("--json", metavar="FILE", help="write all scores")
     parser.add_argument("--force", action="store_true", help="overwrite the file named")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")

@@ -28,6 +28,7 @@ _INPUTS = {
     "model": "the model",
     "masks": "--masks",
     "sam2_weights": "--sam2-weights",
+    "lpips_weights": "--lpips-weights",
     "z_positions": "--z-positions",
     "damage_mask": "--damage-mask",
     "resume": "--resume",

@@ -7,6 +7,8 @@ from ._coverage import (
 )
 from ._evaluate import evaluate as evaluate
 from ._figure import check_figure as check_figure, write_figure as write_figure
+from ._intervals import Estimate as Estimate, mean_over_slices as mean_over_slices
+from ._lpips import Lpips as Lpips
 from ._masks import MaskResult as MaskResult, evaluate_masks as evaluate_masks
 from ._methods import (
     BASELINE as BASELINE,
@@ -22,6 +24,7 @@ from ._methods import (
     methods_help as methods_help,
     register_method as register_method,
 )
+from ._metric_rows import METRICS as METRICS, Metric as Metric, metric_row as metric_row
 from ._metrics import (
     Scores as Scores,
     compare as compare,
@@ -30,7 +33,15 @@ from ._metrics import (
     psnr as psnr,
     ssim as ssim,
 )
+from ._perceptual import gmsd as gmsd, haarpsi as haarpsi
+from ._resolution import (
+    CRITERIA as CRITERIA,
+    Resolution as Resolution,
+    resolution_text as resolution_text,
+    ring_sums as ring_sums,
+)
 from ._result import EvaluationResult as EvaluationResult, MethodResult as MethodResult
 from ._score import MIN_SLICES as MIN_SLICES, ScoreResult as ScoreResult, score as score
+from ._segments import SegmentResult as SegmentResult, evaluate_labels as evaluate_labels
 from ._thin import Thinned as Thinned, read_volume as read_volume, thin as thin
 from ._verdict import MEASURES as MEASURES, Advice as Advice, Measure as Measure

@@ -19,7 +19,7 @@ from ._methods import check_methods, expected_work, reconstruct
 from ._result import write_json
 from ._segmenter import ForestSegmenter
 from ._text_table import number_cell, text_table
-from ._thin import Sampling, Thinned, thin
+from ._thin import Sampling, Thinned, slices_of_truth, thin
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -171,7 +171,7 @@ def evaluate_masks(
         raise ConfigError(f"The masks have shape {masks.shape}, but the volume has {volume.shape}: they must be equal.")
     names = check_methods(methods)
     thinned = thin(volume, factor, sampling=sampling, axis=axis, crop=crop)
-    structure = _masks_of(masks, thinned, axis, crop)
+    structure = slices_of_truth(masks, thinned, axis, crop) > 0
     width = structure.shape[2]
     start = width // 2 + MARGIN_PIXELS
     if start >= width:
@@ -245,13 +245,3 @@ def _segmenter(
         return forest.probability(image[:, start - MARGIN_PIXELS :])[:, MARGIN_PIXELS:]
 
     return classify, forest.name
-
-
-def _masks_of(masks: Stack, thinned: Thinned, axis: int, crop: tuple[int, int, int] | None) -> NDArray[np.bool_]:
-    """The masks of the slices that the truth has: ``(D, H, W)``."""
-    z, y, x = crop or masks.shape
-    values = np.stack([np.asarray(masks.slices[k])[:y, :x] > 0 for k in range(z)])
-    values = np.moveaxis(values, axis, 0)
-    step_nm = float(np.diff(thinned.z_nm[:2])[0])
-    numbers = np.rint(thinned.z_nm / step_nm).astype(int)
-    return np.ascontiguousarray(values[numbers])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from napari_emgauss._files import write_text
 from napari_emgauss._metrics import Scores
 
 from ._coverage import Coverage, coverage_table
+from ._metric_rows import METRICS, Estimates
+from ._resolution import CRITERIA, Resolution
 from ._text_table import number_cell, text_table
 
 VIEWS = ("xy", "xz", "yz")
@@ -27,6 +30,12 @@ class DistanceScores:
     distance: float
     slices: int
     scores: Scores
+    resolution: Resolution | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers, as JSON holds them."""
+        resolution = {} if self.resolution is None else {"resolution": self.resolution.as_dict()}
+        return {"distance": self.distance, "slices": self.slices, **self.scores.as_dict(), **resolution}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,12 @@ class MethodResult:
         One plane per view, ``(rows, columns)`` float32 in the unit range, for figures.
     coverage : Coverage or None
         Whether the method's error bars hold on the dropped slices; distances in slices. None where it has none.
+    metrics : mapping
+        Every metric as a mean over planes with its 95 % interval: by ``xy`` (dropped slices), ``xz``, ``yz`` and
+        ``volume``, then by the metric's name.
+    resolution : mapping
+        Fourier ring correlation with the truth: ``xy`` of dropped slices in all directions; ``along_z`` and
+        ``in_plane`` of whole xz planes, kept slices included, within 30° of either axis.
     """
 
     method: str
@@ -66,14 +81,16 @@ class MethodResult:
     about: dict[str, Any] = field(default_factory=dict)
     planes: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
     coverage: Coverage | None = None
+    metrics: Estimates = field(default_factory=dict, repr=False)
+    resolution: Mapping[str, Resolution] = field(default_factory=dict, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the planes, as JSON holds it."""
         return {
             **{view: getattr(self, view).as_dict() for view in VIEWS},
-            "by_distance": [
-                {"distance": one.distance, "slices": one.slices, **one.scores.as_dict()} for one in self.by_distance
-            ],
+            "metrics": estimates_as_dict(self.metrics),
+            "resolution": {name: one.as_dict() for name, one in self.resolution.items()},
+            "by_distance": [one.as_dict() for one in self.by_distance],
             "seconds": self.seconds,
             "peak_memory_mb": self.peak_memory_mb,
             "peak_gpu_memory_mb": self.peak_gpu_memory_mb,
@@ -147,6 +164,37 @@ class EvaluationResult:
         told = [f"{title}\n{text_table(head, rows)}", self._distance_table(), *([held] if held else [])]
         return "\n\n".join(told)
 
+    def details(self) -> str:
+        """Every metric with its interval, and the resolution, as text."""
+        return "\n\n".join([*self._interval_tables(), self._resolution_table()])
+
+    def _interval_tables(self) -> list[str]:
+        """Every metric with its interval, one table a view."""
+        titles = {"xy": "dropped slices (xy)", "xz": "xz planes", "yz": "yz planes", "volume": "all voxels together"}
+        results = {name: one.metrics for name, one in self.methods.items()}
+        tables = [
+            estimates_table(f"{title}: mean ± half of its 95 % interval", results, of) for of, title in titles.items()
+        ]
+        return [table for table in tables if table]
+
+    def _resolution_table(self) -> str:
+        """Resolution by distance, along z and in plane."""
+        distances = [one.distance for one in next(iter(self.methods.values())).by_distance] if self.methods else []
+        head = [
+            "resolution (nm) at 1/7; half-bit",
+            *[f"{distance:g} away" for distance in distances],
+            "along z",
+            "in plane",
+        ]
+        rows = []
+        for name, one in self.methods.items():
+            curves = [
+                *[there.resolution for there in one.by_distance],
+                *map(one.resolution.get, ("along_z", "in_plane")),
+            ]
+            rows.append([name, *["-" if curve is None else resolution_cell(curve) for curve in curves]])
+        return text_table(head, rows)
+
     def _distance_table(self) -> str:
         """PSNR by distance from the nearest kept slice."""
         results = list(self.methods.values())
@@ -154,6 +202,29 @@ class EvaluationResult:
         head = ["xy PSNR, slices from a kept one:", *[f"{distance:g}" for distance in distances]]
         rows = [[result.method, *[number_cell(one.scores.psnr, 2) for one in result.by_distance]] for result in results]
         return text_table(head, rows)
+
+
+def estimates_as_dict(found: Estimates) -> dict[str, dict[str, Any]]:
+    """What was measured, as JSON holds it."""
+    return {of: {name: one.as_dict() for name, one in named.items()} for of, named in found.items()}
+
+
+def estimates_table(title: str, results: Mapping[str, Estimates], of: str) -> str:
+    """Metrics of one view, a method a line; empty where none was measured."""
+    measured = [name for one in results.values() for name in one.get(of, {})]
+    rows = [row for row in METRICS if row.name in measured]
+    if not rows:
+        return ""
+    lines = [
+        [name, *[one[of][row.name].text(row.digits) if row.name in one.get(of, {}) else "-" for row in rows]]
+        for name, one in results.items()
+    ]
+    return text_table([title, *[row.label for row in rows]], lines)
+
+
+def resolution_cell(resolution: Resolution) -> str:
+    """Both criteria in nm."""
+    return "; ".join(resolution.text(one.name) for one in CRITERIA)
 
 
 def score_cells(scores: Scores) -> list[str]:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError
-from napari_emgauss._metrics import Scores, compare, mean_scores
+from napari_emgauss._metrics import Scores, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
 from ._coverage import Coverage, coverage_table
+from ._intervals import psnr_over_slices
+from ._lpips import Lpips
 from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruct
-from ._result import score_cells, write_json
+from ._metric_rows import Estimates, ImageMetric, estimates, measure_image, scores_in
+from ._resolution import CRITERIA, Resolution, resolution_of, ring_sums
+from ._result import estimates_as_dict, estimates_table, score_cells, write_json
 from ._text_table import number_cell, text_table
 from ._thin import check_one_channel
 from ._verdict import Advice, advice, best_method, verdict
@@ -46,6 +51,12 @@ class HiddenScores:
         What the method says of itself, such as the prior that a fit chose.
     coverage : Coverage or None
         Whether the method's error bars hold on the hidden slices; distances in nm. None where it has none.
+    metrics : mapping
+        Every metric as a mean over hidden slices with its 95 % interval: by ``xy`` and ``volume``, then by the metric's
+        name.
+    resolution : Resolution, optional
+        Fourier ring correlation of inferred with hidden slices, all together, in plane. Along z nothing can be told:
+        between slices there is no truth.
     """
 
     method: str
@@ -54,6 +65,20 @@ class HiddenScores:
     seconds: float
     about: dict[str, Any]
     coverage: Coverage | None = None
+    metrics: Estimates = field(default_factory=dict, repr=False)
+    resolution: Resolution | None = field(default=None, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as JSON holds it."""
+        return {
+            **self.mean.as_dict(),
+            "seconds": self.seconds,
+            "metrics": estimates_as_dict(self.metrics),
+            **({} if self.resolution is None else {"resolution": {"xy": self.resolution.as_dict()}}),
+            "slices": [scores.as_dict() for scores in self.slices],
+            **({"coverage": self.coverage.as_dict()} if self.coverage is not None else {}),
+            **({"about": self.about} if self.about else {}),
+        }
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,18 @@ class ScoreResult:
         held = coverage_table({name: one.coverage for name, one in self.methods.items()})
         return "\n".join([title, text_table(head, rows), self.caution(), *(["", held] if held else [])])
 
+    def details(self) -> str:
+        """Every metric with its interval, and the resolution, as text."""
+        results = {name: one.metrics for name, one in self.methods.items()}
+        metrics = estimates_table("hidden slices: mean ± half of its 95 % interval", results, "xy")
+        head = ["resolution in plane (nm)", *[one.label for one in CRITERIA]]
+        rows = [
+            [name, *[one.resolution.text(criterion.name) for criterion in CRITERIA]]
+            for name, one in self.methods.items()
+            if one.resolution is not None
+        ]
+        return "\n\n".join(filter(None, [metrics, text_table(head, rows) if rows else ""]))
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, as JSON holds it."""
         return {
@@ -125,16 +162,7 @@ class ScoreResult:
             "advice": self.advice.as_dict(),
             "verdict": self.verdict(),
             "caution": self.caution(),
-            "methods": {
-                name: {
-                    **one.mean.as_dict(),
-                    "seconds": one.seconds,
-                    "slices": [scores.as_dict() for scores in one.slices],
-                    **({"coverage": one.coverage.as_dict()} if one.coverage is not None else {}),
-                    **({"about": one.about} if one.about else {}),
-                }
-                for name, one in self.methods.items()
-            },
+            "methods": {name: one.as_dict() for name, one in self.methods.items()},
         }
 
     def write_json(self, path: str | Path) -> None:
@@ -163,6 +191,7 @@ def score(
     *,
     methods: Sequence[str] | None = None,
     config: FitConfig | str | None = None,
+    lpips_weights: str | Path | None = None,
     on_progress: OnProgress | None = None,
     on_result: Callable[[HiddenScores], None] | None = None,
 ) -> ScoreResult:
@@ -179,6 +208,8 @@ def score(
         Names of :func:`method_names`; by default linear, linear+blur, flow+blur, ensemble and ``emgauss``.
     config : FitConfig or str, optional
         Settings or preset of ``emgauss``; preset ``fast`` by default.
+    lpips_weights : str or Path, optional
+        Weights with which LPIPS is measured, too; see :class:`Lpips`.
     on_progress : callable, optional
         Gets :class:`~napari_emgauss.ProgressUpdate`; may raise to stop.
     on_result : callable, optional
@@ -201,6 +232,7 @@ def score(
             f"The stack has {count} slices, but at least {MIN_SLICES} are needed: every second one is hidden, "
             "and 3 must be left to work from."
         )
+    lpips = None if lpips_weights is None else Lpips(lpips_weights)
     settings = config
     if settings is None or isinstance(settings, str):
         from napari_emgauss.fitting import preset
@@ -219,8 +251,7 @@ def score(
         started = time.perf_counter()
         images, about = reconstruct(name, kept, hidden_z_nm, settings, shares[name])
         seconds = time.perf_counter() - started
-        each = tuple(compare(image, there) for image, there in zip(images, truth, strict=True))
-        scores[name] = HiddenScores(name, mean_scores(each), each, seconds, about)
+        scores[name] = _compared(name, images, truth, stack.pixel_size_nm, lpips, seconds=seconds, about=about)
         if on_result is not None:
             on_result(scores[name])
     progress.tell(1.0, "done")
@@ -232,6 +263,24 @@ def score(
         real_gap_nm=float(np.median(np.diff(stack.z_nm))),
         methods=scores,
     )
+
+
+def _compared(
+    name: str,
+    images: NDArray[np.float32],
+    truth: list[NDArray[np.float32]],
+    pixel_size_nm: tuple[float, float],
+    lpips: ImageMetric | None,
+    **more: Any,
+) -> HiddenScores:
+    """All that is measured of one method's hidden slices; ``more`` is what else is known of the method."""
+    pairs = list(zip(images, truth, strict=True))
+    each = [measure_image(image, there, lpips=lpips) for image, there in pairs]
+    slices = tuple(scores_in(one) for one in each)
+    errors = [float(np.mean(np.square(image - there, dtype=np.float64))) for image, there in pairs]
+    metrics = {"xy": estimates(each), "volume": {"psnr_3d_dropped": psnr_over_slices(errors)}}
+    resolution = resolution_of([ring_sums(image, there, pixel_size_nm) for image, there in pairs])
+    return HiddenScores(name, mean_scores(slices), slices, metrics=metrics, resolution=resolution, **more)
 
 
 def _shown_stack(stack: Stack, shown: list[int]) -> Stack:

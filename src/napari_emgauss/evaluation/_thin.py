@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,6 +146,16 @@ def thin(
     distance = np.abs(within[:, None] - depths[None, :]).min(axis=1)
     z_nm = np.asarray(within * step_nm, dtype=np.float64)
     return Thinned(stack, truth, z_nm, np.asarray(distance, dtype=np.float64), factor, sampling)
+
+
+def slices_of_truth(labels: Stack, thinned: Thinned, axis: int, crop: tuple[int, int, int] | None) -> NDArray[Any]:
+    """Values ``(D, H, W)`` of another volume on the grid of the one that was thinned, where that has its truth."""
+    z, y, x = crop or labels.shape
+    values: NDArray[Any] = np.stack([np.asarray(labels.slices[k])[:y, :x] for k in range(z)])
+    values = np.moveaxis(values, axis, 0)
+    step_nm = float(np.diff(thinned.z_nm[:2])[0])
+    numbers = np.rint(thinned.z_nm / step_nm).astype(int)
+    return np.ascontiguousarray(values[numbers])
 
 
 def _kept_slices(
