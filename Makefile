@@ -19,6 +19,8 @@
 VENV ?= .venv
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+# Processes that share the tests; 0 runs them in one, as a debugger wants it.
+TEST_PROCESSES ?= logical
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -35,10 +37,12 @@ demo: $(VENV)/.ready-demo
 	$(BIN)/python examples/demo.py --output demo
 
 test: system-packages lint
-	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest $$($(BIN)/python scripts/coverage_options.py) $(PYTEST_ARGS)
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup \
+		$$($(BIN)/python scripts/coverage_options.py) $(PYTEST_ARGS)
 
 coverage: system-packages $(VENV)/.ready-test
-	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup \
+		--cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-test
 	$(BIN)/python -m ruff check .

@@ -40,7 +40,13 @@ def why_no_viewer() -> str | None:
     return None if probe.returncode == 0 else "Qt finds no OpenGL on this screen"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            # Two processes that open windows on one screen would take the keyboard from each other.
+            windows = ROOT / "tests" / "plugin" in item.path.parents or "viewer" in item.keywords
+            one_process = "windows" if windows else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(one_process))
     if any("viewer" in item.keywords for item in items) and (reason := why_no_viewer()):
         skip = pytest.mark.skip(reason=reason)
         for item in items:
