@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -161,6 +162,21 @@ def test_nobody_else_gets_into_a_cluster_on_this_machine(caplog: pytest.LogCaptu
             assert not connected(one, distributed.Security.temporary())  # a certificate of somebody else
         assert cluster._client.submit(sum, [1, 2]).result(30) == 3
     caplog.clear()  # dask tells of those that it refused
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="what a process was started with is in /proc")
+def test_workers_keep_freed_memory_from_their_start_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc reads its limits once, as a process starts, and dask's own make it give every picture back."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "3")  # what the user chose stays
+    with Cluster(1, None, 1):
+        (worker,) = [p for p in workers_of_this_process() if "resource_tracker" not in " ".join(p.cmdline())]
+        started_with = dict(
+            item.split("=", 1) for item in Path(f"/proc/{worker.pid}/environ").read_text().split("\0") if "=" in item
+        )
+    assert int(started_with["MALLOC_TRIM_THRESHOLD_"]) == 512 * 2**20
+    assert int(started_with["MALLOC_MMAP_THRESHOLD_"]) == 32 * 2**20
+    assert started_with["MALLOC_ARENA_MAX"] == "3"
+    assert started_with["OMP_NUM_THREADS"] == os.environ.get("OMP_NUM_THREADS", "1")
 
 
 def test_without_cryptography_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
