@@ -10,8 +10,8 @@ from _gpu_bench import BACKWARD_FLOPS, FORWARD_FLOPS, Bench, Clock, Rates, Row, 
 from torch.utils.flop_counter import FlopCounterMode
 
 from napari_emgauss.fitting import preset
+from napari_emgauss.priors import SelfPriorConfig
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors.learned._self import SelfPriorConfig
 from napari_emgauss.priors.learned._training_config import TrainingConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 

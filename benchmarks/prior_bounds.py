@@ -27,10 +27,9 @@ from prior_classical import observe
 from scipy.ndimage import gaussian_filter
 
 from napari_emgauss.evaluation import psnr, ssim
-from napari_emgauss.priors import Interpolator, Observation, get_prior
+from napari_emgauss.priors import Interpolator, LearnedPrior, Observation, SelfPrior, SelfPriorConfig, get_prior
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 from napari_emgauss.priors.learned._sampler import PatchPlan, RowDropSampler
-from napari_emgauss.priors.learned._self import LearnedPrior, SelfPrior, SelfPriorConfig
 from napari_emgauss.priors.learned._training import train_network
 from napari_emgauss.priors.learned._training_config import TrainingConfig
 

@@ -103,8 +103,7 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
     import torch
 
     from napari_emgauss import stack_from_array
-    from napari_emgauss.priors import Observation
-    from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+    from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig
     from napari_emgauss.tiles._task import peak_memory_mb
 
     torch.set_num_threads(1)

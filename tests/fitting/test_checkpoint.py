@@ -47,8 +47,7 @@ def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def tiny_self(monkeypatch: pytest.MonkeyPatch) -> None:
     """The prior ``self`` in a moment, by its name in the settings."""
-    from napari_emgauss.priors import _registry
-    from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+    from napari_emgauss.priors import SelfPrior, SelfPriorConfig, _registry
 
     def tiny(device: str = "auto") -> SelfPrior:
         return SelfPrior(SelfPriorConfig(40, (4, 4), (0.0,), mirrored=False, correction=0.0, device=device))
@@ -235,7 +234,7 @@ import dataclasses, sys, time
 from pathlib import Path
 from napari_emgauss.fitting import _fit, _keeper, fit, preset
 from napari_emgauss.priors import _registry, _state
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors import SelfPrior, SelfPriorConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 from napari_emgauss.stack import read_stack
 _fit._REPORT_INTERVAL_S = _keeper.INTERVAL_S = _state.KEEP_INTERVAL_S = 0.0

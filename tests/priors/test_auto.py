@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors import Observation, PseudoLabel, _auto, get_prior
+from napari_emgauss.priors import Observation, PseudoLabel, SelfPriorConfig, _auto, get_prior
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
@@ -22,7 +22,6 @@ from napari_emgauss.priors._auto import (
     merit,
 )
 from napari_emgauss.priors.learned import _fusion
-from napari_emgauss.priors.learned._self import SelfPriorConfig
 
 LEARNED = SelfPriorConfig(iterations=150, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_emgauss.priors import Observation
+from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig
 from napari_emgauss.priors._volume_interpolator import nodes_at
 from napari_emgauss.priors.learned import _fusion
 from napari_emgauss.priors.learned._fusion import (
@@ -18,7 +18,6 @@ from napari_emgauss.priors.learned._fusion import (
     fusion_features,
     fusion_network,
 )
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
 from napari_emgauss.stack import PhantomConfig, sample_truth
 
 

@@ -10,8 +10,8 @@ from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, DepthError, PriorError
 from napari_emgauss.priors import Observation, get_prior
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator
-from napari_emgauss.priors.learned import _self
-from napari_emgauss.priors.learned._self import _square_pixels
+from napari_emgauss.priors.learned import _learned_prior
+from napari_emgauss.priors.learned._square_pixels import square_pixels
 
 SMALL = {"iterations": 60, "channels": (12, 16), "device": "cpu"}
 
@@ -123,11 +123,11 @@ def test_lookup_is_linear_between_nodes() -> None:
 
 def test_square_pixels_keep_what_is_square() -> None:
     images = blobs(3, 20, 30)
-    assert _square_pixels(images, (4.0, 4.05)) is images
-    assert _square_pixels(images, (8.0, 4.0)).shape == (3, 40, 30)
+    assert square_pixels(images, (4.0, 4.05)) is images
+    assert square_pixels(images, (8.0, 4.0)).shape == (3, 40, 30)
 
 
 def test_where_the_prior_is_surest_only_noise_is_left() -> None:
     # Confidence is noise over expected error: of errors from 0 to 1 the tenth at the low end is noise.
     errors = np.random.default_rng(0).permutation(np.linspace(0, 1, 1001, dtype=np.float32)).reshape(7, 11, 13)
-    assert _self._noise_floor(errors) == pytest.approx(0.1)
+    assert _learned_prior._noise_floor(errors) == pytest.approx(0.1)

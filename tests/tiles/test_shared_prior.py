@@ -9,8 +9,7 @@ import pytest
 
 from napari_emgauss import FitConfig, ModelFileError, Stack, stack_from_array
 from napari_emgauss.model._file import read_tensors, write_tensors
-from napari_emgauss.priors import Observation, WeightedPrior
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig, WeightedPrior
 from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
 from napari_emgauss.tiles._shared_prior import (
     _FORMAT,

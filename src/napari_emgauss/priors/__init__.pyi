@@ -4,6 +4,7 @@ from ._auto import (
     choose_prior as choose_prior,
 )
 from ._channels import prepare_channels as prepare_channels
+from ._info import PriorCost as PriorCost, PriorInfo as PriorInfo
 from ._protocol import (
     Interpolator as Interpolator,
     LearnedPart as LearnedPart,
@@ -14,9 +15,6 @@ from ._protocol import (
     ResumablePrior as ResumablePrior,
 )
 from ._registry import (
-    FIT_ONLY as FIT_ONLY,
-    PriorCost as PriorCost,
-    PriorInfo as PriorInfo,
     cost_of_prior as cost_of_prior,
     device_of_prior as device_of_prior,
     get_prior as get_prior,
@@ -29,6 +27,7 @@ from ._registry import (
     register_prior as register_prior,
     unregister_prior as unregister_prior,
 )
+from ._rows import FIT_ONLY as FIT_ONLY
 from ._state import (
     PriorState as PriorState,
     StateEntry as StateEntry,
@@ -49,5 +48,7 @@ from .classical._pixelwise import (
     locate_gap as locate_gap,
 )
 from .learned._cost import SECONDS_PER_TRAINING_STEP as SECONDS_PER_TRAINING_STEP
+from .learned._learned_prior import LearnedPrior as LearnedPrior
 from .learned._network import GapNetwork as GapNetwork, NetworkConfig as NetworkConfig
-from .learned._self import LearnedPrior as LearnedPrior, SelfPrior as SelfPrior, SelfPriorConfig as SelfPriorConfig
+from .learned._self import SelfPrior as SelfPrior
+from .learned._self_config import SelfPriorConfig as SelfPriorConfig

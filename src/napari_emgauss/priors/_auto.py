@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._metrics import SSIM_IN_DB, psnr, ssim
 from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._info import PriorCost
 from napari_emgauss.priors._protocol import Observation, Prior, ResumablePrior
-from napari_emgauss.priors._registry import PriorCost, get_prior
+from napari_emgauss.priors._registry import get_prior
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
 from napari_emgauss.priors.classical._flow_prior import blurred_flow_prior, flow_prior
 from napari_emgauss.priors.learned._cost import cost_of_learning
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, self_prior
+from napari_emgauss.priors.learned._self import SelfPrior, self_prior
+from napari_emgauss.priors.learned._self_config import SelfPriorConfig
 
 # Of the whole preparation; the rest is the chosen priors' own.
 _TRIAL_SHARE = 0.2

@@ -20,8 +20,9 @@ from ._estimate import (
 from ._index import is_tiled as is_tiled, read_index as read_index
 from ._lock import exclusive as exclusive
 from ._model import TiledModel as TiledModel, load as load
+from ._options import RunOptions as RunOptions
 from ._owned import owned_tiles as owned_tiles
 from ._plan import Tile as Tile, TilePlan as TilePlan, TileSize as TileSize, cut as cut
-from ._run import RunOptions as RunOptions, fit_tiles as fit_tiles, run_fit_tiles as run_fit_tiles
+from ._run import fit_tiles as fit_tiles, run_fit_tiles as run_fit_tiles
 from ._task import TileProgress as TileProgress
 from ._update import TilesUpdate as TilesUpdate

@@ -22,11 +22,13 @@ from napari_emgauss.fitting import Background, FitConfig
 from napari_emgauss.priors import Prior, WeightedPrior
 from napari_emgauss.stack import Stack
 
+from ._clock import Clock
 from ._engine import Cluster, Event, TileDone, TileFailed, check_cluster, run_serially
 from ._identity import check_same_run, index_of, shared_name
 from ._index import INDEX_NAME, TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
 from ._lock import exclusive
 from ._model import TiledModel
+from ._options import RunOptions
 from ._owned import LOG_NAME, is_left_at_start, is_of_lock, owned_tiles
 from ._plan import Tile, TilePlan, TileSize
 from ._shared_prior import (
@@ -42,39 +44,6 @@ from ._update import TilesUpdate
 
 _KEEP_INTERVAL_S = 60.0
 """How far the learning has come is written so often: some megabytes."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How the tiles of a volume are fitted, apart from the fit itself.
-
-    Parameters
-    ----------
-    workers : int or None
-        Processes on this machine that fit tiles side by side. None: one tile after another in this process.
-    scheduler : str or None
-        Address of a dask scheduler whose workers fit the tiles, instead.
-    threads_per_tile : int
-        CPU threads that fit one tile. Part of what makes two runs equal, unlike the number of workers.
-    share_prior : bool
-        Choose and train a prior that learns (``auto``, ``self``) once, on a sample of the volume, not in every tile.
-    only : tuple of int or None
-        Fit these tiles only, by their number in the plan: a sample, to see what the rest would cost.
-    """
-
-    workers: int | None = None
-    scheduler: str | None = None
-    threads_per_tile: int = 1
-    share_prior: bool = True
-    only: tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"There must be at least one worker, not {self.workers}.")
-        if self.workers is not None and self.scheduler is not None:
-            raise ConfigError("Give a number of workers to start here, or a scheduler that has its own, not both.")
-        if self.threads_per_tile < 1:
-            raise ConfigError(f"A tile needs at least one thread, not {self.threads_per_tile}.")
 
 
 def fit_tiles(
@@ -231,7 +200,7 @@ class _Run:
             self._prepare_folder()
             model = TiledModel(self.folder, device=str(self._config.device), allow_incomplete=True)
             todo = self._todo()
-            clock = _Clock(len(todo))
+            clock = Clock(len(todo))
             dashboard: str | None = None
 
             def update(text: str = "", *, finished: bool = False) -> TilesUpdate:
@@ -357,7 +326,7 @@ class _Run:
         for tile in todo:
             yield tile_task(tile, self.stack, self._config, self.prior, self.options.threads_per_tile)
 
-    def _take(self, event: Event, clock: _Clock, model: TiledModel) -> str:
+    def _take(self, event: Event, clock: Clock, model: TiledModel) -> str:
         if isinstance(event, TileProgress):
             before = self._running.get(event.name)
             self._running[event.name] = event
@@ -411,25 +380,6 @@ class _Run:
             f"Tile {name}{others} could not be fitted ({reason.rstrip('.')}); the others are kept in '{self.folder}', "
             "and the same run again tries the rest."
         )
-
-
-class _Clock:
-    """Time since the start, and what is left at the pace so far."""
-
-    def __init__(self, tiles: int) -> None:
-        self._started = time.monotonic()
-        self._tiles, self._done = tiles, 0
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started
-
-    def tile_done(self) -> None:
-        self._done += 1
-
-    def eta_s(self, under_way: float) -> float | None:
-        done = self._done + under_way
-        return None if done < 0.05 else self.elapsed_s / done * max(0.0, self._tiles - done)
 
 
 def _has_length(path: Path, nbytes: int) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+from napari_emgauss.priors._info import PriorCost
 from napari_emgauss.priors._protocol import Prior
-from napari_emgauss.priors._registry import PriorCost
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors.learned._self import SelfPrior
+from napari_emgauss.priors.learned._self_config import SelfPriorConfig
 
 SECONDS_PER_TRAINING_STEP = 0.25
 SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6

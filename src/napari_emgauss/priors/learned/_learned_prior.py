@@ -1,0 +1,195 @@
+"""What the self-supervised prior has learned: a trained network, and the slices it infers."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._protocol import Observation
+from napari_emgauss.priors._registry import device_of_prior
+from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at
+from napari_emgauss.priors.classical._pixelwise import blur_slices
+from napari_emgauss.priors.classical._priors import chosen_device
+
+from ._self_config import SelfPriorConfig
+from ._square_pixels import gaps_in_pixels, square_pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_emgauss.priors.learned._network import GapNetwork
+
+_TURNED_VOXELS = 100_000_000
+"""Above this many in-between voxels only xz and yz planes are used, unmirrored: time and memory grow with them."""
+
+
+@dataclass(frozen=True)
+class LearnedPrior:
+    """What `SelfPrior.learn` learned: a prior that needs no more training, for any part of the same volume.
+
+    Parameters
+    ----------
+    network : GapNetwork
+        Trained.
+    level, spread : float
+        Mean and standard deviation of the grey values it was trained on, unit range.
+    usual_gap_px : float
+        Median of the gaps it was trained on.
+    config : SelfPriorConfig
+        The effort.
+    seed : int
+        Of the training.
+    name : str
+        How settings call it.
+    gap_ratio : float
+        What gaps were lengthened by in training, see `equivalent_gap_ratio`.
+    warm : bool
+        Whether training started from weights that know phantoms.
+    """
+
+    network: GapNetwork
+    level: float
+    spread: float
+    usual_gap_px: float
+    config: SelfPriorConfig
+    seed: int
+    name: str = "self"
+    gap_ratio: float = 1.0
+    warm: bool = False
+
+    def prepare(
+        self,
+        observation: Observation,
+        *,
+        seed: int = 0,
+        on_progress: OnProgress | None = None,
+    ) -> VolumeInterpolator:
+        """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
+        return self._predicted(observation, None, on_progress)[0]
+
+    def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The network's weights, and everything else as JSON can hold it; `restore_learned_prior` reads both."""
+        values = {
+            "network": asdict(self.network.config),
+            "config": asdict(self.config),
+            "level": self.level,
+            "spread": self.spread,
+            "usual_gap_px": self.usual_gap_px,
+            "seed": self.seed,
+            "gap_ratio": self.gap_ratio,
+            "warm": self.warm,
+        }
+        return dict(self.network.state_dict()), values
+
+    def with_and_without_correction(
+        self,
+        observation: Observation,
+        depths_nm: NDArray[np.float64],
+        on_progress: OnProgress | None = None,
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Slices at some depths (nm), once with the whole correction of the fused slices and once without any."""
+        whole = replace(self, config=replace(self.config, correction=1.0))
+        corrected, uncorrected = (
+            [interpolator.at(float(depth)).image for depth in depths_nm]
+            for interpolator in whole._predicted(observation, depths_nm, on_progress)
+        )
+        return corrected, uncorrected
+
+    def _predicted(
+        self,
+        observation: Observation,
+        compared_nm: NDArray[np.float64] | None,
+        on_progress: OnProgress | None,
+    ) -> list[VolumeInterpolator]:
+        """All in-between slices.
+
+        With ``compared_nm`` those that these depths need are corrected and no others, and there are two volumes: with
+        the correction and without it.
+        """
+        import torch
+
+        from napari_emgauss.priors.learned._fusion import Correction, fusion_network
+        from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
+        from napari_emgauss.priors.learned._sampler import log_gaps
+
+        config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
+        device = torch.device(chosen_device(config.device, "the prior 'self'"))
+        images = square_pixels(observation.images, observation.pixel_size_nm)
+        standardised = (images - np.float32(level)) / np.float32(spread)
+        in_between = (len(images) - 1) * nodes * images[0].size
+        small = in_between <= _TURNED_VOXELS
+        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
+        predicting = Progress(on_progress, prefix="predicting the slices in between")
+        gaps_px = gaps_in_pixels(observation)
+        correction = None
+        if config.correction > 0:
+            needed = None if compared_nm is None else nodes_at(observation.z_nm, compared_nm, nodes)
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
+        fused = predict_between(
+            self.network.to(device),
+            standardised,
+            log_gaps(gaps_px, self.usual_gap_px),
+            directions,
+            device=device,
+            correction=correction,
+            keep_uncorrected=compared_nm is not None,
+            on_progress=predicting.tell,
+        )
+        floor = _noise_floor(fused.variance)
+        versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
+        for gap in range(len(fused.mean)):
+            for means in versions:
+                smooth = means[gap]
+                if config.final_blur_pixels > 0:
+                    smooth = blur_slices(smooth, config.final_blur_pixels)
+                means[gap] = smooth * np.float32(spread) + np.float32(level)
+            fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
+        report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
+        report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
+        report = _json_values(report)
+        return [
+            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
+            for means in versions
+        ]
+
+
+def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> LearnedPrior:
+    """Read what `LearnedPrior.saved` gave, for a fit on ``device``."""
+    from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+
+    settings = _with_tuples(values["config"])
+    if "corrected" in settings:  # the setting's name while it was all or nothing
+        settings["correction"] = float(settings.pop("corrected"))
+    network = GapNetwork(NetworkConfig(**_with_tuples(values["network"])))
+    network.load_state_dict(tensors)
+    return LearnedPrior(
+        network,
+        float(values["level"]),
+        float(values["spread"]),
+        float(values["usual_gap_px"]),
+        SelfPriorConfig(**{**settings, "device": device_of_prior(device)}),
+        int(values["seed"]),
+        gap_ratio=float(values.get("gap_ratio", 1.0)),
+        warm=bool(values.get("warm", False)),
+    )
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """The values with lists as tuples, as settings have them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+def _json_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with tuples as lists, as JSON has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def _noise_floor(variance: NDArray[np.float32]) -> float:
+    """Low end of the expected squared error: what noise alone makes, where the prior is at its surest."""
+    sample = variance.reshape(-1)[:: max(1, variance.size // 200_000)]
+    return float(np.quantile(sample, 0.1))
