@@ -42,7 +42,7 @@ def floors(bench: Bench, clock: Clock, presets: list[str]) -> Iterator[Row]:
     yield row("one slice", picture, pairs * FORWARD_FLOPS)
     # Of the deltas a depth touches two knots of five numbers; canonical attributes are eight. Adam moves 28 bytes
     # a number, the teacher's mean 12 of all; pictures are touched some twenty times.
-    knots = (slices - 1) * settings.for_gaps(10.0).model_config().knots_per_gap + 1
+    knots = (slices - 1) * settings.for_stack(slices, 10.0).model_config().knots_per_gap + 1
     nbytes = 28.0 * splats * (8 + 10) + 12.0 * splats * (8 + 5 * knots) + 80.0 * pixels + 200.0 * splats
     yield row(
         "a fit's iterations, preset default",

@@ -45,7 +45,7 @@ def iteration_rows(where: Cell, repeats: int) -> list[dict[str, object]]:
     _, height, width = where.stack.shape
     for field in ("spline", "grid", "mlp"):
         config = preset("default", field=field, warm_up=False, joint=False)
-        config = config.for_gaps(where.stack.anisotropy_factor)
+        config = config.for_stack(where.stack.shape[0], where.stack.anisotropy_factor)
         count = round(height * width / config.pixels_per_gaussian)
         model = EmgaussModel(
             config.model_config(),

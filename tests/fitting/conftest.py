@@ -29,7 +29,7 @@ def model_of(stack: Stack, config: FitConfig, gaussians: int, device: str = "cpu
     """A model as a fit begins with, always the same."""
     torch.manual_seed(0)
     return EmgaussModel(
-        config.for_gaps(stack.anisotropy_factor).model_config(),
+        config.for_stack(stack.shape[0], stack.anisotropy_factor).model_config(),
         stack.z_nm,
         stack.pixel_size_nm,
         stack.shape[1:],

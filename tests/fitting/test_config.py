@@ -64,8 +64,21 @@ def test_a_fit_needs_a_stage() -> None:
 
 def test_knots_follow_the_length_of_gaps_where_they_are_left_open() -> None:
     config = preset("default")
-    assert [config.for_gaps(gap).knots_per_gap for gap in (2.0, 8.0, 10.0, 22.0, 44.0, 900.0)] == [2, 2, 2, 4, 8, 8]
-    assert config.for_gaps(22.0) == preset("default", knots_per_gap=4)
-    assert preset("paper").for_gaps(22.0) == preset("paper")
-    with pytest.raises(ConfigError, match="knots_per_gap"):
+    assert [config.for_stack(9, gap).knots_per_gap for gap in (2.0, 8.0, 10.0, 22.0, 44.0, 900.0)] == [2, 2, 2, 4, 8, 8]
+    assert config.for_stack(9, 22.0) == preset("default", knots_per_gap=4)
+    assert preset("paper").for_stack(9, 22.0) == preset("paper", mlp_depth_frequencies=2)
+    with pytest.raises(ConfigError, match="call for_stack first"):
+        config.model_config()
+
+
+def test_depth_has_the_frequencies_that_the_slices_can_carry() -> None:
+    """K slices lie 2/(K-1) apart in [-1, 1]; sin(2^k pi x) has its samples more than twice a period below that."""
+    config = preset("paper")
+    slices = (3, 5, 9, 10, 17, 18, 33, 129)
+    assert [config.for_stack(n, 8.0).mlp_depth_frequencies for n in slices] == [1, 1, 2, 3, 3, 4, 4, 6]
+    for n in slices[1:]:
+        fastest = 2 ** (config.for_stack(n, 8.0).mlp_depth_frequencies - 1) / 2  # periods in a unit of depth
+        assert fastest < (n - 1) / 4 <= 2 * fastest
+    assert preset("paper", mlp_depth_frequencies=10).for_stack(9, 8.0).mlp_depth_frequencies == 10
+    with pytest.raises(ConfigError, match="call for_stack first"):
         config.model_config()

@@ -82,7 +82,7 @@ def _check_model(saved: Checkpoint, stack: Stack) -> None:
     _, height, width = stack.shape
     z: NDArray[np.float64] = np.asarray(stack.z_nm, dtype=np.float64)
     slice_t = (z - z[0]) / (z[-1] - z[0])
-    config = saved.config.for_gaps(stack.anisotropy_factor).model_config(stack.channels)
+    config = saved.config.for_stack(stack.shape[0], stack.anisotropy_factor).model_config(stack.channels)
     for prefix in ("student/", "teacher/"):
         tensors = saved.part(prefix)
         if tensors or prefix == "student/":

@@ -111,7 +111,9 @@ class FitConfig:
     uniform_share : float
         Share of Gaussians that start anywhere; the others start where the image gradient is.
     knots_per_gap : int or None
-        See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the gaps are long, see :meth:`for_gaps`.
+        See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the gaps are long, see :meth:`for_stack`.
+    mlp_depth_frequencies : int or None
+        See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the slices can carry, see :meth:`for_stack`.
     field, window_slices, grid_channels, grid_cell_pixels, head_width, head_layers, mlp_width, mlp_layers, \
 displacement_pixels, softness_pixels
         See :class:`~napari_emgauss.model.ModelConfig`.
@@ -187,6 +189,7 @@ displacement_pixels, softness_pixels
     head_layers: int = 2
     mlp_width: int = 256
     mlp_layers: int = 8
+    mlp_depth_frequencies: int | None = 10
     displacement_pixels: float = 2.0
     softness_pixels: float = 0.0
 
@@ -228,7 +231,7 @@ displacement_pixels, softness_pixels
             raise ConfigError(f"slab_samples is {self.slab_samples}, but must be between 2 and 9.")
         if self.slice_shifts and not self.joint:
             raise ConfigError("slice_shifts are learned in the joint stage, which is off: switch joint on.")
-        self.for_gaps(1.0).model_config()
+        self.for_stack(2, 1.0).model_config()
 
     def _check_types(self) -> None:
         """Settings also come from command lines and files: a number must be a number there, too."""
@@ -253,9 +256,9 @@ displacement_pixels, softness_pixels
                 raise ConfigError(f"{item.name} is {value!r}, but must be {wanted}.")
 
     def model_config(self, channels: int = 1) -> ModelConfig:
-        """The part of the settings that decides what the model is, of settings that are settled (`for_gaps`)."""
-        if self.knots_per_gap is None:
-            raise ConfigError("knots_per_gap is not settled: it depends on the stack, so call for_gaps first.")
+        """The part of the settings that decides what the model is, of settings that are settled (`for_stack`)."""
+        if self.knots_per_gap is None or self.mlp_depth_frequencies is None:
+            raise ConfigError("Some settings depend on the stack and are not settled: call for_stack first.")
         return ModelConfig(
             field=self.field,
             channels=channels,
@@ -269,18 +272,27 @@ displacement_pixels, softness_pixels
             head_layers=self.head_layers,
             mlp_width=self.mlp_width,
             mlp_layers=self.mlp_layers,
+            mlp_depth_frequencies=self.mlp_depth_frequencies,
             displacement_pixels=self.displacement_pixels,
             softness_pixels=self.softness_pixels,
         )
 
-    def for_gaps(self, gap_pixels: float) -> FitConfig:
-        """Settings with nothing left open for a stack whose slices are typically so many pixels apart.
+    def for_stack(self, slices: int, gap_pixels: float) -> FitConfig:
+        """Settings with nothing left open for a stack of so many slices, typically so many pixels apart.
 
         What lies between two knots is straight in every parameter of a Gaussian; over a dozen pixels tissue is not.
+        And K slices, which lie 2/(K-1) apart in the network's depth of [-1, 1], carry frequencies below (K-1)/4 (the
+        sampling theorem): of sin(2^k π x), those with 2^k < (K-1)/2. What a faster one does between slices, no slice
+        decides.
         """
-        if self.knots_per_gap is not None:
+        knots, frequencies = self.knots_per_gap, self.mlp_depth_frequencies
+        if knots is not None and frequencies is not None:
             return self
-        return replace(self, knots_per_gap=min(max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)), _MOST_KNOTS))
+        if knots is None:
+            knots = min(max(_LEAST_KNOTS, round(gap_pixels / _PIXELS_PER_KNOT)), _MOST_KNOTS)
+        if frequencies is None:
+            frequencies = max(1, math.ceil(math.log2(max(1.0, (slices - 1) / 2))))
+        return replace(self, knots_per_gap=knots, mlp_depth_frequencies=frequencies)
 
     def scaled(self, iterations: float) -> int:
         """A count of iterations with ``iterations_scale`` applied."""

@@ -321,7 +321,9 @@ class _Fit:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return EmgaussModel(
-                self.config.for_gaps(self.stack.anisotropy_factor).model_config(self.stack.channels),
+                self.config.for_stack(self.stack.shape[0], self.stack.anisotropy_factor).model_config(
+                    self.stack.channels
+                ),
                 self.stack.z_nm,
                 self.stack.pixel_size_nm,
                 (height, width),

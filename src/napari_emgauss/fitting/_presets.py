@@ -46,8 +46,9 @@ _ROWS = (
     PresetInfo(
         "paper",
         "As published; meant for a GPU, slow without one.",
-        # Everything as published; where the paper is silent, as in the method it builds on.
-        {"prior": "ema", "field": "mlp", "depth_noise": 0.2},
+        # Everything as published; where the paper is silent, as in the method it builds on, which films hundreds of
+        # frames: its ten frequencies for depth would let a dozen slices do anything between them.
+        {"prior": "ema", "field": "mlp", "depth_noise": 0.2, "mlp_depth_frequencies": None},
         "#31a354",
     ),
     PresetInfo(

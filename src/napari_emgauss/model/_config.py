@@ -34,8 +34,10 @@ class ModelConfig:
         Cut a stack longer than this many slices into depth windows with a cloud of their own; windows overlap by one
         gap, over which they are blended. None: one cloud for the whole stack.
     mlp_width, mlp_layers, mlp_skip, mlp_frequencies : int
-        Network of the ``mlp`` field: 8 layers of 256, input again at layer 4, 10 frequencies for position and depth
+        Network of the ``mlp`` field: 8 layers of 256, input again at layer 4, 10 frequencies for position
         (Deformable 3D Gaussians, section 4).
+    mlp_depth_frequencies : int
+        Frequencies for depth: also 10 there, for films of hundreds of frames.
     grid_channels : int
         Features per cell of the ``grid`` field.
     grid_cell_pixels : float
@@ -60,6 +62,7 @@ class ModelConfig:
     mlp_layers: int = 8
     mlp_skip: int = 4
     mlp_frequencies: int = 10
+    mlp_depth_frequencies: int = 10
     grid_channels: int = 16
     grid_cell_pixels: float = 5.0
     knots_per_gap: int = 1
@@ -80,6 +83,7 @@ class ModelConfig:
             "mlp_width",
             "mlp_layers",
             "mlp_frequencies",
+            "mlp_depth_frequencies",
             "grid_channels",
             "knots_per_gap",
             "head_width",
@@ -92,6 +96,7 @@ class ModelConfig:
             ("head_layers", 1000),
             ("knots_per_gap", 1000),
             ("mlp_frequencies", 64),
+            ("mlp_depth_frequencies", 64),
         ):
             if getattr(self, name) > most:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at most {most}.")

@@ -55,7 +55,7 @@ class MlpField(DeformationField):
 
     def __init__(self, config: ModelConfig, size: tuple[int, int], knots: NDArray[np.float64]) -> None:
         super().__init__(config, size)
-        inputs = 3 * (1 + 2 * config.mlp_frequencies)
+        inputs = 2 * (1 + 2 * config.mlp_frequencies) + 1 + 2 * config.mlp_depth_frequencies
         layers: list[nn.Module] = []
         for k in range(config.mlp_layers):
             width = inputs if k == 0 else config.mlp_width
@@ -74,7 +74,7 @@ class MlpField(DeformationField):
         place = fourier_features((mu - centre) / half, self.config.mlp_frequencies)
         # Filled in where they are needed: numbers that are sent to a GPU make the host wait for it.
         depths = torch.cat([mu.new_full((1, 1), float(depth)) for depth in t])
-        depth = fourier_features(depths * 2 - 1, self.config.mlp_frequencies)
+        depth = fourier_features(depths * 2 - 1, self.config.mlp_depth_frequencies)
         batch, count = depth.shape[0], place.shape[0]
         inputs = torch.cat(
             [place.expand(batch, count, -1), depth[:, None].expand(batch, count, -1)],

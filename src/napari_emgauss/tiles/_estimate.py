@@ -248,8 +248,8 @@ def model_bytes(shape: tuple[int, int, int], config: FitConfig) -> int:
 def settled(
     config: FitConfig, z_nm: NDArray[np.float64] | Sequence[float], pixel_size_nm: tuple[float, float]
 ) -> FitConfig:
-    """Settings with nothing left open for slices at ``z_nm``, see `FitConfig.for_gaps`."""
-    return config.for_gaps(float(np.median(np.diff(z_nm)) / np.mean(pixel_size_nm)))
+    """Settings with nothing left open for slices at ``z_nm``, see `FitConfig.for_stack`."""
+    return config.for_stack(len(z_nm), float(np.median(np.diff(z_nm)) / np.mean(pixel_size_nm)))
 
 
 @cache

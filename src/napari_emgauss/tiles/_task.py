@@ -155,7 +155,7 @@ def blank_model(stack: Stack, config: FitConfig) -> EmgaussModel:
     with torch.random.fork_rng(devices=[]):  # some fields start at random, though their outputs are zero
         torch.manual_seed(config.seed)
         model = EmgaussModel(
-            config.for_gaps(stack.anisotropy_factor).model_config(),
+            config.for_stack(stack.shape[0], stack.anisotropy_factor).model_config(),
             stack.z_nm,
             stack.pixel_size_nm,
             (height, width),
