@@ -27,9 +27,14 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "export with the smooth look",
     ),
     "exact look": (
-        "pass look='exact' as well, or leave stack out",
-        "add --look exact, or leave --stack out",
-        "choose the exact look",
+        "pass look='exact' or look='textured' as well, or leave stack out",
+        "add --look exact or --look textured, or leave --stack out",
+        "choose the exact or the textured look",
+    ),
+    "textured look": (
+        "pass look='textured' as well, or leave texture_seed out",
+        "add --look textured, or leave --texture-seed out",
+        "choose the textured look",
     ),
     "give stack": (
         "give it with stack=",

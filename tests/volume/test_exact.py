@@ -165,10 +165,10 @@ def test_the_stack_itself_is_enough_and_is_never_overwritten(file: Path, tmp_pat
     with pytest.raises(ExportError, match="the stack itself"):
         export(model, file, look="exact", stack=file, overwrite=True)
     assert file.read_bytes() == before
-    with pytest.raises(ConfigError, match="exact look only"):
+    with pytest.raises(ConfigError, match="only where slices are kept"):
         export(model, tmp_path / "b.ome.tif", stack=file)
-    with pytest.raises(ConfigError, match="no look 'textured'"):
-        export(model, tmp_path / "b.ome.tif", look="textured")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no look 'rough'"):
+        export(model, tmp_path / "b.ome.tif", look="rough")  # type: ignore[arg-type]
 
 
 def test_slices_between_depths_of_the_grid_are_counted_not_moved(make_model: Any, tmp_path: Path) -> None:
@@ -215,6 +215,8 @@ def test_depths_are_called_what_they_are() -> None:
     assert name_of_depth(40, z_nm, numbers) == "fitted to slice 6"
     assert name_of_depth(120, z_nm, numbers, "exact") == "your slice 8"
     assert name_of_depth(100, z_nm, numbers, "exact") == "inferred, 20 nm from slice 8"
+    assert name_of_depth(120, z_nm, numbers, "textured") == "your slice 8"
+    assert name_of_depth(100, z_nm, numbers, "textured") == "inferred, 20 nm from slice 8; noise added"
     assert name_of_depth(0, z_nm) == "fitted to slice 0"
 
 

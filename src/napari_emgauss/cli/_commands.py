@@ -10,7 +10,7 @@ from napari_emgauss.cli import _arguments as kinds
 from napari_emgauss.evaluation import SCORED, methods_help
 from napari_emgauss.priors import prior_help
 from napari_emgauss.stack import dataset_help
-from napari_emgauss.volume import LOOKS, output_formats
+from napari_emgauss.volume import LOOK_ROWS, LOOKS, output_formats
 
 Commands = Any  # argparse's _SubParsersAction, which is private
 
@@ -235,15 +235,18 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--look",
         choices=LOOKS,
-        default="smooth",
-        help="how the observed slices look: as the model renders them (smooth, the default), or as they are in the "
-        "stack, "
-        "byte for byte (exact)",
+        default=LOOKS[0],
+        help="how the volume looks: " + "; ".join(f"{row.name}: {row.summary}" for row in LOOK_ROWS),
     )
     parser.add_argument(
         "--stack",
         metavar="FILE",
-        help="with --look exact: the stack that the model was fitted to (default: the file it was read from)",
+        help="with --look "
+        + " or ".join(row.name for row in LOOK_ROWS if row.keeps_own_slices)
+        + ": the stack that the model was fitted to (default: the file it was read from)",
+    )
+    parser.add_argument(
+        "--texture-seed", type=int, metavar="N", help="with --look textured: another number, another noise (default: 0)"
     )
     parser.add_argument(
         "--confidence",

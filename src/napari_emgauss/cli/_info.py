@@ -128,6 +128,7 @@ def _model_facts(path: Path) -> dict[str, Any]:
         "fitted to slices": _own_slices(model.provenance, len(z_nm)),
         "slice distance (nm)": float(np.median(np.diff(z_nm))),
         "pixel size (y, x; nm)": list(model.pixel_size_nm),
+        "texture": _texture(model),
         **({"channels": model.channels} if model.channels > 1 else {}),
         "dtype": str(model.dtype),
         "gaussians": model.gaussian_count,
@@ -145,6 +146,21 @@ def _own_slices(provenance: dict[str, Any], count: int) -> str:
     if known.own_slices.digests and known.source:
         return f"{told}; 'emgauss export --look exact' keeps them as they are in '{known.source}'"
     return f"{told}; 'emgauss export --look exact --stack FILE' keeps them as they are"
+
+
+def _texture(model: Any) -> str:
+    """How strong the noise is that an export with texture adds."""
+    from napari_emgauss.volume import Provenance, stored_textures
+
+    textures = stored_textures(Provenance.from_json(model.provenance), model.channels)
+    if textures is None:
+        return "not measured by the fit; 'emgauss export --look textured' measures it on the stack"
+    spans = np.ravel(model.normalisation.line(np.dtype(np.float64))[1])
+    levels = ", ".join(
+        f"{texture.noise_deviation * float(span):.3g}"
+        for texture, span in zip(textures, np.broadcast_to(spans, len(textures)), strict=True)
+    )
+    return f"noise of {levels} grey values mid-gap, which 'emgauss export --look textured' adds"
 
 
 def _stack_facts(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -180,8 +196,8 @@ def _short(facts: dict[str, Any]) -> dict[str, Any]:
         return facts
     from napari_emgauss.fitting import FitConfig
 
-    # Fingerprints and masks are for machines.
-    provenance = {key: value for key, value in provenance.items() if key != "own_slices"}
+    # Fingerprints, masks and spectra are for machines.
+    provenance = {key: value for key, value in provenance.items() if key not in ("own_slices", "texture")}
     usual = FitConfig().to_dict()
     chosen = {key: value for key, value in provenance["fit"].items() if usual.get(key) != value}
     return {**facts, "provenance": {**provenance, "fit": chosen}}

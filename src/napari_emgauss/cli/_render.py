@@ -83,6 +83,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
             original_intensity=arguments.original_intensity,
             look=arguments.look,
             stack=arguments.stack,
+            texture_seed=arguments.texture_seed,
             on_note=say,
             on_progress=lambda update: display.tell(update.fraction),
             **grid,

@@ -31,6 +31,7 @@ from napari_emgauss.model import fewest_gaussians
 from napari_emgauss.priors import FIT_ONLY, Prior, PriorState, prior_of_fit
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack, note_own_slices
+from napari_emgauss.volume import texture_of_fit
 
 Path = str | os.PathLike[str]
 
@@ -262,6 +263,7 @@ class _Fit:
         if until is not None:
             return
         shown.publish(trainer.result)
+        shown.provenance["texture"] = texture_of_fit(shown, self.stack)
         shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
         yield self._update(trainer, shown, 0.0, "finished", finished=True)
         # Only now: whoever has the last message saves the result before asking for more.

@@ -10,7 +10,14 @@ from ._export import (
     write_planned as write_planned,
 )
 from ._lazy import LazyVolume as LazyVolume
-from ._look import LOOKS as LOOKS, Look as Look, name_of_depth as name_of_depth
+from ._look import (
+    LOOK_ROWS as LOOK_ROWS,
+    LOOKS as LOOKS,
+    Look as Look,
+    LookRow as LookRow,
+    look_row as look_row,
+    name_of_depth as name_of_depth,
+)
 from ._model_view import ModelView as ModelView
 from ._plan import ExportPlan as ExportPlan, plan_export as plan_export
 from ._points import PointGrids as PointGrids, grid_depths as grid_depths
@@ -20,7 +27,14 @@ from ._pyramid import pyramid as pyramid
 from ._render_cache import RenderCache as RenderCache
 from ._repair import check_repair as check_repair, repair as repair
 from ._source_slices import SourceSlices as SourceSlices, record_of_source as record_of_source
+from ._texture import Texture as Texture
+from ._textured import TexturedModel as TexturedModel
 from ._traits import DescribedModel as DescribedModel, ModelTraits as ModelTraits, traits_of as traits_of
+from ._with_look import (
+    stored_textures as stored_textures,
+    texture_of_fit as texture_of_fit,
+    with_look as with_look,
+)
 from .formats._registry import (
     ExportFormat as ExportFormat,
     Writer as Writer,

@@ -15,7 +15,9 @@ from napari_emgauss._errors import ConfigError, EmgaussError, StackError
 from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame, Region, SliceSource, Stack, digest, open_own_slices, the_fitted_of
 
+from ._cells import means_of_cells
 from ._depths import aligned_spacing
+from ._look import look_row
 from ._model_view import ModelView
 from ._protocol import VolumeModel
 from ._provenance import Provenance
@@ -118,7 +120,29 @@ class ExactModel(ModelView):
     @property
     def traits(self) -> ModelTraits:
         """The model's, and the look."""
-        return replace(super().traits, look="exact")
+        inner = super().traits
+        return inner if look_row(inner.look).adds_texture else replace(inner, look="exact")
+
+    @property
+    def slices(self) -> SliceSource:
+        """The slices of the source."""
+        return self._slices
+
+    def over(self, model: VolumeModel) -> ExactModel:
+        """The same slices between what another view of the same model renders."""
+        return ExactModel(
+            model,
+            self._slices,
+            damage=self._damage,
+            digests=self._digests,
+            name=self._name,
+            channel=self._channel,
+        )
+
+    def damaged(self, index: int) -> NDArray[np.bool_] | None:
+        """``(H, W)``, True at the pixels of a slice that are not shown as they are; None where all are."""
+        mask = self._damage.get(index)
+        return mask if index not in self._damage or mask is not None else np.full(self.shape[1:], True)
 
     def kept(self, depths_nm: Any) -> KeptSlices:
         """Which of the observed slices are shown as they are on a grid of depths."""
@@ -191,7 +215,7 @@ class ExactModel(ModelView):
         for at in np.flatnonzero(own >= 0):
             plane = self._sampled(int(own[at]), box, sampled)
             mask = damaged[at]
-            sound = True if mask is None else _mean_of_cells(mask, box, sampled) == 0
+            sound = True if mask is None else means_of_cells(mask, box, sampled) == 0
             images[at] = np.where(sound, plane, images[at])
         return images
 
@@ -208,25 +232,8 @@ class ExactModel(ModelView):
         if tuple(part.shape[-2:]) == sampled and all(edge == int(edge) for edge in box):
             return part
         inner = (y0 - rows.start, y1 - rows.start, x0 - columns.start, x1 - columns.start)
-        means = _mean_of_cells(part, inner, sampled)
+        means = means_of_cells(part, inner, sampled)
         return (np.rint(means) if self.dtype.kind in "iu" else means).astype(self.dtype)
-
-
-def _mean_of_cells(image: NDArray[Any], box: Region, sampled: tuple[int, int]) -> NDArray[np.float64]:
-    """Mean of the pixels under each of ``sampled`` equal cells of a rectangle, weighted by what lies in the cell."""
-    y0, y1, x0, x1 = box
-    down = _shares(y0, y1, sampled[0], image.shape[-2])
-    across = _shares(x0, x1, sampled[1], image.shape[-1])
-    return np.asarray(down @ image.astype(np.float64) @ across.T)
-
-
-def _shares(start: float, stop: float, cells: int, pixels: int) -> NDArray[np.float64]:
-    """``(cells, pixels)``: the share of each pixel in each cell's mean."""
-    edges = np.linspace(start, stop, cells + 1)
-    pixel = np.arange(pixels)
-    overlap = np.minimum(edges[1:, None], pixel + 1.0) - np.maximum(edges[:-1, None], pixel)
-    overlap = np.maximum(overlap, 0.0)
-    return np.asarray(overlap / overlap.sum(axis=1, keepdims=True))
 
 
 def exact_model(model: VolumeModel, stack: Stack | str | Path | None = None) -> ExactModel:

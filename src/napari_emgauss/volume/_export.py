@@ -21,13 +21,13 @@ from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Frame, Stack
 
 from ._channel_model import one_channel
-from ._exact import ExactModel, exact_model
-from ._look import LOOKS, Look
-from ._original_intensity import in_original_intensity
+from ._exact import ExactModel
+from ._look import Look
 from ._plan import ExportPlan, plan_export
 from ._protocol import VolumeModel
 from ._provenance import Provenance
 from ._traits import traits_of
+from ._with_look import with_look
 from .formats._registry import ExportFormat, export_format, output_formats
 
 Planes = Iterator[NDArray[Any]]
@@ -46,6 +46,7 @@ def export(
     channel: int | None = None,
     original_intensity: bool = False,
     look: Look = "smooth",
+    texture_seed: int | None = None,
     stack: Stack | str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
     overwrite: bool = False,
@@ -73,11 +74,14 @@ def export(
         Of a model of several channels write only this one; by default all, side by side in the file.
     original_intensity : bool
         Write grey values as they are in the source, where brightness and contrast of the slices were evened out.
-    look : {"smooth", "exact"}
+    look : {"smooth", "exact", "textured"}
         ``"exact"`` writes observed slices as they are in the source, byte for byte, where their depth is one of the
-        grid's; pixels marked as damaged, and all other depths, are rendered. ``"smooth"`` renders all.
+        grid's; pixels marked as damaged, and all other depths, are rendered. ``"textured"`` does so, too, and gives
+        what is rendered the contrast and the noise of the observed slices. ``"smooth"`` renders all.
+    texture_seed : int, optional
+        Of that noise, 0 by default: the same seed, the same pixels.
     stack : Stack or path, optional
-        For the exact look: the stack that the model was fitted to; by default the file it was read from.
+        For all looks but smooth: the stack that the model was fitted to; by default the file it was read from.
     on_note : callable, optional
         Called with a sentence that says how many slices are kept as they are.
     overwrite : bool
@@ -98,16 +102,16 @@ def export(
         The file exists, its folder does not or cannot be written to (tried before anything is rendered), the disk is
         full, or writing failed; nothing is left behind. A folder to replace holds something that is not ours.
     DepthError, ConfigError
-        See :func:`plan_export`, and for the exact look :func:`exact_model`. A format cannot hold the source's values
+        See :func:`plan_export`, and :func:`with_look`. A format cannot hold the source's values
         as they are.
     StackError
-        For the exact look: the stack cannot be read, is another one, or has changed since the fit.
+        For all looks but smooth: the stack cannot be read, is another one, or has changed since the fit.
     """
     if channel is not None:
         model = one_channel(model, channel)
-    if original_intensity:
-        model = in_original_intensity(model)
-    model = _looking(model, look, stack)
+    model = with_look(model, look, stack, original_intensity=original_intensity, texture_seed=texture_seed)
+    if stack is not None and not isinstance(model, ExactModel):
+        raise ConfigError("A stack is needed only where slices are kept", remedy=remedy("exact look"))
     plan = plan_export(
         Frame.of(model),
         path,
@@ -157,16 +161,6 @@ def write_planned(model: VolumeModel, plan: ExportPlan, *, overwrite: bool, prog
     return plan.path
 
 
-def _looking(model: VolumeModel, look: Look, stack: Stack | str | os.PathLike[str] | None) -> VolumeModel:
-    if look not in LOOKS:
-        raise ConfigError(f"There is no look {look!r}: choose one of {', '.join(LOOKS)}.")
-    if look == "exact":
-        return exact_model(model, Path(stack) if isinstance(stack, (str, os.PathLike)) else stack)
-    if stack is not None:
-        raise ConfigError("A stack is needed for the exact look only", remedy=remedy("exact look"))
-    return model
-
-
 def with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str], None] | None) -> ExportPlan:
     """The plan that says which slices are kept, after making sure that they can be."""
     check_keeps_values(plan, model.dtype)
@@ -174,7 +168,12 @@ def with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str]
     model.check(kept.kept)
     if on_note is not None:
         on_note(str(kept))
-    about = {"look": model.traits.look, "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept]}
+    about: dict[str, Any] = {
+        "look": model.traits.look,
+        "own_slices_z_nm": [float(model.z_nm[k]) for k in kept.kept],
+    }
+    if "texture_seed" in model.provenance:
+        about["texture_seed"] = model.provenance["texture_seed"]
     return replace(plan, about={**plan.about, **about})
 
 

@@ -38,6 +38,8 @@ class Provenance(JsonRecord):
         ``(y, x)`` by which slices were moved in the fit; with its largest and its median length.
     shared_prior : optional
         Of a fit in tiles: what they share; with ``threads_per_tile``.
+    texture : sequence of mapping
+        Of each channel what the textured look adds to rendered slices.
     channel : int, optional
         Where one channel of several is shown.
     """
@@ -60,6 +62,7 @@ class Provenance(JsonRecord):
     slice_shift_median_px: float | None = None
     shared_prior: object = None
     threads_per_tile: int | None = None
+    texture: Sequence[Mapping[str, Any]] = ()
     channel: int | None = None
 
     @classmethod

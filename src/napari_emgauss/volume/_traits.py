@@ -28,8 +28,8 @@ class ModelTraits:
         What it reads from while it renders.
     in_original_intensity : bool
         A correction of brightness and contrast that it was fitted with is taken off again.
-    look : {"smooth", "exact"}
-        What it shows at the depths of observed slices.
+    look : {"smooth", "exact", "textured"}
+        What it shows at the depths of observed slices, and between them.
     """
 
     holds_labels: bool = False
