@@ -23,6 +23,7 @@ from typing import Any
 # The user's own settings must neither be used nor changed.
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "napari.yaml")
 os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
+os.environ["NAPARI_EMGAUSS_PRIORS"] = tempfile.mkdtemp()
 
 import napari
 import numpy as np

@@ -94,6 +94,7 @@ def own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     monkeypatch.setattr(_estimate, "_path", lambda: folder / "speed.json")
     _estimate.write_speed("cpu", _estimate.Speed(1.0, 1.0))  # or every dock would measure it
     monkeypatch.setenv("NAPARI_EMGAUSS_UNFINISHED", str(folder / "unfinished"))
+    monkeypatch.setenv("NAPARI_EMGAUSS_PRIORS", str(folder / "priors"))
     return folder
 
 

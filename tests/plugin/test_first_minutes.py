@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in_children
+import torch
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QTableWidget
@@ -16,9 +17,11 @@ from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QT
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitStatus
+from napari_emgauss.plugin.process._prior_store import keep_prior, stack_fingerprint
 from napari_emgauss.plugin.tabs import _fit_tab
 from napari_emgauss.plugin.view._continuous_layer import record_of
 from napari_emgauss.plugin.widgets._theme import theme_colours
+from napari_emgauss.priors import PriorState
 
 pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("default")]
 PLACED = {"scale": (40, 4, 5), "units": ("nm",) * 3}
@@ -97,6 +100,72 @@ def test_what_to_do_with_a_result(
     steps.compare_button.click()
     assert not grid.enabled and not steps.compare_button.isChecked()
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_a_patch_is_tried_and_compared(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer, widget = window
+    values = np.random.default_rng(0).integers(0, 255, (24, 200, 300)).astype(np.uint8)
+    source = viewer.add_image(values, name="a stack", scale=(40, 4, 4), units=("nm",) * 3)
+    asked = []
+
+    def process(request: Any, data: Any, damage: Any) -> FitProcess:
+        asked.append(request)
+        return FitProcess(request, data, damage=damage, target=stand_in_children.finishes_unfitted)
+
+    monkeypatch.setattr(_fit_tab, "FitProcess", process)
+    panel, method = widget.fit.panel, widget.fit.method
+    wait(lambda: method.plan is not None and panel.patch_button.isEnabled(), "the plan")
+    assert " A patch: " in method.cost.text()
+    viewer.scene.camera.center = (0, 80 * 4.0, 190 * 4.0)
+    viewer.scene.camera.zoom *= 2
+    viewer.dims.set_point(0, 20 * 40)
+    panel.patch_button.click()
+    (request,) = asked
+    assert request.region == (16, 144, 126, 254) and request.slices == (4, 23) and request.preset == "fast"
+    assert not panel.patch_button.isVisibleTo(widget)
+    wait(lambda: not widget.fit.session.state.status.active, "the fit", 240)
+    assert widget.fit.session.state.status is FitStatus.FINISHED, widget.fit.session.state.error
+    assert panel.status.text().endswith("The prior learned yesterday is used.")
+
+    names = [one.name for one in viewer.layers]
+    assert names == ["a stack", "a stack patch linear", "a stack patch EMGauss"]
+    assert viewer.canvas.grid.enabled and all(one.visible for one in viewer.layers)
+    centre, zoom = np.array(viewer.scene.camera.center[-2:]), viewer.scene.camera.zoom
+    np.testing.assert_allclose(centre, (79.5 * 4, 189.5 * 4))
+    seen = np.array(viewer.canvas.viewbox_size(viewer.layers)) / zoom
+    assert 128 * 4 <= seen.min() <= 1.2 * 128 * 4  # the patch fills each view
+
+    wait(panel.patch_button.isEnabled, "the plan")
+    widget.fit.start_fit()  # the whole: beside the patch it would be a fourth view
+    assert not viewer.canvas.grid.enabled and not panel.next_steps.compare_button.isChecked()
+    wait(lambda: not widget.fit.session.state.status.active, "the fit", 240)
+    assert "a stack EMGauss" in viewer.layers and "a stack patch EMGauss" in viewer.layers
+    assert asked[1].region == (0, 200, 0, 300)
+
+    widget.fit.region.kind.setCurrentIndex(2)  # a rectangle that is not drawn yet
+    assert not panel.patch_button.isEnabled()
+    viewer.layers.remove(source)
+
+
+def test_a_kept_prior_is_told_and_may_be_refused(window: Any, values: np.ndarray, request_for: Any) -> None:
+    viewer, widget = window
+    method = widget.fit.method
+    state = PriorState()
+    state.put("learned", {}, {"weight": torch.zeros(3)})
+    keep_prior(stack_fingerprint(values), request_for(), method.config(), state)
+    viewer.add_image(values, name="a stack", **PLACED)
+    wait(lambda: method.plan is not None, "the plan")
+    assert method.reuse.isVisibleTo(widget) and method.reuse.isChecked()
+    assert method.kept_note.text().startswith("The prior learned from 5 × 24 × 32 voxels of this stack on ")
+    quick = method.plan.work.prior_s
+    assert widget.fit.request().reuse_prior
+    method.reuse.setChecked(False)
+    wait(lambda: method.plan is not None, "the other plan")
+    assert method.plan.work.prior_s > 100 * quick and method.kept_note.isHidden() and method.reuse.isVisibleTo(widget)
+    assert not widget.fit.request().reuse_prior
+    viewer.add_image(255 - values, name="another", **PLACED)
+    wait(lambda: method.plan is not None, "the plan of another")
+    assert method.reuse.isHidden()
 
 
 def _hold_back(monkeypatch: pytest.MonkeyPatch, signal_file: Path, model_file: Path) -> None:

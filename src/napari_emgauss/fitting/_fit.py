@@ -36,6 +36,8 @@ from napari_emgauss.volume import texture_of_fit
 Path = str | os.PathLike[str]
 
 _REPORT_INTERVAL_S = 0.2
+_OF_PRIOR = ("prior", "prior_s", "prior_learned_before")
+"""What the provenance says of the prior; a fit that goes on takes it over."""
 
 
 def fit(
@@ -45,6 +47,7 @@ def fit(
     resume: Path | None = None,
     checkpoint: Path | None = None,
     prior: Prior | None = None,
+    prior_state: PriorState | None = None,
 ) -> Iterator[FitUpdate]:
     """Fit Gaussians to a stack.
 
@@ -68,6 +71,9 @@ def fit(
         is never lost. One that cannot be written on the way is told as a text that begins with "Warning".
     prior : Prior, optional
         What makes the pseudo-labels, in place of ``config.prior``.
+    prior_state : PriorState, optional
+        What an earlier preparation of the same prior left, of this stack or another part of it: gone on from, and
+        left what is learned. What a checkpoint holds takes its place.
 
     Yields
     ------
@@ -96,7 +102,9 @@ def fit(
     chosen = prior if prior is not None else _named_prior(settings)
     stage = None
     if chosen is not None and settings.teacher_student:
-        state = PriorState(None if saved is None else saved.prior)
+        state = PriorState() if prior_state is None else prior_state
+        if saved is not None:
+            state.replace(saved.prior)
         stage = PriorStage(stack, settings, chosen, state, follows=prior is None)
     return _Fit(stack, settings, stage, saved, resume, CheckpointKeeper(checkpoint)).run()
 
@@ -151,11 +159,13 @@ class _Fit:
         self._stack_id = fingerprint(images, self.stack.z_nm, sound)
         provenance = self._provenance()
         counts = None
+        if self.prior is not None and self.saved is None and self.prior.state.entries():
+            provenance["prior_learned_before"] = True
         if self.saved is not None:
             self._check_saved(self.saved)
             self._elapsed_before = self.saved.elapsed_s
             told = self.saved.provenance
-            provenance.update({name: told[name] for name in ("prior", "prior_s") if name in told})
+            provenance.update({name: told[name] for name in _OF_PRIOR if name in told})
             counts = self.saved.state.get("counts")
         student = self._new_model(images, counts)
         shown = self._new_model(images, counts)

@@ -75,6 +75,8 @@ class PlanRequest:
         Free memory, None where it is not known.
     tiles : str
         ``when needed``, ``never`` or ``always``.
+    learned : bool
+        Whether the prior has learned before.
     """
 
     z_nm: tuple[float, ...]
@@ -86,6 +88,7 @@ class PlanRequest:
     dtype: str
     available_bytes: int | None
     tiles: str = "when needed"
+    learned: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def plan_fit(request: PlanRequest) -> FitPlan:
             )
         learning = learning_seconds(config)
         # Labels are computed by the prior.
-        prior = max(learning, everything - iterations)
+        prior = max(learning, everything - iterations) - (learning if request.learned else 0.0)
         return FitPlan(Work(prior, iterations), needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
     budget = None if free is None else int(MEMORY_SHARE * free)
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -52,7 +52,8 @@ class FitMessage:
     model_path : str
         A model file, or folder of tiles, to show, for previews and final messages; empty where there is none.
     note : str
-        What else is to be told, in a sentence: a warning, or where a result is.
+        What else is to be told, in a sentence: a warning, where a result is, or, beside the device, which prior that
+        has learned before is used.
     """
 
     kind: Literal["device", "progress", "preview", "finished", "stopped"]
@@ -83,14 +84,18 @@ def fit_in_child(channel: Channel, request: FitRequest, data: FitData, folder: s
     folder : str
         Where model files go. The window removes them.
     """
-    from napari_emgauss.render import choose_backend
-
-    choice = choose_backend(request.device)
-    channel.tell(FitMessage("device", text=f"{choice.device}: {choice.reason}"))
+    _tell_device(channel, request)
     if request.tiles is None:
         _fit_whole(channel, request, data, Path(folder))
     else:
         _fit_in_tiles(channel, request, data)
+
+
+def _tell_device(channel: Channel, request: FitRequest, note: str = "") -> None:
+    from napari_emgauss.render import choose_backend
+
+    choice = choose_backend(request.device)
+    channel.tell(FitMessage("device", text=f"{choice.device}: {choice.reason}", note=note))
 
 
 def request_config(request: FitRequest) -> FitConfig:
@@ -125,23 +130,24 @@ def request_stack(request: FitRequest, data: FitData) -> Stack:
 
 def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Path) -> None:
     """One fit, whose state is kept so that it can go on after it was stopped or killed."""
-    from napari_emgauss.fitting import fit
-
-    from ._fit_store import checkpoint_path, forget, saved_fit, tidy
+    from ._fit_learning import LearningFit
+    from ._fit_store import forget, tidy
 
     tidy()
-    checkpoint = checkpoint_path(request)
-    stack = request_stack(request, data)
-    if request.resume and saved_fit(request) is not None:
-        updates = fit(stack, resume=checkpoint, checkpoint=checkpoint)  # with its own settings
-    else:
-        updates = fit(stack, request_config(request), checkpoint=checkpoint)
+    learning = LearningFit(
+        request,
+        request_stack(request, data),
+        request_config(request),
+        data.stack_id,
+        lambda note: _tell_device(channel, request, note),
+    )
+    updates = learning.updates()
     last = None
     try:
-        last = _walk(channel, updates, folder)
+        last = _walk(channel, updates, folder, learning.keep_prior)
     finally:
         with channel.saving():
-            updates.close()  # type: ignore[attr-defined] # writes the checkpoint
+            updates.close()  # writes the checkpoint
     if last is None:
         return
     path: Path | str = ""
@@ -149,7 +155,7 @@ def _fit_whole(channel: Channel, request: FitRequest, data: FitData, folder: Pat
     if last.model is not None and last.iteration > 0:
         with channel.saving():
             path, note = _keep_result(last.model, folder, request)
-    if last.finished:  # only now: the result is on the disk
+    if last.finished and not request.patch:  # only now: the result is on the disk
         forget(request)
     channel.tell(_message("finished" if last.finished else "stopped", last, path, note))
 
@@ -180,12 +186,17 @@ def _keep_result(model: EmgaussModel, folder: Path, request: FitRequest) -> tupl
     return other, f"The temporary folder could not be written, so the result is kept as {other}."
 
 
-def _walk(channel: Channel, updates: Iterator[FitUpdate], folder: Path) -> FitUpdate | None:
-    """Pass on what a fit tells until it ends or is stopped; its last word."""
+def _walk(
+    channel: Channel, updates: Iterator[FitUpdate], folder: Path, on_learned: Callable[[], None] = lambda: None
+) -> FitUpdate | None:
+    """Pass on what a fit tells until it ends or is stopped; its last word. ``on_learned`` follows on the prior."""
     count, last_preview, pause_s, last = 0, -math.inf, 0.0, None
-    threads = _cores()
+    threads, learned = _cores(), False
     for update in updates:
         last = update
+        if update.stage == "teacher-student" and not learned:
+            learned = True
+            on_learned()
         _leave_a_core(channel, threads)
         if update.finished:
             break

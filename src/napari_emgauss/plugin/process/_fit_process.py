@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
@@ -13,6 +14,7 @@ from ._demand import moved_lately, note_fit
 from ._fit_child import FitMessage, fit_in_child
 from ._problem import ChildFailedError
 from ._process import ChildProcess
+from ._reckoning import Fingerprints
 from ._scratch import scratch_folder
 
 _NUMBERS = itertools.count(1)
@@ -106,6 +108,7 @@ class FitProcess:
             The fit failed.
         """
         data = copy_slices(self._values, self.request, self._stopping.is_set, self._damage)
+        data = replace(data, stack_id=Fingerprints().of(self._values))
         self._values = self._damage = None
         if self._stopping.is_set():
             yield FitMessage("stopped")

@@ -11,6 +11,7 @@ import re
 import shutil
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,11 +153,11 @@ def _remove(path: Path) -> None:
         if owned is not None:
             with contextlib.suppress(EmgaussError):
                 owned.clear()
-    elif path.is_file() and _header(path).get("format") == CHECKPOINT_FORMAT:
+    elif path.is_file() and header_of(path).get("format") == CHECKPOINT_FORMAT:
         path.unlink()
 
 
-def _header(path: Path) -> dict[str, Any]:
+def header_of(path: Path) -> dict[str, Any]:
     """What a file of ours says of itself; empty for other files."""
     try:
         with path.open("rb") as file:
@@ -181,17 +182,28 @@ def _key(request: FitRequest) -> str:
 
 
 def _saved_checkpoint(path: Path, slices: int) -> SavedFit | None:
-    header = _header(path) if path.is_file() else {}
+    header = header_of(path) if path.is_file() else {}
     if header.get("format") != CHECKPOINT_FORMAT:
         return None
-    from napari_emgauss.fitting import FitConfig
-
-    names = {field.name for field in dataclasses.fields(FitConfig)}
-    config = FitConfig(**{name: value for name, value in header["config"].items() if name in names})
+    config = _config_in(header)
     iteration = int(header["state"]["iteration"])
     total = config.total_iterations(slices)
     learned = float(header["state"].get("prior_fraction", 1.0))
     return SavedFit(min(1.0, iteration / total), _age(path), iteration, prior=learned, preset=_preset_of(config))
+
+
+def saved_config(request: FitRequest) -> FitConfig | None:
+    """Settings of the unfinished fit in one piece; None where there is none."""
+    with contextlib.suppress(EmgaussError, KeyError, TypeError, AttributeError):
+        return _config_in(header_of(checkpoint_path(request)))
+    return None
+
+
+def _config_in(header: Mapping[str, Any]) -> FitConfig:
+    from napari_emgauss.fitting import FitConfig
+
+    names = {field.name for field in dataclasses.fields(FitConfig)}
+    return FitConfig(**{name: value for name, value in header["config"].items() if name in names})
 
 
 def _preset_of(config: FitConfig) -> str:

@@ -81,6 +81,10 @@ class FitRequest:
         Sizes of tiles, as ``TileSize`` takes them; None fits in one piece.
     resume : bool
         Go on with the unfinished fit of this stack.
+    reuse_prior : bool
+        Use what a prior has learned of this stack before.
+    patch : bool
+        A quick trial, whose state is not kept.
     """
 
     name: str
@@ -97,6 +101,8 @@ class FitRequest:
     channels: int | None = None
     tiles: Mapping[str, int] | None = None
     resume: bool = False
+    reuse_prior: bool = True
+    patch: bool = False
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -132,10 +138,13 @@ class FitData:
         ``(K, H, W)``, or ``(K, C, H, W)``.
     damage : SharedArray or None
         ``(K, H, W)``, not zero where a pixel is damaged.
+    stack_id : str
+        Fingerprint of the whole stack; empty where it is not known.
     """
 
     values: SharedArray
     damage: SharedArray | None = None
+    stack_id: str = ""
 
     def array(self) -> Any:
         """The grey values."""

@@ -86,6 +86,8 @@ class EmgaussDock(QWidget):
         steps.scrub_clicked.connect(self.scrub)
         steps.compare_clicked.connect(self.compare)
         steps.export_clicked.connect(self.offer_export)
+        self.fit.begun.connect(self._end_comparison)
+        self.fit.patch_fitted.connect(self._show_patch)
         self.quality.followed.connect(self.show_advised)
         self._hidden: list[Any] = []
         self._colours = theme_colours(napari_viewer)
@@ -147,6 +149,18 @@ class EmgaussDock(QWidget):
             beside = False
             notify(problem_of(error))
         steps.show_compared(beside)
+
+    def _end_comparison(self) -> None:
+        if self.fit.panel.next_steps.compare_button.isChecked():
+            self.compare(False)
+
+    @at_the_door
+    def _show_patch(self) -> None:
+        """The patch fills each of the three views, in the middle of a gap: there they differ the most."""
+        self.compare(True)
+        self.depth.control.mid_gap()
+        if self.fit.panel.next_steps.compare_button.isChecked():
+            self._viewer.reset_view(layers=[self.fit.result_layer])
 
     @at_the_door
     def offer_export(self) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 from napari_emgauss.plugin.process._demand import moved_lately
 from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.process._fit_store import SavedFit
+from napari_emgauss.plugin.process._reckoning import PATCH_PRESET, PATCH_SIDE
 from napari_emgauss.plugin.widgets._form import Note, slim_bar, stack_up
 from napari_emgauss.plugin.widgets._loss_plot import LossPlot
 from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
@@ -34,6 +35,7 @@ class FitPanel(QWidget):
     """Shows one session; the buttons act on it."""
 
     fit_clicked = Signal()
+    patch_clicked = Signal()
     resume_clicked = Signal()
 
     def __init__(self, viewer: Any, parent: QWidget | None = None) -> None:
@@ -53,6 +55,12 @@ class FitPanel(QWidget):
         font = self.fit_button.font()
         font.setBold(True)
         self.fit_button.setFont(font)
+        self.patch_button = QPushButton("Try a patch first")
+        self.patch_button.setToolTip(
+            f"Fit {PATCH_SIDE} × {PATCH_SIDE} pixels around the middle of the view, quickly (preset {PATCH_PRESET}), "
+            "and show the stack, linear interpolation and EMGauss side by side."
+        )
+        self.patch_button.setEnabled(False)
         self.resume_button = QPushButton("Resume")
         self.resume_button.setToolTip("Continue the unfinished fit, with its own settings.")
         self.resume_button.hide()
@@ -71,11 +79,13 @@ class FitPanel(QWidget):
 
         buttons = QHBoxLayout()
         buttons.addWidget(self.fit_button, 3)
+        buttons.addWidget(self.patch_button, 3)
         buttons.addWidget(self.resume_button, 1)
         buttons.addWidget(self.pause_button, 1)
         buttons.addWidget(self.stop_button, 1)
         stack_up(self, buttons, self.saved, self.status, self.remedy_button, self.next_steps, self.bar, self.plot)
         self.fit_button.clicked.connect(self.fit_clicked)
+        self.patch_button.clicked.connect(self.patch_clicked)
         self.resume_button.clicked.connect(self.resume_clicked)
         self.pause_button.clicked.connect(self._pause_or_resume)
         self.stop_button.clicked.connect(self._stop)
@@ -105,6 +115,10 @@ class FitPanel(QWidget):
         self.resume_button.setVisible(wanted)
         self.saved.tell(saved.sentence() if saved is not None and wanted else "")
 
+    def offer_patch(self, offered: bool) -> None:
+        """Whether there is a patch to try: not where all that is chosen is as small."""
+        self.patch_button.setEnabled(offered)
+
     def tell_error(self, sentence: str, remedy: Remedy | None = None) -> None:
         """Show why a fit was not even begun, or has failed, and what can be done about it."""
         self.status.tell(sentence, theme_colours(self._viewer).error)
@@ -128,6 +142,7 @@ class FitPanel(QWidget):
         status = FitStatus.IDLE if self._session is None else self._session.state.status
         self._shown_status, self._shown_at = status, time.monotonic()
         self.fit_button.setEnabled(not status.active)
+        self.patch_button.setVisible(not status.active)
         self.pause_button.setVisible(status.active)
         self.stop_button.setVisible(status.active)
         self.pause_button.setEnabled(status in (FitStatus.RUNNING, FitStatus.PAUSED))

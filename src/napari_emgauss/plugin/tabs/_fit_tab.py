@@ -19,6 +19,7 @@ from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.process._fit_store import saved_fit
 from napari_emgauss.plugin.process._problem import Problem, problem_of
+from napari_emgauss.plugin.process._reckoning import PatchPlan, patch_of
 from napari_emgauss.plugin.process._remote_model import RemoteModel
 from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.process._request import FitRequest, check_request
@@ -33,6 +34,7 @@ from napari_emgauss.plugin.view._continuous_layer import (
 )
 from napari_emgauss.plugin.view._geometry import Placement, placement_on
 from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, is_stack_like, layer_data
+from napari_emgauss.plugin.view._region import centre_of_view
 from napari_emgauss.plugin.view._stand_in import add_stand_ins, is_stand_in, replace_stand_in
 from napari_emgauss.plugin.widgets._form import Page, fold, rule
 
@@ -52,6 +54,10 @@ class FitTab(Page):
 
     layer_added = Signal(object)
     """A continuous-z layer appeared."""
+    begun = Signal()
+    """A fit has begun."""
+    patch_fitted = Signal()
+    """The result of a patch is there."""
 
     def __init__(self, viewer: Any, service: RenderService) -> None:
         super().__init__()
@@ -77,9 +83,10 @@ class FitTab(Page):
         self.stack.changed.connect(self._on_stack)
         self.region.changed.connect(self._on_part)
         self.slices.changed.connect(self._on_part)
-        self.method.planned.connect(self._offer_to_resume)
+        self.method.planned.connect(self._on_planned)
         self.remedies = FitRemedies(self)
         self.panel.fit_clicked.connect(lambda: self.start_fit())
+        self.panel.patch_clicked.connect(self.try_patch)
         self.panel.resume_clicked.connect(lambda: self.start_fit(resume=True))
         self._on_stack()
 
@@ -114,6 +121,8 @@ class FitTab(Page):
         if self.session is None or not self._fitting:
             return ""
         state = self.session.state
+        if self.session.process.request.patch:
+            return f"A patch of “{self.session.name}” is being fitted: closing ends that."
         done = "" if state.fraction is None else f" ({state.fraction:.0%} of this stage done)"
         if state.total_iterations and state.iteration:
             done = f" ({state.iteration / state.total_iterations:.0%} done)"
@@ -130,36 +139,66 @@ class FitTab(Page):
         EmgaussError
             It cannot be fitted; the message says why.
         """
-        layer = self.stack.layer
-        check_layer(layer)
-        if min(self.stack.voxel_size_nm) <= 0:
+        request = self._part()
+        if min(request.voxel_size_nm) <= 0:
             raise VoxelSizeError("The voxel size is unknown: type in z, y and x in nm.")
         self.method.config()
         plan = self.method.plan
-        request = FitRequest(
-            name=layer.name,
-            source=None if layer.source.path is None else str(layer.source.path),
-            voxel_size_nm=self.stack.voxel_size_nm,
-            region=self.region.region(),
-            slices=self.region.slices,
-            preset=self.method.preset.currentText(),
-            device=self.method.device.currentText(),
-            overrides=self.method.settings.overrides(),
-            layer_shape=tuple(int(n) for n in layer_data(layer).shape),
-            skip=self.slices.skip(),
-            masked=self.slices.damage() is not None,
-            channels=channels_of(layer),
-            tiles=None if plan is None else plan.tiles,
-        )
+        request = dataclasses.replace(request, tiles=None if plan is None else plan.tiles)
         check_request(request)
         if plan is not None and plan.problem:
             raise StackError(plan.problem)
         return request
 
+    def _part(self) -> FitRequest:
+        """What is chosen, whether it can be fitted or not."""
+        layer = self.stack.layer
+        check_layer(layer)
+        return FitRequest(
+            name=layer.name,
+            source=None if layer.source.path is None else str(layer.source.path),
+            voxel_size_nm=self.stack.voxel_size_nm,
+            region=self.region.region(),
+            slices=self.region.slices,
+            layer_shape=tuple(int(n) for n in layer_data(layer).shape),
+            skip=self.slices.skip(),
+            masked=self.slices.damage() is not None,
+            channels=channels_of(layer),
+            **self.method.chosen(),
+        )
+
+    def _patch(self, planned: PatchPlan | None) -> FitRequest:
+        """The patch to try first, with the settings that were planned for it.
+
+        Raises
+        ------
+        EmgaussError
+            There is none; the message says why.
+        """
+        chosen = self._part()
+        check_request(chosen)
+        *centre, shown = centre_of_view(self.stack.layer, self._viewer)
+        patch = patch_of(chosen, (centre[0], centre[1]), shown)
+        if patch is None:
+            raise StackError("What is chosen is as small as a patch: press Fit EMGauss.")
+        if planned is not None:
+            patch = dataclasses.replace(patch, overrides=planned.overrides)
+        check_request(patch)
+        return patch
+
     def start_fit(self, *, resume: bool = False) -> None:
         """Begin a fit of what is chosen, or go on with an unfinished one, or say why that cannot be."""
         try:
-            self._begin(resume=resume)
+            self._begin(dataclasses.replace(self.request(), resume=resume), self.method.plan)
+        except Exception as error:
+            self._refuse(problem_of(error, "fit"))
+
+    def try_patch(self) -> None:
+        """Fit a small patch in the middle of the view, or say why that cannot be."""
+        try:
+            reckoning = self.method.reckoning
+            patch = None if reckoning is None else reckoning.patch
+            self._begin(self._patch(patch), None if patch is None else patch.plan)
         except Exception as error:
             self._refuse(problem_of(error, "fit"))
 
@@ -176,22 +215,22 @@ class FitTab(Page):
             take_back(self._refused)
             self._refused = ""
 
-    def _begin(self, *, resume: bool) -> None:
+    def _begin(self, request: FitRequest, plan: FitPlan | None) -> None:
         layer = self.stack.layer
-        request = dataclasses.replace(self.request(), resume=resume)
         placement = self._placement(layer, request)
         session = FitSession(FitProcess(request, layer_data(layer), damage=self.slices.damage()), self._service)
         session.previews_wanted = lambda: preferences().live_preview
-        session.expected = self.method.expected()
+        session.expected = self.method.expected(plan)
         self.method.end_trial()
         session.start()
         self._take_back()
         # What a stopped fit left is replaced by what it becomes.
-        self._replaced = list(self._layers) if resume else []
+        self._replaced = list(self._layers) if request.resume else []
         self._under = None
-        self.session, self._layers, self._work = session, [], self.method.plan
+        self.session, self._layers, self._work = session, [], plan
+        self.begun.emit()
         look = {"contrast_limits": tuple(layer.contrast_limits), "colormap": layer.colormap, "gamma": layer.gamma}
-        self._show_model = lambda model: self._add_layers(model, layer, placement, look)
+        self._show_model = lambda model: self._add_layers(model, layer, name_of_result(request), placement, look)
         session.model_appeared.connect(self._show_model)
         session.model_changed.connect(lambda model: self._refresh())
         session.ended.connect(self._on_ended)
@@ -204,7 +243,7 @@ class FitTab(Page):
         try:
             with self._same_place():
                 self._layers = add_stand_ins(
-                    self._viewer, f"{layer.name} EMGauss", layer_data(layer), request, placement, look
+                    self._viewer, name_of_result(request), layer_data(layer), request, placement, look
                 )
             self._hide_under_channels(layer)
         except Exception as error:
@@ -224,14 +263,16 @@ class FitTab(Page):
         z_step, kept = request.voxel_size_nm[0], request.kept
         return placement_on(layer, request.origin, [k * z_step for k in range(kept[-1] - kept[0] + 1)])
 
-    def _add_layers(self, model: RemoteModel, source: Any, placement: Placement, look: dict[str, Any]) -> None:
+    def _add_layers(
+        self, model: RemoteModel, source: Any, name: str, placement: Placement, look: dict[str, Any]
+    ) -> None:
         shown = list(channel_layers(model))
         stand_ins = [layer for layer in self._layers if layer in self._viewer.layers and is_stand_in(layer)]
         if len(stand_ins) != len(shown) or not all(
             replace_stand_in(layer, one) for layer, (one, _, _) in zip(stand_ins, shown, strict=True)
         ):
             self._replaced += self._layers
-            self._add_anew(shown, source, placement, look)
+            self._add_anew(shown, name, placement, look)
         self._hide_under_channels(source)
         self.layer_added.emit(self._layers[0])
 
@@ -240,7 +281,7 @@ class FitTab(Page):
         if len(self._layers) > 1 and source in self._viewer.layers and source.visible:
             source.visible, self._under = False, source
 
-    def _add_anew(self, shown: list[Any], source: Any, placement: Placement, look: dict[str, Any]) -> None:
+    def _add_anew(self, shown: list[Any], name: str, placement: Placement, look: dict[str, Any]) -> None:
         """A layer for each channel, instead of what was shown before."""
         shift = DepthShift()
         with self._same_place():
@@ -248,7 +289,7 @@ class FitTab(Page):
             self._layers = []
             for one, suffix, theirs in shown:
                 record = LayerRecord("continuous", one, placement, shift)
-                data, keywords, _ = layer_data_tuple(record, f"{source.name} EMGauss{suffix}", **(theirs or look))
+                data, keywords, _ = layer_data_tuple(record, f"{name}{suffix}", **(theirs or look))
                 self._layers.append(self._viewer.add_image(data, **keywords))
 
     def _remove_replaced(self) -> None:
@@ -287,11 +328,24 @@ class FitTab(Page):
         if session.model is not None and not any(layer in self._viewer.layers for layer in self._layers):
             self._layers = []
             self._show_model(session.model)  # the preview was removed, but a result must not be lost
-        if session.state.status is FitStatus.FINISHED and self.method.device_info is not None:
+        patch = session.process.request.patch
+        if session.state.status is FitStatus.FINISHED and self.method.device_info is not None and not patch:
             pace = session.seconds_per_iteration
             if self._work is not None and self._work.tiles is None and pace is not None:
                 iterations_s = pace * session.state.total_iterations
-                record_fit(self._work.work, session.prior_s, iterations_s, self.method.device_info.device)
+                prior_s = 0.0 if session.prior_reused else session.prior_s  # too short to tell of learning
+                record_fit(self._work.work, prior_s, iterations_s, self.method.device_info.device)
+        if patch and self.result_layer is not None:
+            self.patch_fitted.emit()
+        self.method.reckon_again()  # there may be a prior now that has learned
+
+    def _on_planned(self) -> None:
+        self._offer_to_resume()
+        self._offer_patch()
+
+    def _offer_patch(self) -> None:
+        reckoning = self.method.reckoning
+        self.panel.offer_patch(reckoning is not None and reckoning.patch is not None)
 
     def _offer_to_resume(self) -> None:
         """Show the Resume button when there is an unfinished fit of what is chosen."""
@@ -323,15 +377,9 @@ class FitTab(Page):
         layer = self.stack.layer
         self.slices.set_layer(layer if is_stack_like(layer) else None, self.stack.voxel_size_nm)
         try:
-            check_layer(layer)
-            y0, y1, x0, x1 = self.region.region()
-            first, last = self.region.slices
-            skip = frozenset(self.slices.skip())
-            z_nm, y_nm, x_nm = self.stack.voxel_size_nm
-            depths = tuple(k * z_nm for k in range(first, last + 1) if k not in skip)
-            known = min(z_nm, y_nm, x_nm) > 0 and len(depths) > 2
-            dtype = str(layer_data(layer).dtype)
-            self.method.set_wanted((depths, y1 - y0, x1 - x0, (y_nm, x_nm), dtype) if known else None)
+            part = self._part()
+            known = min(part.voxel_size_nm) > 0 and len(part.kept) > 2
+            self.method.set_wanted(part if known else None, layer_data(layer))
             problem = ""
         except EmgaussError as error:
             self.method.set_wanted(None)
@@ -340,3 +388,9 @@ class FitTab(Page):
             self._take_back()
             self.panel.tell_problem(problem)
         self._offer_to_resume()
+        self._offer_patch()
+
+
+def name_of_result(request: FitRequest) -> str:
+    """What the layer of a fit is called."""
+    return f"{request.name} patch EMGauss" if request.patch else f"{request.name} EMGauss"

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QWidget
 
 from napari_emgauss._errors import EmgaussError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._preferences import preferences
-from napari_emgauss.plugin.process._estimate import FitPlan, PlanRequest, available_bytes, read_speed
+from napari_emgauss.plugin.process._estimate import FitPlan, read_speed, time_range
 from napari_emgauss.plugin.process._problem import problem_of
+from napari_emgauss.plugin.process._reckoning import Fingerprints, Reckoning, reckon
 from napari_emgauss.plugin.process._render_child import DeviceInfo
 from napari_emgauss.plugin.process._render_service import RenderService
+from napari_emgauss.plugin.process._request import FitRequest
 from napari_emgauss.plugin.widgets._form import Note, fold, form_layout, stack_up
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
 from ._settings_form import SettingsForm
 from ._speed_trial import SpeedTrial
-
-Wanted = tuple[tuple[float, ...], int, int, tuple[float, float], str]
-"""Depths, rows, columns, pixel size, dtype."""
 
 
 class MethodForm(QWidget):
@@ -37,10 +37,12 @@ class MethodForm(QWidget):
         from napari_emgauss.fitting import preset, preset_info, preset_names
 
         self._viewer, self._service, self._make_preset = viewer, service, preset
-        self._wanted: Wanted | None = None
-        self._asked: PlanRequest | None = None
+        self._wanted: FitRequest | None = None
+        self._values: Any = None
+        self._asked: FitRequest | None = None
         self._then: Callable[[], Any] | None = None
-        self.plan: FitPlan | None = None
+        self._fingerprints = Fingerprints()
+        self.reckoning: Reckoning | None = None
         self._trial = SpeedTrial(self, self._tell_cost, self._tell_cost)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -67,6 +69,11 @@ class MethodForm(QWidget):
             "in tiles can be resumed."
         )
         self.device_note, self.cost = Note("Looking for a graphics card…"), Note()
+        self.reuse = QCheckBox("Use what the prior has learned before")
+        self.reuse.setChecked(True)
+        self.reuse.setToolTip("Untick it to have the prior learn anew, from what is fitted now.")
+        self.reuse.hide()
+        self.kept_note = Note()
         self.settings = SettingsForm()
         self.advanced = fold("Advanced settings", self.settings)
 
@@ -74,10 +81,11 @@ class MethodForm(QWidget):
         form.addRow("Preset", self.preset)
         form.addRow("Device", self.device)
         form.addRow("Tiles", self.tiles)
-        stack_up(self, form, self.device_note, self.cost, self.advanced)
+        stack_up(self, form, self.device_note, self.cost, self.reuse, self.kept_note, self.advanced)
         self.preset.currentTextChanged.connect(self._on_preset)
         self.device.currentTextChanged.connect(self._on_device)
         self.tiles.currentIndexChanged.connect(self._show_cost)
+        self.reuse.toggled.connect(self._show_cost)
         self.settings.changed.connect(self._on_settings)
         self._on_preset(self.preset.currentText())
         self._on_device(self.device.currentText())
@@ -87,11 +95,29 @@ class MethodForm(QWidget):
         self._soon.stop()
         self._trial.abandon()
 
-    def set_wanted(self, wanted: Wanted | None) -> None:
-        """What would be fitted; None while there is nothing to fit."""
-        if wanted != self._wanted:
-            self._wanted = wanted
+    @property
+    def plan(self) -> FitPlan | None:
+        """What the chosen fit will take; None while it is not known."""
+        return None if self.reckoning is None else self.reckoning.plan
+
+    def set_wanted(self, wanted: FitRequest | None, values: Any = None) -> None:
+        """What would be fitted, and the data of its layer; None while there is nothing to fit."""
+        if wanted != self._wanted or values is not self._values:
+            self._wanted, self._values = wanted, values
             self._show_cost()
+
+    def reckon_again(self) -> None:
+        """Something was learned, of a stack or of this machine."""
+        self._show_cost()
+
+    def chosen(self) -> dict[str, Any]:
+        """What is chosen here, as fields of a :class:`FitRequest`."""
+        return {
+            "preset": self.preset.currentText(),
+            "device": self.device.currentText(),
+            "overrides": self.settings.overrides(),
+            "reuse_prior": self.reuse.isChecked(),
+        }
 
     def when_planned(self, call: Callable[[], Any]) -> None:
         """Call once the plan of the present choice is there: now, or soon; not at all where there can be none."""
@@ -100,14 +126,14 @@ class MethodForm(QWidget):
         else:
             call()
 
-    def expected(self) -> tuple[float, float] | None:
-        """Seconds that the prior and the iterations will take, as far as is known."""
-        if self.plan is None or self.device_info is None:
+    def expected(self, plan: FitPlan | None) -> tuple[float, float] | None:
+        """Seconds that the prior and the iterations of a plan will take, as far as is known."""
+        if plan is None or self.device_info is None:
             return None
         speed = read_speed(self.device_info.device)
         if speed is None:
             return None
-        return self.plan.work.prior_s * speed.prior, self.plan.work.iterations_s * speed.iteration
+        return plan.work.prior_s * speed.prior, plan.work.iterations_s * speed.iteration
 
     def end_trial(self) -> None:
         """A fit begins: it wants the machine for itself."""
@@ -162,14 +188,15 @@ class MethodForm(QWidget):
         in_background(self, lambda: self._service.describe_device(device), show, refuse)
 
     def _show_cost(self) -> None:
-        self.plan = self._then = None
+        self.reckoning = self._then = None
         if self._wanted is None or self.device_info is None:
             self.cost.tell("")
+            self._tell_kept()
             return
         self._soon.start()
 
     def _ask_cost(self) -> None:
-        """Have the rendering process reckon: it has torch."""
+        """Have it reckoned in the background: slices are looked at, and the rendering process has torch."""
         if self._wanted is None or self.device_info is None:
             return
         try:
@@ -177,42 +204,48 @@ class MethodForm(QWidget):
         except EmgaussError as error:
             self._refuse_cost(error)
             return
-        z_nm, height, width, pixel_size_nm, dtype = self._wanted
-        request = PlanRequest(
-            z_nm=z_nm,
-            height=height,
-            width=width,
-            pixel_size_nm=pixel_size_nm,
-            preset=self.preset.currentText(),
-            overrides=self.settings.overrides(),
-            dtype=dtype,
-            available_bytes=available_bytes(),
-            tiles=self.tiles.currentText(),
-        )
+        request = dataclasses.replace(self._wanted, **self.chosen())
+        values, tiles = self._values, self.tiles.currentText()
         self._asked = request
 
-        def show(plan: FitPlan) -> None:
+        def show(reckoning: Reckoning) -> None:
             if self._asked is request:
-                self.plan = plan
+                self.reckoning = reckoning
                 self._tell_cost()
+                self._tell_kept()
                 then, self._then = self._then, None
                 self.planned.emit()
                 if then is not None:
                     then()
 
-        in_background(self, lambda: self._service.plan(request), show, self._refuse_cost)
+        in_background(
+            self,
+            lambda: reckon(request, values, tiles, self._fingerprints, self._service.plan),
+            show,
+            self._refuse_cost,
+        )
 
     def _refuse_cost(self, error: Exception) -> None:
         self._then = None
         self.cost.tell(problem_of(error).sentence, theme_colours(self._viewer).error)
 
     def _tell_cost(self) -> None:
-        if self.plan is None or self.device_info is None:
+        if self.reckoning is None or self.device_info is None:
             return
+        plan, patch = self.reckoning.plan, self.reckoning.patch
         colours = theme_colours(self._viewer)
         speed = read_speed(self.device_info.device)
-        text = self.plan.sentence(speed)
-        if speed is None and not self.plan.problem:
+        text = plan.sentence(speed)
+        if speed is not None and patch is not None:
+            text += f" A patch: {time_range(patch.plan.work.seconds(speed), speed)}."
+        if speed is None and not plan.problem:
             self._trial.start(self.device_info.device)
             text += " " + self._trial.sentence(self.device_info.device)
-        self.cost.tell(text, colours.warning if self.plan.problem else colours.muted_text)
+        self.cost.tell(text, colours.warning if plan.problem else colours.muted_text)
+
+    def _tell_kept(self) -> None:
+        """Say which prior will be used that has learned before, and let the user choose."""
+        kept = None if self.reckoning is None else self.reckoning.kept
+        self.reuse.setVisible(kept is not None)
+        told = "" if kept is None or not self.reuse.isChecked() else f"{kept.sentence} is used: no need to learn again."
+        self.kept_note.tell(told, theme_colours(self._viewer).muted_text)

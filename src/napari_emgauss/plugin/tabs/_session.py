@@ -55,6 +55,8 @@ class FitSession:
         Seconds that the prior and the iterations will take, as far as is known beforehand.
     prior_s : float
         Seconds that the prior has taken.
+    prior_reused : bool
+        Whether the prior had learned before.
     problem : Problem or None
         What went wrong, where it has failed.
     """
@@ -76,7 +78,7 @@ class FitSession:
         self.problem: Problem | None = None
         self.previews_wanted: Callable[[], bool] = lambda: True
         self.expected: tuple[float, float] | None = None
-        self.prior_s = 0.0
+        self.prior_s, self.prior_reused = 0.0, False
         self._pace: list[tuple[int, float]] = []
 
     @property
@@ -225,7 +227,8 @@ class FitSession:
     def _take_over(self, message: FitMessage) -> None:
         state = self.state
         if message.kind == "device":
-            state.device = message.text
+            state.device, state.note = message.text, message.note
+            self.prior_reused = bool(message.note)
             LOGGER.info("Fit of %s on %s", self.name, message.text)
             return
         if state.status is FitStatus.PREPARING:

@@ -40,15 +40,39 @@ def region_of(kind: RegionKind, layer: Layer, viewer: Any, shapes: Layer | None 
     return _clip(_shape_corners(layer, shapes), height, width, "The rectangle")
 
 
+def centre_of_view(layer: Layer, viewer: Any) -> tuple[int, int, int]:
+    """Row, column and slice of ``layer`` in the middle of the canvas; in the middle of the layer in other views."""
+    slices, height, width = stack_shape(layer)
+    if not _is_plain(viewer):
+        return height // 2, width // 2, slices // 2
+    z, y, x = _to_data(layer, viewer, np.asarray(viewer.scene.camera.center[-2:], dtype=float))
+    return round(float(y)), round(float(x)), round(float(z))
+
+
+def _is_plain(viewer: Any) -> bool:
+    """Whether the view is the xy view."""
+    return viewer.dims.ndisplay == 2 and tuple(viewer.dims.order[-2:]) == (viewer.dims.ndim - 2, viewer.dims.ndim - 1)
+
+
+def _to_data(layer: Layer, viewer: Any, yx: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Slice, row and column of ``layer`` at a point ``(y, x)`` of the world, at the depth on screen."""
+    point = np.array(viewer.dims.point, dtype=float)
+    point[-2:] = yx
+    return np.asarray(layer.world_to_data(point), dtype=float)[-3:]
+
+
 def _view_corners(layer: Layer, viewer: Any) -> np.ndarray[Any, Any]:
-    """Corners of the canvas in pixels of the layer, from the camera: the layer may just have been added."""
-    if viewer.dims.ndisplay != 2 or tuple(viewer.dims.order[-2:]) != (viewer.dims.ndim - 2, viewer.dims.ndim - 1):
+    """Corners of the canvas in pixels of the layer.
+
+    From the camera: the layer's own ``corner_pixels`` are those of the step before.
+    """
+    if not _is_plain(viewer):
         raise StackError("The region “current view” needs the plain xy view: switch 3D off and roll the axes back.")
-    # ``corner_pixels`` are those of the level on screen.
-    corners = np.asarray(layer.corner_pixels, dtype=float)[:, -2:]
-    if getattr(layer, "multiscale", False):
-        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])[-2:]
-    return corners
+    camera = viewer.scene.camera
+    centre = np.asarray(camera.center[-2:], dtype=float)
+    half = np.asarray(viewer.canvas.viewbox_size(viewer.layers), dtype=float) / camera.zoom / 2
+    corners = [_to_data(layer, viewer, centre + half * (dy, dx))[-2:] for dy in (-1, 1) for dx in (-1, 1)]
+    return np.stack([np.min(corners, axis=0), np.max(corners, axis=0)])
 
 
 def _shape_corners(layer: Layer, shapes: Layer | None) -> np.ndarray[Any, Any]:
