@@ -134,6 +134,7 @@ def test_a_patch_is_tried_and_compared(window: Any, monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(centre, (79.5 * 4, 189.5 * 4))
     seen = np.array(viewer.canvas.viewbox_size(viewer.layers)) / zoom
     assert 128 * 4 <= seen.min() <= 1.2 * 128 * 4  # the patch fills each view
+    assert "inferred, 20 nm from slice" in widget.depth.control.where()  # where the three differ the most
 
     wait(panel.patch_button.isEnabled, "the plan")
     widget.fit.start_fit()  # the whole: beside the patch it would be a fourth view
@@ -145,6 +146,23 @@ def test_a_patch_is_tried_and_compared(window: Any, monkeypatch: pytest.MonkeyPa
     widget.fit.region.kind.setCurrentIndex(2)  # a rectangle that is not drawn yet
     assert not panel.patch_button.isEnabled()
     viewer.layers.remove(source)
+
+
+def test_the_current_view_is_that_of_the_camera(window: Any) -> None:
+    viewer, widget = window
+    layer = viewer.add_image(np.zeros((5, 300, 400), np.uint8), name="a stack", **PLACED)
+    form = widget.fit.region
+    form.kind.setCurrentIndex(form.kind.findText("current view"))
+    wait(lambda: form.size.text(), "a size")
+    camera = viewer.scene.camera
+    for zoom, centre in ((2.0, (600.0, 1000.0)), (5.0, (400.0, 700.0)), (9.0, (800.0, 1200.0))):
+        camera.zoom, camera.center = zoom, (0.0, *centre)
+        told = form.size.text()  # at once: nothing was drawn yet
+        QApplication.processEvents()
+        (top, left), (bottom, right) = np.asarray(layer.corner_pixels)[:, -2:]
+        y0, y1, x0, x1 = form.region()
+        assert told.split("\u2009×\u2009") == ["5", str(y1 - y0), str(x1 - x0)]
+        np.testing.assert_allclose((y0, y1 - 1, x0, x1 - 1), (top, bottom, left, right), atol=1.5)  # as napari has it
 
 
 def test_a_kept_prior_is_told_and_may_be_refused(window: Any, values: np.ndarray, request_for: Any) -> None:
