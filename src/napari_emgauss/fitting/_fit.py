@@ -104,7 +104,7 @@ def fit(
     if chosen is not None and settings.teacher_student:
         state = PriorState() if prior_state is None else prior_state
         if saved is not None:
-            state.replace(saved.prior)
+            state.take_over(saved.prior)
         stage = PriorStage(stack, settings, chosen, state, follows=prior is None)
     return _Fit(stack, settings, stage, saved, resume, CheckpointKeeper(checkpoint)).run()
 

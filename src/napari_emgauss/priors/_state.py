@@ -83,7 +83,7 @@ class PriorState:
             for key in [key for key in self._entries if key == full or key.startswith(f"{full}/")]:
                 del self._entries[key]
 
-    def replace(self, entries: Mapping[str, StateEntry]) -> None:
+    def take_over(self, entries: Mapping[str, StateEntry]) -> None:
         """Hold these entries in place of all that was left so far."""
         with self._lock:
             self._entries.clear()
