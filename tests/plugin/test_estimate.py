@@ -1,5 +1,6 @@
 import pytest
 
+from napari_emgauss.plugin.process import _estimate_jobs as jobs
 from napari_emgauss.plugin.process._estimate import (
     FitPlan,
     PlanRequest,
@@ -72,6 +73,33 @@ def test_what_a_fit_took_corrects_the_next_estimate() -> None:
     record_fit(Work(50, 100), 1.0, 2.0, "cuda:0")  # too short to say anything
     assert read_speed("cuda:0") == learned
     assert read_speed("mps") is None
+
+
+def test_what_has_been_learned_is_not_learned_again() -> None:
+    anew, again = plan_fit(_request()), plan_fit(_request(learned=True))
+    assert again.work.iterations_s == anew.work.iterations_s and 0 < again.work.prior_s < 0.1 * anew.work.prior_s
+
+
+def test_a_score_is_a_fit_to_every_second_slice_and_more() -> None:
+    score = jobs.plan(_request(purpose="score")).work
+    fit = jobs.plan(_request(z_nm=tuple(80.0 * k for k in range(5)))).work
+    assert fit.prior_s < score.prior_s < 1.5 * fit.prior_s
+    assert fit.iterations_s < score.iterations_s < 2 * fit.iterations_s
+
+
+def test_scores_and_exports_are_told_and_learned_from() -> None:
+    work = jobs.export_work(50_000_000)
+    assert work == Work(0.0, 8.0)
+    assert jobs.job_sentence("export", work, "mps") == "" and jobs.job_sentence("export", None, "cpu") == ""
+    write_speed("cpu", Speed(2.0, 1.0))
+    assert jobs.job_sentence("export", work, "cpu") == "Estimate: 10 to 25 s."  # 16 s, 1.6 times less or more
+    jobs.record_job("export", work, 32.0, "cpu")
+    assert read_speed("cpu") == Speed(2.0, 1.0, export=pytest.approx(2**0.5), exports=1)
+    assert jobs.job_sentence("export", work, "cpu") == "Estimate: 20 to 30 s."  # 22.6 s, 1.25 times less or more
+    assert jobs.expected_seconds("score", work, "cpu") == 16.0  # scores have taught nothing yet
+    jobs.record_job("score", work, 2.0, "cpu")  # too short to say anything
+    record_fit(Work(50, 100), 50.0, 200.0, "cpu")
+    assert read_speed("cpu") == Speed(2.0, 1.0, 1, export=pytest.approx(2**0.5), exports=1)
 
 
 def test_one_slow_fit_does_not_double_later_estimates() -> None:

@@ -14,6 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QTableWidget
 
+from napari_emgauss import ProgressUpdate
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.process._fit_process import FitProcess
 from napari_emgauss.plugin.process._fit_state import FitStatus
@@ -163,6 +164,26 @@ def test_the_current_view_is_that_of_the_camera(window: Any) -> None:
         y0, y1, x0, x1 = form.region()
         assert told.split("\u2009×\u2009") == ["5", str(y1 - y0), str(x1 - x0)]
         np.testing.assert_allclose((y0, y1 - 1, x0, x1 - 1), (top, bottom, left, right), atol=1.5)  # as napari has it
+
+
+def test_scores_and_exports_say_how_long_they_take(window: Any, values: np.ndarray, model_file: Path) -> None:
+    viewer, widget = window
+    viewer.add_image(values, name="a stack", **PLACED)
+    wait(lambda: widget.fit.method.plan is not None, "the plan")
+    assert widget.quality.estimate.text().startswith("Estimate: ")
+    viewer.open(model_file, plugin=PLUGIN_NAME)
+    wait(lambda: "Estimate: " in widget.export.size.text(), "the device")
+    assert "seconds" not in widget.quality.score_button.toolTip() + widget.fit.panel.patch_button.toolTip()
+
+    panel = widget.quality.panel
+    panel._began, panel._expected_s = time.monotonic() - 60, 600.0
+    panel._show_progress(ProgressUpdate(0.0, "emgauss: the prior: step 3"))
+    assert panel.status.text() == "emgauss: the prior: step 3, about 9 min left"
+    panel._show_progress(ProgressUpdate(0.5, "emgauss: joint"))
+    assert panel.status.text() == "emgauss: joint, about 60 s left"
+    panel._expected_s = None
+    panel._show_progress(ProgressUpdate(None))
+    assert panel.status.text() == "Running"
 
 
 def test_a_kept_prior_is_told_and_may_be_refused(window: Any, values: np.ndarray, request_for: Any) -> None:

@@ -13,6 +13,7 @@ from napari_emgauss._progress import Progress
 from napari_emgauss.fitting import FitConfig, fit, preset
 from napari_emgauss.priors import Observation, get_prior, prior_of_fit
 from napari_emgauss.stack import Stack
+from napari_emgauss.tiles import iteration_seconds, learning_seconds
 from napari_emgauss.volume import Provenance
 
 
@@ -37,11 +38,16 @@ def by_fit(
     """A fit with the settings given, or those of a preset; see `Method.reconstruct`."""
     settings = _with_preset(config, method.partition(":")[2])
     last = None
+    learning = learning_seconds(settings)
+    iterating = settings.total_iterations(stack.shape[0]) * iteration_seconds(stack.shape, settings)
     for update in fit(stack, settings):
         last = update
-        share = update.iteration / max(update.total_iterations, 1)
+        learned = (update.stage_fraction or 0.0) if update.stage == "prior" else float(update.iteration > 0)
+        iterated = update.iteration / max(update.total_iterations, 1)
+        share = (learning * learned + iterating * iterated) / max(learning + iterating, 1e-9)
         loss = "" if update.loss is None else f", loss {update.loss:.4f}"
-        progress.tell(0.95 * share, update.text if update.stage == "prior" else f"{update.stage}{loss}")
+        text = f"the prior: {update.text}" if update.stage == "prior" else f"{update.stage}{loss}"
+        progress.tell(0.95 * share, text)
     if last is None or last.model is None:
         raise ConfigError("The fit has no iterations: give it some with iterations_scale.")
     model = last.model

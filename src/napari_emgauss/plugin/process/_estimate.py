@@ -11,9 +11,9 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ._wording import sentence
 
@@ -37,11 +37,19 @@ class Speed:
         For what the prior learns and computes.
     fits : int
         Whole fits that taught it; 0 after the trial.
+    score, export : float
+        How much longer a score, and an export, take than follows from that.
+    scores, exports : int
+        How many of them taught it.
     """
 
     iteration: float
     prior: float
     fits: int = 0
+    score: float = 1.0
+    export: float = 1.0
+    scores: int = 0
+    exports: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,8 @@ class PlanRequest:
         ``when needed``, ``never`` or ``always``.
     learned : bool
         Whether the prior has learned before.
+    purpose : {"fit", "score"}
+        What it is an estimate of: a score fits to every second slice.
     """
 
     z_nm: tuple[float, ...]
@@ -89,6 +99,7 @@ class PlanRequest:
     available_bytes: int | None
     tiles: str = "when needed"
     learned: bool = False
+    purpose: Literal["fit", "score"] = "fit"
 
 
 @dataclass(frozen=True)
@@ -238,8 +249,9 @@ def record_fit(work: Work, prior_s: float, iterations_s: float, device: str) -> 
     if before is not None:
         # One fit on a machine that was busy with something else must not double all later estimates.
         share = LATER_SHARE if before.fits else FIRST_SHARE
-        iteration, prior = _learned(before.iteration, iteration, share), _learned(before.prior, prior, share)
-    write_speed(device, Speed(iteration, prior, 1 + (0 if before is None else before.fits)))
+        iteration, prior = learned_step(before.iteration, iteration, share), learned_step(before.prior, prior, share)
+    known = Speed(iteration, prior) if before is None else before
+    write_speed(device, replace(known, iteration=iteration, prior=prior, fits=known.fits + 1))
 
 
 MOST_LEARNED = 2.0
@@ -250,7 +262,7 @@ FIRST_SHARE, LATER_SHARE = 1 / 2, 1 / 3
 """How much of the way from what was known, by the trial or by fits, to what a fit took an estimate goes."""
 
 
-def _learned(known: float, measured: float, share: float) -> float:
+def learned_step(known: float, measured: float, share: float) -> float:
     """A step from what was known towards what was measured, in proportions."""
     ratio = min(MOST_LEARNED, max(1 / MOST_LEARNED, measured / known))
     return known * ratio**share

@@ -6,11 +6,11 @@ import dataclasses
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ._estimate import FitPlan, PlanRequest, available_bytes
+from ._estimate import FitPlan, PlanRequest, Work, available_bytes
 from ._prior_store import KeptPrior, find_prior, stack_fingerprint
 from ._request import FitRequest, PixelRegion
 
@@ -54,11 +54,14 @@ class Reckoning:
         What it can use.
     patch : PatchPlan or None
         None where the fit is as small as a patch.
+    score : Work or None
+        Of a score with these settings; None where there are too few slices.
     """
 
     plan: FitPlan
     kept: KeptPrior | None
     patch: PatchPlan | None
+    score: Work | None = None
 
 
 class Fingerprints:
@@ -105,12 +108,15 @@ def reckon(
     ConfigError, ChildFailedError
         The settings cannot work; the rendering process does not answer.
     """
+    from napari_emgauss.evaluation import MIN_SLICES
     from napari_emgauss.fitting import preset
 
     stack_id = fingerprints.of(values)
     dtype = str(np.dtype(values.dtype))
 
-    def planned(one: FitRequest, tiles: str, kept: KeptPrior | None) -> FitPlan:
+    def planned(
+        one: FitRequest, tiles: str, kept: KeptPrior | None, purpose: Literal["fit", "score"] = "fit"
+    ) -> FitPlan:
         _, height, width = one.shape
         return plan(
             PlanRequest(
@@ -124,6 +130,7 @@ def reckon(
                 available_bytes=available_bytes(),
                 tiles=tiles,
                 learned=kept is not None and one.reuse_prior,
+                purpose=purpose,
             )
         )
 
@@ -133,12 +140,13 @@ def reckon(
     if chosen.tiles is not None:
         kept = None  # tiles learn a prior of their own
         chosen = planned(dataclasses.replace(request, reuse_prior=False), tiles, None)
+    score = planned(request, "never", None, "score").work if request.shape[0] >= MIN_SLICES else None
     patch = patch_of(request, (0, 0), request.kept[0])
     if patch is None:
-        return Reckoning(chosen, kept, None)
+        return Reckoning(chosen, kept, None, score)
     overrides, theirs = _prior_of_patch(stack_id, patch, config)
     patch = dataclasses.replace(patch, overrides=overrides)
-    return Reckoning(chosen, kept, PatchPlan(overrides, planned(patch, "never", theirs), theirs))
+    return Reckoning(chosen, kept, PatchPlan(overrides, planned(patch, "never", theirs), theirs), score)
 
 
 def patch_of(request: FitRequest, centre: tuple[int, int], slice_number: int) -> FitRequest | None:

@@ -143,9 +143,9 @@ def _answer(models: _Models, threads: int, verb: str, arguments: tuple[Any, ...]
     if verb == "device":
         return describe_device(arguments[0])
     if verb == "plan":
-        from ._estimate import plan_fit
+        from ._estimate_jobs import plan
 
-        return plan_fit(arguments[0])
+        return plan(arguments[0])
     if verb == "drop":
         models.drop(arguments[0])
         return None

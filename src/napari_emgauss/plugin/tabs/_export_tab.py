@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,13 @@ from napari_emgauss._errors import EmgaussError, ExportError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin._preferences import preferences
+from napari_emgauss.plugin.process._estimate import Work
+from napari_emgauss.plugin.process._estimate_jobs import expected_seconds, export_work, job_sentence, record_job
 from napari_emgauss.plugin.process._export_child import ExportRequest
 from napari_emgauss.plugin.process._export_job import export_job
 from napari_emgauss.plugin.process._problem import MissingFolderError, Problem, problem_of
+from napari_emgauss.plugin.process._render_child import DeviceInfo
+from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.process._scratch import is_scratch
 from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of
@@ -49,9 +54,10 @@ DTYPES = ("as the stack", "uint8", "uint16", "float32")
 class ExportTab(Page):
     """Format, spacing, range, type, size, and where to."""
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: Any, service: RenderService) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._service = viewer, service
+        self._device = ""
         self._suggested = ""
         self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model", follows=True)
         self.format = QComboBox()
@@ -92,7 +98,13 @@ class ExportTab(Page):
         self.chooser.layer_changed.connect(self._on_layer)
         self.browse_button.clicked.connect(self._browse)
         self.export_button.clicked.connect(lambda: self.start(ask=True))
+        self.confidence.toggled.connect(self._show_size)
         self._on_layer(self.chooser.layer)
+        in_background(self, service.warm_up, self._take_device, lambda error: None)  # the dock tells it
+
+    def _take_device(self, info: DeviceInfo) -> None:
+        self._device = info.device
+        self._show_size()
 
     @property
     def running(self) -> bool:
@@ -175,7 +187,7 @@ class ExportTab(Page):
             return
         if record is None:
             return
-        model = record.model
+        model, work, device = record.model, self._work(request.confidence), self._device
         self.panel.run(
             lambda: export_job(model, request),
             f"EMGauss export: {Path(request.target).name}",
@@ -183,6 +195,8 @@ class ExportTab(Page):
             work="export",
             cancelled="Cancelled; nothing was written.",
             remedy_of=self._remedy,
+            expected_s=expected_seconds("export", work, device),
+            on_duration=lambda seconds: record_job("export", work, seconds, device),
         )
 
     def _remedy(self, problem: Problem) -> Remedy | None:
@@ -286,7 +300,16 @@ class ExportTab(Page):
             return
         voxel = " × ".join(f"{s:.4g}" for s in plan.voxel_size_nm)
         shape = " × ".join(str(n) for n in plan.shape)
-        self.size.tell(f"{shape} voxels of {voxel} nm, {plan.dtype}: {megabytes(plan.nbytes)}")
+        told = job_sentence("export", self._work(self.confidence.isChecked()), self._device)
+        self.size.tell(f"{shape} voxels of {voxel} nm, {plan.dtype}: {megabytes(plan.nbytes)}. {told}".rstrip())
+
+    def _work(self, confidence: bool) -> Work | None:
+        """What writing takes as it is chosen now."""
+        try:
+            shape = self._plan().shape
+        except EmgaussError:
+            return None
+        return export_work(math.prod(shape) * (2 if confidence else 1))
 
     def _browse(self) -> None:
         layer = self.chooser.layer

@@ -43,5 +43,5 @@ TABS: tuple[Tab, ...] = (
     Tab("depth", "Depth", lambda viewer, service, dock: DepthTab(viewer)),
     Tab("quality", "Quality", lambda viewer, service, dock: QualityTab(viewer, dock.fit)),
     Tab("labels", "Labels", lambda viewer, service, dock: LabelsTab(viewer)),
-    Tab("export", "Export", lambda viewer, service, dock: ExportTab(viewer)),
+    Tab("export", "Export", lambda viewer, service, dock: ExportTab(viewer, service)),
 )

@@ -16,6 +16,8 @@ from qtpy.QtWidgets import (
 
 from napari_emgauss._errors import StackError
 from napari_emgauss.evaluation import BASELINE, MIN_SLICES, SCORED, method_label
+from napari_emgauss.plugin.process._estimate import Work
+from napari_emgauss.plugin.process._estimate_jobs import expected_seconds, job_sentence, record_job
 from napari_emgauss.plugin.process._job import Job
 from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.process._request import FitRequest, copy_slices
@@ -48,7 +50,8 @@ class QualityTab(Page):
         self._viewer, self._fit_tab = viewer, fit_tab
         self.result: dict[str, Any] | None = None
         self.score_button = QPushButton("Score this stack")
-        self.score_button.setToolTip("Takes about as long as a fit; napari stays usable.")
+        self.score_button.setToolTip("Fits to every second slice and compares; napari stays usable.")
+        self.estimate = Note()
         self.panel = JobPanel(viewer, self.score_button, in_activity_dock=False)
         self.status = self.panel.status
         self.verdict, self.caution = Note(), Note()
@@ -62,11 +65,20 @@ class QualityTab(Page):
         self.plot = ScorePlot(viewer)
         self.column.addWidget(heading("How good is it on my data?"))
         self.column.addWidget(Note(EXPLANATION))
-        for widget in (self.panel, self.verdict, self.advice_button, self.table, self.plot, self.caution):
+        for widget in (
+            self.estimate,
+            self.panel,
+            self.verdict,
+            self.advice_button,
+            self.table,
+            self.plot,
+            self.caution,
+        ):
             self.column.addWidget(widget)
         self.column.addStretch(1)
         self.score_button.clicked.connect(self.start)
         self.advice_button.clicked.connect(self.follow_advice)
+        fit_tab.method.planned.connect(self._show_estimate)
         self.table.hide()
         self.plot.hide()
 
@@ -100,13 +112,28 @@ class QualityTab(Page):
         self.plot.hide()
         self.verdict.tell("")
         self.caution.tell("")
+        work, device = self._work(), self._device()
         self.panel.run(
             lambda: _make_job(values, damage, request),
             f"EMGauss score: {request.name}",
             self.show_result,
             work="score",
             remedy_of=self._remedy,
+            expected_s=expected_seconds("score", work, device),
+            on_duration=lambda seconds: record_job("score", work, seconds, device),
         )
+
+    def _work(self) -> Work | None:
+        reckoning = self._fit_tab.method.reckoning
+        return None if reckoning is None else reckoning.score
+
+    def _device(self) -> str | None:
+        info = self._fit_tab.method.device_info
+        return None if info is None else info.device
+
+    def _show_estimate(self) -> None:
+        colour = theme_colours(self._viewer).muted_text
+        self.estimate.tell(job_sentence("score", self._work(), self._device()), colour)
 
     def _remedy(self, problem: Problem) -> Remedy | None:
         return self._fit_tab.remedies.of(problem, self.start, "score")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QWidget
 
 from napari_emgauss._progress import ProgressUpdate
 from napari_emgauss.plugin._door import notify
+from napari_emgauss.plugin.process._fit_state import duration
 from napari_emgauss.plugin.process._job import Job
 from napari_emgauss.plugin.process._problem import Problem
 
@@ -16,6 +18,9 @@ from ._form import Note, slim_bar, stack_up
 from ._job_worker import RunningJob
 from ._remedy import Remedy, RemedyButton
 from ._theme import theme_colours
+
+TELLING_SHARE, TELLING_S = 0.1, 3.0
+"""From how much on the part that is done tells how long the rest takes."""
 
 
 class JobPanel(QWidget):
@@ -38,6 +43,8 @@ class JobPanel(QWidget):
         self._viewer, self._in_activity_dock = viewer, in_activity_dock
         self._job: RunningJob | None = None
         self._usable = True
+        self._began = 0.0
+        self._expected_s: float | None = None
         self.start_button, self.cancel_button = start_button, QPushButton("Cancel")
         self.bar = slim_bar()
         self.status = Note()
@@ -68,13 +75,35 @@ class JobPanel(QWidget):
         work: str,
         cancelled: str = "Cancelled.",
         remedy_of: Callable[[Problem], Remedy | None] = lambda problem: None,
+        expected_s: float | None = None,
+        on_duration: Callable[[float], Any] = lambda seconds: None,
     ) -> None:
-        """Start a job; ``on_done`` gets its answer, and ``remedy_of`` says what can be done where it fails."""
+        """Start a job.
+
+        Parameters
+        ----------
+        make_job, title
+            As for :class:`RunningJob`.
+        on_done : callable
+            Gets the job's answer.
+        work : str
+            For messages.
+        cancelled : str
+            What is said where the user has cancelled it.
+        remedy_of : callable
+            Says what can be done where it fails.
+        expected_s : float or None
+            How long it will take, as far as is known beforehand.
+        on_duration : callable
+            Gets the seconds that it took, where it was done.
+        """
 
         def done(result: Any) -> None:
             self.end("")
+            on_duration(time.monotonic() - self._began)
             on_done(result)
 
+        self._began, self._expected_s = time.monotonic(), expected_s
         self._show_running(True)
         self._job = RunningJob(
             make_job,
@@ -116,7 +145,16 @@ class JobPanel(QWidget):
         if progress.fraction is not None:
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * progress.fraction))
-        self.status.tell(progress.text)
+        left = self._seconds_left(progress.fraction)
+        text = progress.text or "Running"
+        self.status.tell(text if left is None else f"{text}, about {duration(left)} left")
+
+    def _seconds_left(self, fraction: float | None) -> float | None:
+        """Until the end: by what is done, once that says something, and before by what was expected."""
+        spent = time.monotonic() - self._began
+        if fraction is not None and fraction > TELLING_SHARE and spent > TELLING_S:
+            return spent * (1 - fraction) / fraction
+        return None if self._expected_s is None else max(0.0, self._expected_s - spent)
 
     def _show_running(self, running: bool) -> None:
         self.start_button.setEnabled(not running and self._usable)
