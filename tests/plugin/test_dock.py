@@ -235,7 +235,7 @@ def test_settings_that_contradict_are_told_before_the_fit(
 def test_the_plan_is_told_and_a_fit_too_large_in_one_piece_is_refused(
     dock: EmgaussDock, viewer: ViewerModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_emgauss.plugin.tabs._method_form.available_bytes", lambda: 2 * 10**9)
+    monkeypatch.setattr("napari_emgauss.plugin.process._reckoning.available_bytes", lambda: 2 * 10**9)
     large = dask.array.zeros((60, 3000, 3000), chunks=(1, 3000, 3000), dtype=np.uint8)
     viewer.add_image([large, large[:, ::8, ::8]], multiscale=True, scale=(40, 4, 4), contrast_limits=(0, 255))
     method = dock.fit.method

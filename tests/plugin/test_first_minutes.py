@@ -166,6 +166,21 @@ def test_the_current_view_is_that_of_the_camera(window: Any) -> None:
         np.testing.assert_allclose((y0, y1 - 1, x0, x1 - 1), (top, bottom, left, right), atol=1.5)  # as napari has it
 
 
+def test_views_from_the_side_say_what_sticks_out(window: Any, values: np.ndarray, model_file: Path) -> None:
+    viewer, widget = window
+    source = viewer.add_image(values, name="a stack", **PLACED)
+    (layer,) = viewer.open(model_file, plugin=PLUGIN_NAME)
+    widget.tabs.setCurrentWidget(widget.depth)
+    widget.depth.chooser.layer = layer
+    assert "lice" in widget.depth.where.text()
+    viewer.dims.order = (1, 0, 2)
+    wait(lambda: widget.depth.where.text().startswith("All depths are on screen."), "the note")
+    # From the middle of the first slice to that of the last, both of them; a voxel reaches half of itself further.
+    np.testing.assert_allclose(layer.extent.world[:, 0], source.extent.world[:, 0])
+    viewer.dims.order = (0, 1, 2)
+    wait(lambda: "itted" in widget.depth.where.text() or "inferred" in widget.depth.where.text(), "the depth")
+
+
 def test_scores_and_exports_say_how_long_they_take(window: Any, values: np.ndarray, model_file: Path) -> None:
     viewer, widget = window
     viewer.add_image(values, name="a stack", **PLACED)

@@ -11,6 +11,12 @@ from napari_emgauss.volume import Provenance, name_of_depth, traits_of
 
 from ._continuous_layer import LayerRecord, depth_at, go_to_depth, record_of, refresh_shown, set_grid
 
+SIDEWAYS = (
+    "All depths are on screen. The stack’s first and last slice stick out by half of their thickness: nothing is "
+    "inferred beyond their middle."
+)
+"""Said of views along z, where there is no one depth."""
+
 
 class DepthControl:
     """Where one is along z in the layers of a viewer that EMGauss made.
@@ -121,6 +127,8 @@ class DepthControl:
         record = self.record
         if record is None:
             return ""
+        if self._z_displayed():
+            return SIDEWAYS
         z, here = record.model.z_nm, self.depth_nm
         numbers = self._numbers(record)
         # Interpolation passes through the slices themselves; a model only comes near them.
@@ -171,3 +179,4 @@ class DepthControl:
             if record is not None:
                 record.shift.nm = 0.0
                 set_grid(layer, self._suitable_step(record))
+        self.moved.emit()
