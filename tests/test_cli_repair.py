@@ -52,7 +52,7 @@ def test_bad_slices_and_pixels_are_filled_and_no_other(
     damage = ["--damage-mask", "damage.npy"]
     assert main(["repair", "stack.ome.tif", "-o", "r.ome.tif", "--skip", skip, *damage, "--mask", "m.tif", *TINY]) == 0
     told = capsys.readouterr().err
-    assert "Slices filled whole: 1; in part: 1; as they were: 6" in told
+    assert "Slices filled completely: 1; in part: 1; unchanged: 6" in told
     assert ("Slice 3 is filled: it is black" in told) == (skip == "auto")
     before, after = read_stack("stack.ome.tif", allow_damaged=True), read_stack("r.ome.tif")
     assert (after.shape, after.slices.dtype, after.pixel_size_nm) == (SHAPE, np.uint8, before.pixel_size_nm)
@@ -70,7 +70,7 @@ def test_a_given_model_fills_if_it_was_fitted_to_the_same(here: Path, capsys: py
     given = ["stack.ome.tif", "-o", "r.ome.tif", "--model", "m.safetensors"]
     assert main(["fit", "stack.ome.tif", "-o", "m.safetensors", "--skip", "3", "--even-out", *TINY]) == 0
     assert "model was fitted to other slices" in error_of(capsys, *given, "--skip", "3,4")
-    assert "another mask of damage" in error_of(capsys, *given, "--skip", "3", "--damage-mask", "damage.npy")
+    assert "another damage mask" in error_of(capsys, *given, "--skip", "3", "--damage-mask", "damage.npy")
     assert "leave out either it or the options of the fit" in error_of(
         capsys, *given, "--skip", "3", "--preset", "fast"
     )
@@ -89,7 +89,7 @@ def test_what_cannot_work_is_told_before_the_fit(here: Path, capsys: pytest.Capt
     good[3] = good[2]
     tifffile.imwrite("plain.tif", grey_values()[4:], photometric="minisblack")
     sizes = ["--voxel-size", "40", "5", "5"]
-    assert "Nothing is to be filled" in error_of(capsys, "plain.tif", "-o", "r.tif", *sizes, *TINY)
+    assert "There is nothing to fill" in error_of(capsys, "plain.tif", "-o", "r.tif", *sizes, *TINY)
     assert "Slice 0 cannot be filled" in error_of(capsys, *stack, "--skip", "0,3")
     assert "never overwritten" in error_of(capsys, "stack.ome.tif", "-o", "stack.ome.tif", "--skip", "3", "--force")
     assert "written twice" in error_of(capsys, *stack, "--skip", "3", "--mask", "r.ome.tif")

@@ -74,7 +74,7 @@ def check_kind(target: Path, *, folder: bool, shown: PathLike | None = None) -> 
     found = kind_of(target)
     if found not in (None, "folder" if folder else "file"):
         name = target if shown is None else shown
-        raise ExportError(f"'{name}' is a {found}, which is never overwritten: choose another name.")
+        raise ExportError(f"'{name}' is a {found}, so it is not overwritten: choose another name.")
 
 
 def same_file(one: PathLike, other: PathLike) -> bool:

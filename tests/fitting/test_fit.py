@@ -249,7 +249,7 @@ def test_a_fit_goes_on_where_its_checkpoint_cannot_be_written(
     updates = list(fit(stack, config, checkpoint=tmp_path / "gone" / "c.safetensors"))
     assert updates[-1].finished
     warnings = [update.text for update in updates if update.text.startswith("Warning")]
-    assert warnings and "the fit goes on" in warnings[0] and "gone' does not exist" in warnings[0]
+    assert warnings and "the fit continues" in warnings[0] and "gone' does not exist" in warnings[0]
 
 
 def test_a_diverged_fit_says_so(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,7 @@ def test_labels_are_seen_as_a_lazy_volume(oblique: TubeModel) -> None:
         (lambda labels: labels[0], "has 2 axes"),
         (lambda labels: labels * 0, "no labelled slice"),
         (lambda labels: labels.astype(np.complex64), "complex64, not labels"),
-        (lambda labels: labels * np.array([1, 0, 0], np.uint32)[:, None, None], "label two at least"),
+        (lambda labels: labels * np.array([1, 0, 0], np.uint32)[:, None, None], "label at least two"),
     ],
 )
 def test_what_are_no_labels_is_refused(oblique: TubeModel, change: Any, message: str) -> None:

@@ -132,7 +132,7 @@ def test_what_is_wrong_is_said_in_one_sentence(labels: Path, capsys: pytest.Capt
     tifffile.imwrite("colour.tif", np.zeros((6, 20, 26, 3), np.uint8), photometric="rgb")
     assert "colour" in say(capsys, "labels", MODEL, "colour.tif", "-o", "x.ome.tif")
     tifffile.imwrite("empty.tif", np.zeros((6, 20, 26), np.uint8), photometric="minisblack")
-    assert "no labelled slice: label two at least" in say(capsys, "labels", MODEL, "empty.tif", "-o", "x.ome.tif")
+    assert "no labelled slice: label at least two" in say(capsys, "labels", MODEL, "empty.tif", "-o", "x.ome.tif")
     assert "There is no channel 1" in say(capsys, "labels", MODEL, labels, "-o", "x.ome.tif", "--channel", 1)
     assert "uint16, which has no value -1" in say(capsys, "labels", MODEL, labels, "-o", "x.tif", "--unlabelled=-1")
     assert "no value -1" in say(capsys, "labels", MODEL, "up.npy", "--down", "-o", "x.tif", "--unlabelled=-1")

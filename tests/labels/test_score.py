@@ -66,5 +66,5 @@ def test_hidden_labels_are_not_looked_at(straight: TubeModel) -> None:
 
 
 def test_too_few_labelled_slices(straight: TubeModel) -> None:
-    with pytest.raises(StackError, match="label 5 at least"):
+    with pytest.raises(StackError, match="label at least 5"):
         score_labels(label_slices(straight.observed_labels(), straight), straight, every=[4])

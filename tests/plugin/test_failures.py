@@ -95,7 +95,7 @@ CHILDREN = [
     (stand_in_children.leaves_without_a_word, "could not start (exit code 7)", "Try again"),
     (stand_in_children.leaves_without_an_answer, "ended without an answer (exit code 0)", "Try again"),
     (stand_in_children.says_what_cannot_be_sent, "Something went wrong (", "Try again"),
-    (stand_in_children.says_what_cannot_be_read, "said something that cannot be read", "Try again"),
+    (stand_in_children.says_what_cannot_be_read, "sent something that cannot be read", "Try again"),
     (stand_in_children.has_no_device, "cannot be used here", "Use the CPU and fit"),
 ]
 if sys.platform != "win32":
@@ -210,7 +210,7 @@ def test_several_bad_slices_are_told_together_and_a_constant_stack_is_hopeless(w
     broken[4], broken[5], broken[7, 3, 4] = 9, 9, np.nan
     viewer.layers["mine"].data = broken
     widget.fit.start_fit()
-    _failed(widget, "3 slices of “mine” hold no picture (4–5 and 7); the first holds one grey value (9)", told)
+    _failed(widget, "3 slices of “mine” hold no image (4–5 and 7); the first holds one grey value (9)", told)
     assert widget.fit.panel.remedy_button.text() == "Leave out slices 4–5 and 7 and fit"
     viewer.layers["mine"].data = np.full((5, 24, 32), 7, np.uint8)
     widget.fit.start_fit()

@@ -336,7 +336,7 @@ def test_four_axes_are_what_they_are_called(window: Any) -> None:
     viewer.add_image(data, axis_labels=("c", "z", "y", "x"), name="stains", **placed)
     assert status.text() == "" and widget.fit.request().channels == 3
     nameless = viewer.add_image(data, name="nameless", **placed)
-    assert "say under First axis what the first one is" in status.text() and form.first_axis.isVisibleTo(widget)
+    assert "choose under First axis what the first one is" in status.text() and form.first_axis.isVisibleTo(widget)
     form.first_axis.setCurrentText("channels")
     assert status.text() == "" and widget.fit.request().channels == 3
     form.first_axis.setCurrentText("time points")

@@ -110,4 +110,4 @@ def test_a_preview_that_cannot_be_written_ends_no_fit(clock: list[float], tmp_pa
         update.model = SimpleNamespace(save=full)
     last = _fit_child._walk(Told(clock), iter(updates), tmp_path)
     assert last is updates[-1]
-    assert any("cannot be shown while it runs (" in one and "it goes on" in one for one in notes)
+    assert any("cannot be shown while it runs (" in one and "it continues" in one for one in notes)

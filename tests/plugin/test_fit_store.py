@@ -121,7 +121,7 @@ def test_a_folder_of_tiles_loses_our_files_only(request_of: Any, values: np.ndar
 
 def test_sentences() -> None:
     assert SavedFit(0.34, 300.0, 12).sentence() == (
-        "A fit of this stack was stopped 5 min ago with 34 % done: it can go on."
+        "A fit of this stack was stopped 5 min ago with 34 % done: it can be resumed."
     )
     assert (
         SavedFit(0.34, 300.0, 12, preset="preset fast").sentence().startswith("A fit of this stack (preset fast) was")

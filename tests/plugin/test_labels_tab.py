@@ -149,7 +149,7 @@ def test_what_cannot_be_carried_is_told_and_the_next_try_works(
     tab.labels.layer = labels
     tab.carry_button.click()
     wait(lambda: not tab.busy, "the refusal")
-    assert "has one labelled slice" in tab.status.text() and "label two at least" in tab.status.text()
+    assert "has one labelled slice" in tab.status.text() and "label at least two" in tab.status.text()
 
     labels.data = good
     carried = carry(viewer, tab)

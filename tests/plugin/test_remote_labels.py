@@ -66,11 +66,11 @@ def test_labels_that_cannot_be_carried_are_told_in_a_sentence(model: RemoteModel
     with pytest.raises(StackError, match="“mine” has one labelled slice"):
         RemoteLabels(of(values), model, "nearest")
     remote = RemoteLabels(of(squares()), model, "nearest")
-    with pytest.raises(StackError, match="label two at least"):
+    with pytest.raises(StackError, match="label at least two"):
         remote.update(of(values))
     assert remote.labelled == (0, 2, 4)
     np.testing.assert_array_equal(remote.nearest([160.0])[0], squares()[4])
-    with pytest.raises(StackError, match="another shape or type"):
+    with pytest.raises(StackError, match="a different shape or type"):
         remote.update(of(squares().astype(np.int32)))
 
 

@@ -39,7 +39,7 @@ def test_a_scale_that_cannot_be_is_asked_about(scale: Any, unit: str, said: str)
 def test_a_scale_that_makes_sense_in_micrometres_alone_is_taken_so() -> None:
     found = voxel_size_of_layer(Image(VALUES, scale=(0.04, 0.004, 0.005)))
     assert found.zyx_nm == pytest.approx((40, 4, 5))
-    assert "taken as \u00b5m for it has no unit" in found.origin
+    assert "taken as \u00b5m because it has no unit" in found.origin
 
 
 def test_what_was_typed_in_is_kept_with_a_warning() -> None:
@@ -76,7 +76,7 @@ def test_notes_of_a_file_go_with_its_layer(tmp_path: Path) -> None:
     assert data.shape == (8, 24, 32)
     notes = keywords["metadata"]["emgauss_notes"]
     assert "skip 5" in notes[0]
-    assert "unevenly apart (2 times)" in notes[1]
+    assert "unevenly spaced (2 times)" in notes[1]
 
 
 def test_channels_come_first_for_napari(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_progress_may_stop_the_preparation(observation: Observation) -> None:
 
 
 def test_wrong_names_and_options_say_what_there_is() -> None:
-    with pytest.raises(ConfigError, match=r"Unknown prior 'spline'; choose one of nearest, linear"):
+    with pytest.raises(ConfigError, match=r"Unknown prior 'spline': choose one of nearest, linear"):
         get_prior("spline")
     with pytest.raises(ConfigError, match="sigma"):
         get_prior("linear", sigma=2)

@@ -153,7 +153,7 @@ def test_devices_of_other_makers_use_the_reference():
 @pytest.mark.parametrize(
     ("device", "words"),
     [
-        ("gpu", "torch knows no device 'gpu'"),
+        ("gpu", "torch has no device 'gpu'"),
         ("cuda", "Device cuda cannot be used: .*CUDA"),
         ("mps", "Device mps cannot be used"),
     ],

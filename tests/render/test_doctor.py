@@ -53,7 +53,7 @@ def test_a_check_that_fails_is_a_fault_and_the_rest_goes_on(monkeypatch):
         (None, ("550.1", "Pretend GPU"), "note", "this torch is built without CUDA"),
         ("12.8", ("470.2", "Pretend GPU"), "note", "which torch cannot use"),
         ("12.8", None, "note", "none found"),
-        (None, None, "note", "none used"),
+        (None, None, "note", "none can be used"),
     ],
 )
 def test_a_gpu_that_is_not_used_comes_with_advice(monkeypatch, cuda, driver, state, words):

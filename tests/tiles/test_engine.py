@@ -282,7 +282,7 @@ def test_a_scheduler_killed_in_mid_run_is_told_and_the_work_is_kept(
         updates = fit_tiles(small_stack, config, folder=tmp_path / "run", size=SIZE, options=options)
         with (
             dask.config.set({"distributed.comm.timeouts.connect": "3s"}),
-            pytest.raises(FitError, match="run again to go on from the finished tiles"),
+            pytest.raises(FitError, match="run it again to continue from the finished tiles"),
         ):
             for update in updates:
                 if update.tiles_done == 1 and scheduler.poll() is None:

@@ -105,7 +105,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
     (tmp_path / "run" / "tiles" / "z0001_y0000_x0000.safetensors").write_bytes(b"not in the index")
     # Cutting and settings are taken from the folder.
     updates = list(fit_tiles(small_stack, folder=tmp_path / "run"))
-    assert updates[0].text == "6 tiles (3 x 2 x 1: z, y, x), 2 of them finished before."
+    assert updates[0].text == "6 tiles (3 x 2 x 1: z, y, x), 2 of them already finished."
     assert first.stat().st_mtime_ns == written
     assert content(tmp_path / "run") == content(whole_run)
     assert len(list(fit_tiles(small_stack, folder=tmp_path / "run"))) == 1  # nothing is left to do

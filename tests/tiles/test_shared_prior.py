@@ -196,5 +196,5 @@ def test_a_damaged_state_of_learning_is_told(small_stack: Stack, quick_config: F
         {},
         {"format": "napari-emgauss-prior-state", "format_version": 1, "entries": {"training": 3}},
     )
-    with pytest.raises(ModelFileError, match="delete it and run again"):
+    with pytest.raises(ModelFileError, match="delete it and run the fit again"):
         read_prior_state(tmp_path)

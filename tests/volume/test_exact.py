@@ -97,8 +97,8 @@ def test_damaged_pixels_are_inferred(file: Path, tmp_path: Path) -> None:
     volume = exported(model, tmp_path / "b.ome.tif", on_note=notes.append)
     np.testing.assert_array_equal(volume[16], model.render(80.0))
     assert notes == [
-        "6 of 7 observed slices are in the volume as they are in the source; 1 rendered whole, because the mask of the "
-        "damage is not known."
+        "6 of 7 observed slices are in the volume as they are in the source; 1 rendered whole, because the damage "
+        "mask is not known."
     ]
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_changed_moved_or_is_unknown_is_told_before_rendering(file: 
     changed[5, 3, 3] ^= 1
     write_stack(file, changed)
     for stack in (None, file, read_stack(file)):
-        with pytest.raises(StackError, match="not what the model was fitted to, or has changed since"):
+        with pytest.raises(StackError, match="not the stack that the model was fitted to, or has changed since"):
             exported(model, tmp_path / "b.ome.tif", stack=stack)
     with pytest.raises(StackError, match=r"cannot be taken from .* it has 5 × 20 × 26 voxels"):
         exported(model, tmp_path / "b.ome.tif", stack=write_stack(tmp_path / "few.ome.tif", changed[:5]))

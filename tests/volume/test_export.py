@@ -208,7 +208,7 @@ def test_a_folder_that_is_no_zarr_is_never_replaced(model: AnalyticModel, tmp_pa
     precious = tmp_path / "a.zarr"
     precious.mkdir()
     (precious / "thesis.txt").write_text("x")
-    with pytest.raises(ExportError, match=r"not OME-Zarr 0\.4 of napari-emgauss"):
+    with pytest.raises(ExportError, match=r"not OME-Zarr 0\.4 from napari-emgauss"):
         export(model, precious, overwrite=True)
     (tmp_path / "b.tif").mkdir()
     with pytest.raises(ExportError, match="is a folder"):
@@ -286,7 +286,7 @@ def test_bad_range(model: AnalyticModel, tmp_path: Path) -> None:
 
 def test_mrc_has_no_room_for_channels(model: AnalyticModel, tmp_path: Path) -> None:
     model.channels = 2  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match="one grey value per voxel, and this model has 2 channels: choose one"):
+    with pytest.raises(ConfigError, match="one grey value per voxel, but this model has 2 channels: choose one"):
         export(model, tmp_path / "a.mrc")
 
 

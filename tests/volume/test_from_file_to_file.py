@@ -143,7 +143,7 @@ def test_exports_in_original_or_corrected_intensity(tmp_path: Path, monkeypatch:
 def test_each_channel_is_a_volume_of_its_own(two_channels: Path) -> None:
     stack = read_stack(two_channels)
     model = run_fit(stack, preset("fast", teacher_student=False, warm_up_iterations=5, joint_iterations=5))
-    with pytest.raises(ConfigError, match="2 channels: make one of each of channel_models"):
+    with pytest.raises(ConfigError, match="2 channels: make one for each of channel_models"):
         LazyVolume(model)
     volumes = [LazyVolume(one) for one in channel_models(model)]
     wanted = model.render(volumes[0].z_nm)

@@ -155,7 +155,7 @@ def test_a_format_of_ones_own(tmp_path: Path, raw: ExportFormat, capsys: pytest.
     np.testing.assert_array_equal(np.fromfile(path, np.uint16).reshape(5, 6, 7), model.values)
     with pytest.raises(ConfigError, match="Raw bytes cannot hold grey values of type int16, only uint16: write it as"):
         plan_of(KnownVolume("int16"), tmp_path / "b.raw")
-    with pytest.raises(ConfigError, match="'raw' already"):
+    with pytest.raises(ConfigError, match="already a format 'raw'"):
         register_writer(raw)
     with pytest.raises(SystemExit):
         main(["export", "--help"])
@@ -166,7 +166,7 @@ def test_a_format_of_ones_own(tmp_path: Path, raw: ExportFormat, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("endings", "dtypes", "message"),
-    [((), ("uint8",), "must name an ending"), (("raw",), ("uint8",), "is not the ending"), ((".r",), (), "types")],
+    [((), ("uint8",), "must name a file ending"), (("raw",), ("uint8",), "is not the ending"), ((".r",), (), "types")],
 )
 def test_rows_that_cannot_work(endings: tuple[str, ...], dtypes: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -111,7 +111,7 @@ def evaluate(
     for name, values in given.items():
         if np.shape(values) != thinned.truth.shape:
             raise ConfigError(
-                f"The reconstruction '{name}' has shape {np.shape(values)}, but the truth between the first and "
+                f"The reconstruction '{name}' has shape {np.shape(values)}, but the truth from the first to "
                 f"the last kept slice has {thinned.truth.shape}."
             )
         images = thinned.stack.normalisation.to_unit(np.asarray(values))

@@ -131,7 +131,7 @@ def register_method(row: Method, *, replace: bool = False) -> None:
     if not re.fullmatch(r"[^\s:,]+", row.name):
         raise ConfigError(f"'{row.name}' cannot name a method: no spaces, commas or colons.")
     if row.name in methods() and not replace:
-        raise ConfigError(f"There is a method '{row.name}' already: choose another name, or replace=True.")
+        raise ConfigError(f"There is already a method '{row.name}': choose another name, or pass replace=True.")
     _OWN[row.name] = row
 
 

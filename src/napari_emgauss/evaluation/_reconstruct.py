@@ -49,7 +49,7 @@ def by_fit(
         text = f"the prior: {update.text}" if update.stage == "prior" else f"{update.stage}{loss}"
         progress.tell(0.95 * share, text)
     if last is None or last.model is None:
-        raise ConfigError("The fit has no iterations: give it some with iterations_scale.")
+        raise ConfigError("The fit has no iterations: choose a larger iterations_scale.")
     model = last.model
     # In floats: rounding to 256 grey values is part of a file, not of the method, and the others are not rounded.
     images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)

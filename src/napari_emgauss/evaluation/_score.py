@@ -230,7 +230,7 @@ def score(
     if count < MIN_SLICES:
         raise ConfigError(
             f"The stack has {count} slices, but at least {MIN_SLICES} are needed: every second one is hidden, "
-            "and 3 must be left to work from."
+            "and 3 must remain to work from."
         )
     lpips = None if lpips_weights is None else Lpips(lpips_weights)
     settings = config

@@ -55,7 +55,8 @@ class ForestSegmenter:
         """
         if masks.all() or not masks.any():
             raise ConfigError(
-                "The masks of the training region show either no structure or nothing else: give masks that have both "
+                "The masks of the training region show either no structure or nothing but structure: give masks "
+                "that have both "
                 "in the left half of the volume."
             )
         random = np.random.default_rng(self._seed)
@@ -68,7 +69,7 @@ class ForestSegmenter:
             labels.append(mask.ravel()[chosen])
         known = np.concatenate(labels)
         if known.all() or not known.any():
-            raise ConfigError("The structure is too small in the training region to learn it.")
+            raise ConfigError("The structure in the training region is too small to learn from.")
         self._forest.fit(np.concatenate(features), known)
 
     def probability(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -65,7 +65,7 @@ def check_one_channel(stack: Stack) -> None:
     """
     if stack.channels > 1:
         raise StackError(
-            f"The stack has {stack.channels} channels, and scores are of one", remedy=remedy("choose one channel")
+            f"The stack has {stack.channels} channels, but a score is of one", remedy=remedy("choose one channel")
         )
 
 
@@ -114,7 +114,7 @@ def thin(
         The volume is not isotropic: it has no truth between its slices.
     """
     if factor < 2:
-        raise ConfigError(f"The factor is {factor}, but must be at least 2, or no slice is taken out.")
+        raise ConfigError(f"The factor is {factor}, but must be at least 2, or no slice is dropped.")
     if axis not in (0, 1, 2):
         raise ConfigError(f"The axis is {axis}, but must be 0 (z), 1 (y) or 2 (x).")
     if sampling not in ("point", "slab"):
@@ -128,7 +128,7 @@ def thin(
         needed = factor * (MIN_KEPT - 1) + 1 if sampling == "point" else factor * MIN_KEPT
         raise ConfigError(
             f"Keeping one of every {factor} of {len(values)} slices leaves {len(depths)}, but at least {MIN_KEPT} are "
-            f"needed: take a smaller factor, or a volume of {needed} slices or more."
+            f"needed: choose a smaller factor, or a volume of {needed} slices or more."
         )
     pixel_size_nm = (step_nm, step_nm)
     point = stack_from_array(
@@ -176,7 +176,7 @@ def _isotropic_step_nm(volume: Stack) -> float:
         z, y, x = sizes
         raise VoxelSizeError(
             f"The volume has voxels of {z:g} × {y:g} × {x:g} nm (z, y, x), but an evaluation needs isotropic "
-            "ones; to judge methods on an anisotropic stack use 'emgauss score'."
+            "ones: to compare methods on an anisotropic stack, use 'emgauss score'."
         )
     return float(sizes.mean())
 

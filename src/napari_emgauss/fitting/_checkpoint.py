@@ -184,5 +184,5 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def damaged(path: str | os.PathLike[str]) -> ModelFileError:
     """What to say of a checkpoint that makes no sense."""
     return ModelFileError(
-        f"{os.fspath(path)} is a damaged EMGauss checkpoint: its header and its content disagree; start the fit afresh."
+        f"{os.fspath(path)} is a damaged EMGauss checkpoint: its header and its content disagree: start the fit afresh."
     )

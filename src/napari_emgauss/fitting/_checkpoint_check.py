@@ -37,24 +37,24 @@ def check_checkpoint(saved: Checkpoint, stack: Stack, label_count: int) -> None:
     state, config = saved.state, saved.config
     slices = stack.shape[0]
     if not _is_count(state["iteration"], config.total_iterations(slices)):
-        raise ValueError("The iteration is none of this fit.")
+        raise ValueError("The iteration is not one of this fit.")
     _check_labels(saved, stack, label_count)
     _check_report(saved.provenance)
     if not saved.iterating:
         if state["iteration"] != 0:
-            raise ValueError("There is no state after so many iterations.")
+            raise ValueError("There is no state after this many iterations.")
         return
     _check_model(saved, stack)
     _check_optimiser(saved)
     counts = state["counts"]
     if any(not _is_counts(state[name], len(counts)) for name in ("caps", "gradient_counts")):
-        raise ValueError("The numbers of the clouds are none.")
+        raise ValueError("The counts of Gaussians are not valid.")
     wanted: dict[str, tuple[int, ...]] = {f"gradient/{k}": (count,) for k, count in enumerate(counts)}
     if config.slice_shifts:
         wanted |= {"shifts/shifts": (slices, 2), "shifts/moments": (2, slices, 2), "shifts/steps": (slices, 1)}
     _check_shapes(saved, ("gradient/", "shifts/"), wanted, torch.float32)
     if state["loss"] is not None and not math.isfinite(state["loss"]):
-        raise ValueError("The loss is no number.")
+        raise ValueError("The loss is not a number.")
     np.random.default_rng().bit_generator.state = state["rng"]
     _check_bag(state["real"], slices)
     # Of gaps where the teacher makes the labels, or the prior waits for the joint stage; else of labels.
@@ -75,7 +75,7 @@ def _check_report(provenance: dict[str, Any]) -> None:
     """What is taken over of where the fit comes from: what the prior said of itself, and how long it took."""
     seconds = provenance.get("prior_s", 0.0)
     if not isinstance(provenance.get("prior", {}), dict) or not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError("What the prior said is no table.")
+        raise ValueError("What the prior said is not a table.")
 
 
 def _check_model(saved: Checkpoint, stack: Stack) -> None:
@@ -94,7 +94,7 @@ def _check_optimiser(saved: Checkpoint) -> None:
     moments = saved.part("adam/")
     seen = {name.rpartition(":")[0] for name in moments}
     if not seen <= set(student):
-        raise ValueError("There are moments of parameters that are none.")
+        raise ValueError("There are moments of parameters that do not exist.")
     wanted = {
         f"adam/{name}:{kind}": () if kind == "step" else tuple(student[name].shape) for name in seen for kind in _ADAM
     }
@@ -109,7 +109,7 @@ def _check_labels(saved: Checkpoint, stack: Stack, label_count: int) -> None:
     plane = (height, width) if stack.channels == 1 else (stack.channels, height, width)
     names = [name for name in ("labels/images", "labels/confidences") if name in saved.tensors]
     if not label_count or names[0] != "labels/images":
-        raise ValueError("There are labels where there should be none.")
+        raise ValueError("There are labels where none should be.")
     _check_shapes(saved, ("labels/",), dict.fromkeys(names, (label_count, *plane)), torch.float16)
 
 
@@ -118,14 +118,14 @@ def _check_shapes(
 ) -> None:
     found = {name: value for name, value in saved.tensors.items() if name.startswith(prefixes)}
     if {name: tuple(value.shape) for name, value in found.items()} != wanted:
-        raise ValueError("Tensors are of another shape than what they belong to.")
+        raise ValueError("Tensors do not have the shape of what they belong to.")
     if any(value.dtype != dtype for value in found.values()):
-        raise ValueError("Tensors are of another type.")
+        raise ValueError("Tensors have the wrong type.")
 
 
 def _check_bag(bag: dict[str, Any], size: int) -> None:
     left = bag["left"]
     if bag["size"] != size or not isinstance(left, list) or len(set(left)) != len(left) or len(left) > size:
-        raise ValueError("What is left to draw is of another number.")
+        raise ValueError("The number of items left to draw is wrong.")
     if any(not _is_count(number, size - 1) for number in left):
-        raise ValueError("What is left to draw does not exist.")
+        raise ValueError("An item left to draw does not exist.")

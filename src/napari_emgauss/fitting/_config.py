@@ -226,7 +226,9 @@ displacement_pixels, softness_pixels
         if self.sampling not in SAMPLING_NAMES:
             raise ConfigError(f"sampling is {self.sampling!r}, but must be one of {', '.join(SAMPLING_NAMES)}.")
         if not 0 < self.slab_fraction <= 1:
-            raise ConfigError(f"slab_fraction is {self.slab_fraction}, but slices are above 0 and at most 1 gap thick.")
+            raise ConfigError(
+                f"slab_fraction is {self.slab_fraction}, but must be above 0 and at most 1, in gaps between slices."
+            )
         if not 2 <= self.slab_samples <= 9:
             raise ConfigError(f"slab_samples is {self.slab_samples}, but must be between 2 and 9.")
         if self.slice_shifts and not self.joint:
@@ -396,5 +398,5 @@ def check_names(settings: dict[str, Any]) -> None:
     for name in settings:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}."
+            hint = f"; did you mean {near[0]}?" if near else f": choose from {', '.join(known)}."
             raise ConfigError(f"There is no setting {name!r}{hint}")

@@ -95,7 +95,7 @@ def fit(
         if config is not None and config != saved.config:
             raise ConfigError(
                 f"The checkpoint {resume} was made with other settings ({_differences(config, saved.config)}); "
-                "resume it with its own, or start afresh."
+                "resume it with those, or start afresh."
             )
         config = saved.config
     settings = preset("default") if config is None else config
@@ -192,7 +192,9 @@ class _Fit:
 
     def _check_saved(self, saved: Checkpoint) -> None:
         if saved.stack != self._stack_id:
-            raise ConfigError("The checkpoint belongs to another stack: its slices or depths differ from this one.")
+            raise ConfigError(
+                "The checkpoint belongs to another stack: its slices or depths differ from those of this one."
+            )
         count = 0 if self.prior is None else len(self.prior.depths.z_nm)
         try:
             check_checkpoint(saved, self.stack, count)
@@ -315,7 +317,7 @@ class _Fit:
     def _warning(self) -> str | None:
         """What to say where the state could not be kept: hours of work are worth more than the way back to them."""
         problem = self.keeper.problem()
-        what = "the state of the fit could not be kept, the fit goes on"
+        what = "the state of the fit could not be kept; the fit continues"
         return None if problem is None else f"Warning: {what}. {problem}"
 
     def _iteration(self, trainer: Trainer | None) -> int:

@@ -85,7 +85,7 @@ class Labels:
     def __getitem__(self, index: int) -> PseudoLabel:
         if self.images is None:
             if self._interpolator is None:
-                raise IndexError("These labels were not kept and there is no prior to ask.")
+                raise IndexError("These pseudo-labels were not kept, and there is no prior to make them again.")
             return self._interpolator.at(float(self.depths.z_nm[index]))
         confidence = None if self.confidences is None else self.confidences[index].astype(np.float32)
         return PseudoLabel(self.images[index].astype(np.float32), confidence)

@@ -87,7 +87,7 @@ def preset_info(name: str) -> PresetInfo:
         There is no such preset.
     """
     if name not in PRESETS:
-        raise ConfigError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.")
+        raise ConfigError(f"There is no preset {name!r}: choose from {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 

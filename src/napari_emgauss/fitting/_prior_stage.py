@@ -75,7 +75,9 @@ class PriorStage:
                 Progress(tell, start=1.0),  # the prior is ready; the rest is quick
             )
             if labels.images is not None and not np.isfinite(labels.images).all():
-                raise PriorError(f"The prior {prior.name!r} gave labels that are not numbers; choose another.")
+                raise PriorError(
+                    f"The prior {prior.name!r} gave pseudo-labels that are not numbers: choose another prior."
+                )
             report_of = getattr(interpolator, "report", None)
             return labels, dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
 

@@ -211,7 +211,7 @@ class Trainer:
             if not math.isfinite(value):
                 raise FitError(
                     f"The fit diverged in iteration {origin.iteration + 1} ({origin.stage}): the loss is no longer a "
-                    "number; try another seed, or lower learning rates."
+                    "number: try another seed or lower learning rates."
                 )
             if not origin.pseudo:
                 self.loss = value if self.loss is None else _LOSS_MEMORY * self.loss + (1 - _LOSS_MEMORY) * value

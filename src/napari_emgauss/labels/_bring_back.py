@@ -69,10 +69,11 @@ def bring_back(
     grid, wanted = (np.asarray(z, dtype=np.float64) for z in (grid_z_nm, slice_z_nm))
     dtype = np.dtype(volume.dtype)
     if method not in get_args(BackMethod):
-        raise ConfigError(f"There is no way {method!r} to bring labels back: choose nearest or majority.")
+        raise ConfigError(f"Labels cannot be brought back by {method!r}: choose nearest or majority.")
     if grid.shape != (int(volume.shape[0]),):
         raise ConfigError(
-            f"The volume has {volume.shape[0]} slices, but its grid {grid.size}: give the spacing and the z range that "
+            f"The volume has {volume.shape[0]} slices, but its grid has {grid.size}: give the spacing and the z "
+            "range that "
             "it was exported with."
         )
     if dtype.kind in "iub" and not holds(dtype, unlabelled):

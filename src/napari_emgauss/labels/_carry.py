@@ -109,7 +109,7 @@ class CarriedLabels:
         cache_bytes: int = _CACHE_BYTES,
     ) -> None:
         if method not in get_args(CarryMethod):
-            raise ConfigError(f"There is no way {method!r} to carry labels: choose one of {', '.join(CARRY_METHODS)}.")
+            raise ConfigError(f"Labels cannot be carried by {method!r}: choose one of {', '.join(CARRY_METHODS)}.")
         if model.channels > 1:
             raise ConfigError(f"The model has {model.channels} channels: choose the one to look at with one_channel.")
         self.labels, self.model, self.method = labels, model, method

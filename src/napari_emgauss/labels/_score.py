@@ -134,8 +134,8 @@ def score_labels(
         hidden = [k for k in labels.labelled if k not in kept]
         if step < 2 or len(labels.labelled) <= step:
             raise StackError(
-                f"{labels.name} has {len(labels.labelled)} labelled slices: to hide all but every {step}th, label "
-                f"{step + 1} at least."
+                f"{labels.name} has {len(labels.labelled)} labelled slices: to keep one in {step} of them, label at "
+                f"least {step + 1}."
             )
         found: dict[str, LabelAgreement] = {}
         for at, method in enumerate(methods):

@@ -198,7 +198,7 @@ def _checked_shape(values: SliceSource, name: str) -> tuple[int, int, int]:
         raise StackError(f"{name} has {len(shape)} axes: give slices, rows and columns.")
     if dtype.kind not in "iub":
         raise StackError(
-            f"{name} holds values of type {dtype}, not labels: save them as integers, one number for each object."
+            f"{name} holds values of type {dtype}, not labels: save it as integers, one number for each object."
         )
     return shape[0], shape[1], shape[2]
 
@@ -231,7 +231,7 @@ def _too_few(count: int, unused: Sequence[int], name: str) -> str:
     what = ("no labelled slice", "one labelled slice")[count]
     if unused:
         what += f" that the model has (it was fitted without {slices_text(unused)})"
-    return f"{name} has {what}: label two at least, to carry labels between them."
+    return f"{name} has {what}: label at least two, to carry labels between them."
 
 
 def _is_labelled(image: NDArray[Any], empty: set[int]) -> bool:

@@ -75,7 +75,7 @@ def export_labels(
     if container is not None:
         chosen = name or Path(carried.labels.name).name.split(".")[0] or "labels"
         if "/" in chosen or "\\" in chosen or chosen.startswith("."):
-            raise ExportError(f"'{chosen}' cannot be the name of labels in an OME-Zarr: leave out slashes and dots.")
+            raise ExportError(f"'{chosen}' is not a valid name for labels in an OME-Zarr: leave out slashes and dots.")
         target, format = path / GROUP / chosen, container.format
         row = export_format(format)
         if spacing_nm is None and z_range_nm is None and (grid := container.grid(Frame.of(carried))) is not None:

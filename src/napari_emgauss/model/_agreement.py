@@ -54,12 +54,12 @@ def check_geometry(header: Mapping[str, Any]) -> tuple[NDArray[np.float64], tupl
         raise ValueError("The depths of the slices do not increase.")
     count, height, width = (int(n) for n in header["shape"])
     if count != len(z_nm) or min(height, width) < 1:
-        raise ValueError("The shape is no shape of these slices.")
+        raise ValueError("The shape does not fit the slices.")
     pixel = [float(size) for size in header["pixel_size_nm"]]
     if len(pixel) != 2 or not np.isfinite(pixel).all() or min(pixel) <= 0:
-        raise ValueError("The pixel size is none.")
+        raise ValueError("The pixel size is not valid.")
     if not isinstance(header.get("provenance", {}), dict):
-        raise TypeError("The provenance is no table.")
+        raise TypeError("The provenance is not a table.")
     return z_nm, (height, width)
 
 
@@ -93,7 +93,7 @@ def check_parameters(
         They do not fit.
     """
     if not isinstance(counts, list) or not all(type(n) is int and n > 0 for n in counts):
-        raise ValueError("The numbers of Gaussians are none.")
+        raise ValueError("The numbers of Gaussians are not valid.")
     if counts and min(counts) < fewest_gaussians(size):
         raise ValueError("There are too few Gaussians for slices of that size.")
     windows = depth_windows(slice_t, config.window_slices)
@@ -119,12 +119,12 @@ def check_grey_values(line: Mapping[str, Any], channels: int) -> None:
         It is none.
     """
     if np.dtype(line["dtype"]).kind not in "iuf" or not np.isfinite([float(line["low"]), float(line["high"])]).all():
-        raise ValueError("The grey values' limits are none.")
+        raise ValueError("The limits of the grey values are not valid.")
     limits = line.get("channel_limits")
     if limits is not None:
         pairs = np.asarray(limits, dtype=np.float64)
         if pairs.shape != (channels, 2) or not np.isfinite(pairs).all():
-            raise ValueError("There are other limits of grey values than channels.")
+            raise ValueError("The limits of the grey values do not fit the channels.")
 
 
 def check_confidence(
@@ -139,8 +139,8 @@ def check_confidence(
     """
     depths = np.asarray(depths_nm, dtype=np.float64)
     if values.dtype != np.uint8 or values.ndim != 3 or values.shape[1:] != coarse_size(size):
-        raise ValueError("The planes of confidence are not of the slices' size.")
+        raise ValueError("The planes of confidence do not have the size of the slices.")
     if depths.shape != (len(values),) or not ((depths > z_nm[0]) & (depths < z_nm[-1])).all():
         raise ValueError("The planes of confidence lie outside the slices.")
     if (np.diff(np.sort(np.concatenate([depths, z_nm]))) <= 0).any():
-        raise ValueError("Two planes of confidence lie at one depth.")
+        raise ValueError("Two planes of confidence lie at the same depth.")

@@ -117,7 +117,7 @@ class ModelConfig:
                 number = int if kind.startswith("int") else int | float
                 good = isinstance(value, number) and not isinstance(value, bool) and abs(value) <= _LARGEST
             if not good:
-                raise ConfigError(f"{item.name} is {value!r}, which is no {kind} that a model can have.")
+                raise ConfigError(f"{item.name} is {value!r}, which is not a value ({kind}) that a model can have.")
 
     def to_dict(self) -> dict[str, Any]:
         """Settings as a JSON-compatible dictionary."""

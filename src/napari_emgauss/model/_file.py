@@ -122,7 +122,7 @@ def read_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except SafetensorError as error:
         raise ModelFileError(
-            f"{source} is not an EMGauss {kind}, or was cut short while copying; make or copy it again."
+            f"{source} is not an EMGauss {kind}, or it was cut short while copying: make or copy it again."
         ) from error
     except (OSError, ValueError) as error:
         if isinstance(error, ModelFileError):
@@ -172,7 +172,7 @@ def _check_table(path: Path, kind: str) -> None:
     with path.open("rb") as file:
         start = file.read(8)
     if len(start) == 8 and struct.unpack("<Q", start)[0] > LONGEST_TABLE:
-        raise ModelFileError(f"{path} is not an EMGauss {kind}, or was damaged; make or copy it again.")
+        raise ModelFileError(f"{path} is not an EMGauss {kind}, or it was damaged: make or copy it again.")
 
 
 def _reason(error: Exception) -> str:

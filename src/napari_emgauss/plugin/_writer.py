@@ -49,7 +49,7 @@ def _check_not_a_source(path: str, data: Any, record: Any) -> None:
     read_from = next((one for one in _sources(data, record) if same_file(path, one) or is_inside(path, one)), None)
     if read_from is not None:
         raise ExportError(
-            f"“{Path(path).name}” would be written over “{Path(read_from).name}”, which an open layer was read from: "
+            f"“{Path(path).name}” would overwrite “{Path(read_from).name}”, which an open layer was read from: "
             "choose another name."
         )
 

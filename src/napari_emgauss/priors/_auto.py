@@ -295,7 +295,7 @@ def _try_all(
         f"{classical} {scores[classical]['psnr']:.2f} dB, linear {scores['linear']['psnr']:.2f} dB"
     )
     if correction < config.learned.correction and "self" in weights:
-        note += f"; {correction:.0%} of self's correction is better there than {config.learned.correction:.0%}"
+        note += f"; {correction:.0%} of self's correction does better there than {config.learned.correction:.0%}"
     return Choice(weights, scores, len(hidden), note, replace(learned, correction=correction))
 
 

@@ -61,12 +61,12 @@ def prior_info(name: str) -> PriorInfo:
     if base not in _PRIORS:
         _entry_points.load()
     if base not in _PRIORS:
-        raise ConfigError(f"Unknown prior '{name}'; choose one of {', '.join(prior_names())}.")
+        raise ConfigError(f"Unknown prior '{name}': choose one of {', '.join(prior_names())}.")
     row = _PRIORS[base]
     if colon and not row.efforts:
         raise ConfigError(f"Prior '{base}' has no efforts: write '{base}' instead of '{name}'.")
     if colon and effort not in row.efforts:
-        raise ConfigError(f"Unknown effort '{effort}' of the prior '{base}'; choose one of {', '.join(row.efforts)}.")
+        raise ConfigError(f"Unknown effort '{effort}' of the prior '{base}': choose one of {', '.join(row.efforts)}.")
     return row
 
 
@@ -132,13 +132,15 @@ def register_prior(row: PriorInfo, *, replace: bool = False) -> None:
     >>> unregister_prior("eased")
     """
     if not re.fullmatch(r"[^\s:,]+", row.name) or row.name == "emgauss":
-        raise ConfigError(f"'{row.name}' cannot name a prior: no spaces, commas or colons, and not 'emgauss'.")
+        raise ConfigError(
+            f"'{row.name}' cannot be the name of a prior: use no spaces, commas or colons, and not 'emgauss'."
+        )
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", row.colour):
         raise ConfigError(f"'{row.colour}' is not a colour: write it as #rrggbb.")
     if row.learns and row.restore is None:
-        raise ConfigError(f"The prior '{row.name}' learns, so its row must say how what it learned is read: restore.")
+        raise ConfigError(f"The prior '{row.name}' learns, so its row needs restore, which reads what it learned.")
     if row.name in _PRIORS and not replace:
-        raise ConfigError(f"There is a prior '{row.name}' already: choose another name, or replace=True.")
+        raise ConfigError(f"There is already a prior '{row.name}': choose another name, or pass replace=True.")
     _PRIORS[row.name] = row
 
 
@@ -179,6 +181,6 @@ def prior_help() -> str:
     names = [row.name for row in priors_known(entry_points=False)]
     learned = next(row for row in ROWS if row.efforts)
     return (
-        f"what makes the pseudo-labels: {', '.join(names)}; an effort may follow those that learn, as in "
+        f"what makes the pseudo-labels: {', '.join(names)}; those that learn may be followed by an effort, as in "
         f"{learned.name}:{learned.efforts[0]}"
     )

@@ -123,7 +123,8 @@ class PriorState:
             raise
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, IndexError, RuntimeError) as error:
             raise ModelFileError(
-                "What was kept of the prior is damaged or of other settings; start the fit afresh, without resuming."
+                "The saved state of the prior is damaged or was made with other settings: start the fit afresh, "
+                "without resuming."
             ) from error
 
 
@@ -143,10 +144,10 @@ def entries_from(tensors: Mapping[str, Tensor], values: object) -> dict[str, Sta
     """
     entries: dict[str, StateEntry] = {}
     if not isinstance(values, dict):
-        raise TypeError("What a preparation has come to is not a table.")
+        raise TypeError("The state of a preparation is not a table.")
     for entry, table in values.items():
         if not isinstance(table, dict):
-            raise TypeError("What a preparation has come to is no table.")
+            raise TypeError("The state of a preparation is not a table.")
         prefix = f"{entry}:"
         own = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
         entries[entry] = StateEntry(table, own)

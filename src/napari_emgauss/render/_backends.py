@@ -79,7 +79,7 @@ def choose_backend(device: str | torch.device = "auto") -> BackendChoice:
         return _choose_device()
     named = _usable_device(device)
     if named.type == "cpu":
-        return _choice_on_cpu("as asked")
+        return _choice_on_cpu("as requested")
     if named.type == "cuda":
         best = _best_on_cuda(str(named), "large")
         if best is not None:
@@ -147,7 +147,7 @@ def backend_for(device: torch.device, dtype: torch.dtype, wanted: str, pixels: i
             )
         status = _gpu_status(wanted, str(device))
     else:
-        raise BackendError(f"There is no renderer called {wanted!r}; there are reference, cpu, triton and cuda.")
+        raise BackendError(f"There is no renderer called {wanted!r}: choose from reference, cpu, triton and cuda.")
     if not status.available:
         raise BackendError(f"The {wanted} renderer cannot be used here: {status.reason}.")
     return status.name
@@ -251,19 +251,19 @@ def _usable_device(device: str | torch.device) -> torch.device:
     try:
         named = torch.device(device)
     except RuntimeError as error:
-        raise BackendError(f"torch knows no device {str(device)!r}; use auto, cpu, cuda or mps.") from error
+        raise BackendError(f"torch has no device {str(device)!r}: use auto, cpu, cuda or mps.") from error
     if named.type == "cuda":
         missing = why_no_cuda()
         if missing is not None:
-            raise BackendError(f"Device {named} cannot be used: {missing}; use auto or cpu.")
+            raise BackendError(f"Device {named} cannot be used: {missing}. Use auto or cpu.")
         index = torch.cuda.current_device() if named == torch.device("cuda") else named.index
         if index >= torch.cuda.device_count():
-            raise BackendError(f"There is no device cuda:{index}: torch finds {torch.cuda.device_count()} of them.")
+            raise BackendError(f"There is no device cuda:{index}: torch finds {torch.cuda.device_count()}.")
         return torch.device("cuda", index)
     try:
         torch.empty(1, device=named)
     except Exception as error:  # each device type has errors of its own
-        raise BackendError(f"Device {named} cannot be used: {_first_line(error)}; use auto or cpu.") from error
+        raise BackendError(f"Device {named} cannot be used: {_first_line(error)}. Use auto or cpu.") from error
     return named
 
 
@@ -299,7 +299,7 @@ def _best_on_cuda(device: str, scale: Scale) -> tuple[BackendName, str] | None:
             return "triton", f"gsplat cannot be used ({other.reason})"
         ours = _milliseconds(renderer("triton"), torch.device(device), scale)
         theirs = _milliseconds(renderer("cuda"), torch.device(device), scale)
-        compared = f"Triton {ours:.2f} ms, gsplat {theirs:.2f} ms for the same picture and gradients"
+        compared = f"Triton {ours:.2f} ms, gsplat {theirs:.2f} ms for the same image and gradients"
         return ("triton" if ours <= theirs else "cuda"), compared
 
 
@@ -341,7 +341,7 @@ def _try(function: Renderer, device: torch.device) -> None:
     for want, have in zip(*results, strict=True):
         error = torch.linalg.vector_norm(have - want) / torch.linalg.vector_norm(want)
         if not error < 1e-2:
-            raise BackendError("its pictures or gradients differ from the reference on this GPU")
+            raise BackendError("its images or gradients differ from the reference on this GPU")
 
 
 def _milliseconds(function: Renderer, device: torch.device, scale: Scale) -> float:

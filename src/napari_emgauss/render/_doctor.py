@@ -129,7 +129,7 @@ def _gpu() -> list[Finding]:
     if driver is not None:
         version, name = driver
         if _cuda_version() is None:
-            advice = "Install torch's CUDA build to use it: pytorch.org, 'Get started', shows the command."
+            advice = "Install torch's CUDA build to use it: 'Get started' on pytorch.org shows the command."
             return [
                 Finding("gpu", "note", f"{name} with driver {version}, but this torch is built without CUDA", advice)
             ]
@@ -137,16 +137,17 @@ def _gpu() -> list[Finding]:
         return [Finding("gpu", "note", f"{name} with driver {version}, which torch cannot use", advice)]
     if torch.xpu.is_available():
         text = (
-            f"{torch.xpu.get_device_name(0)}, through the plain torch renderer (--device xpu); the CPU's own is faster"
+            f"{torch.xpu.get_device_name(0)}, through the plain torch renderer (--device xpu); the CPU's "
+            "renderer is faster"
         )
         return [Finding("gpu", "note", text)]
     if torch.backends.mps.is_available():
-        text = "Apple's, through the plain torch renderer (--device mps); the CPU's own is faster"
+        text = "Apple's, through the plain torch renderer (--device mps); the CPU's renderer is faster"
         return [Finding("gpu", "note", text)]
     if _cuda_version() is not None:
         advice = "If there is an NVIDIA card, install its driver: 'nvidia-smi' must list the card."
         return [Finding("gpu", "note", "none found; the CPU is used", advice)]
-    return [Finding("gpu", "note", "none used; the CPU is")]
+    return [Finding("gpu", "note", "none can be used; the CPU is used")]
 
 
 def _free_memory(index: int) -> list[Finding]:
@@ -157,12 +158,12 @@ def _free_memory(index: int) -> list[Finding]:
         free, total = torch.cuda.mem_get_info(index)
     except RuntimeError as error:  # the card is there, but no context can be made: exclusive mode, or out of memory
         reason = str(error).strip().splitlines()[0]
-        advice = "Close what else uses the card, or choose another by CUDA_VISIBLE_DEVICES."
+        advice = "Close other programs that use the card, or choose another card with CUDA_VISIBLE_DEVICES."
         return [Finding(f"gpu cuda:{index}", "fault", f"cannot be used: {reason}", advice)]
     if free >= _ENOUGH_FREE_BYTES:
         return []
     text = f"{free / 2**30:.1f} of {total / 2**30:.0f} GiB are free"
-    advice = "Close what else uses the card ('nvidia-smi' lists it), or fit with --device cpu."
+    advice = "Close other programs that use the card ('nvidia-smi' lists them), or fit with --device cpu."
     return [Finding(f"gpu cuda:{index}", "note", text, advice)]
 
 
@@ -190,8 +191,8 @@ def _numba() -> list[Finding]:
     text = f"{numba.__version__}, code for {_processor()}, threading layers {', '.join(layers) or 'none'} (not needed)"
     findings = [Finding("numba", "ok", text)]
     if kernels.uncached:
-        advice = "Set NUMBA_CACHE_DIR to a folder that can be written, and the wait goes away."
-        findings.append(Finding("numba", "note", "no folder for machine code: compiles in every process", advice))
+        advice = "Set NUMBA_CACHE_DIR to a folder that can be written to, and the wait goes away."
+        findings.append(Finding("numba", "note", "no folder for machine code: every process compiles it anew", advice))
     return findings
 
 
@@ -217,12 +218,14 @@ def _triton() -> list[Finding]:
     if version is None:
         reason = "comes with torch's CUDA build on Linux" if sys.platform == "linux" else "not made for this system"
         if sys.platform == "linux" and torch.cuda.is_available():
-            advice = "pip install --force-reinstall torch brings the one that fits; without it a card is hardly used."
-            return [Finding("triton", "fault", "not installed, though there is a card", advice)]
+            advice = (
+                "pip install --force-reinstall torch installs the one that fits; without it the card is hardly used."
+            )
+            return [Finding("triton", "fault", "not installed, although there is a card", advice)]
         return [Finding("triton", "note", f"not installed ({reason}); only for GPUs")]
     wanted = _triton_of_torch()
     if wanted is not None and wanted != version:
-        advice = f"pip install triton=={wanted}, unless the triton renderer works all the same."
+        advice = f"pip install triton=={wanted}, unless the triton renderer works anyway."
         return [Finding("triton", "note", f"{version}, but this torch was made for {wanted}", advice)]
     return [Finding("triton", "ok", version)]
 
@@ -245,11 +248,12 @@ def _gsplat() -> list[Finding]:
     why_not = _gsplat.why_not()
     if why_not is not None:
         advice = (
-            "Not needed where Triton works; else install the CUDA toolkit, or a wheel of gsplat built for this torch."
+            "Not needed where Triton works; otherwise install the CUDA toolkit, or a wheel of gsplat built for "
+            "this torch."
         )
         return [Finding("gsplat", "note", f"{version}, but {why_not}", advice)]
     if not _gsplat.is_compiled():
-        return [Finding("gsplat", "note", f"{version}, not compiled yet; its first use takes some minutes")]
+        return [Finding("gsplat", "note", f"{version}, not compiled yet; its first use takes several minutes")]
     return [Finding("gsplat", "ok", f"{version}, compiled")]
 
 
@@ -263,9 +267,9 @@ def _renderers() -> list[Finding]:
         state: Literal["ok", "note", "fault"] = "ok" if status.available else "note"
         advice = ""
         if status.name == "cpu" and not status.available:
-            state, advice = "fault", "Without it a fit on the CPU takes tens of times longer: reinstall numba."
+            state, advice = "fault", "Without it, a fit on the CPU takes tens of times as long: reinstall numba."
         elif status.name == "triton" and not status.available and torch.cuda.is_available():
-            advice = "Update the card's driver, then torch; meanwhile what 'auto takes' says is used."
+            advice = "Update the card's driver, then torch; until then, what 'auto takes' names is used."
         findings.append(Finding(f"renderer {status.name}", state, status.reason, advice))
     choice = choose_backend("auto")
     return [*findings, Finding("auto takes", "ok", f"{choice.backend} on {choice.device} ({choice.reason})")]
@@ -292,7 +296,7 @@ def _formats() -> list[Finding]:
 def _napari() -> list[Finding]:
     version = _version("napari")
     if version is None:
-        advice = "pip install 'napari-emgauss[gui]' for the window; the command line needs none."
+        advice = "pip install 'napari-emgauss[gui]' for the window; the command line does not need it."
         return [Finding("napari", "note", "not installed", advice)]
     findings = [Finding("napari", "ok", version)]
     # Looked for, never imported: what shows findings may have no screen, or another Qt loaded.

@@ -91,7 +91,7 @@ def size_within(
         smaller = _smaller(size, shape)
         if smaller is None and (memory_bytes is None or needed(size) <= memory_bytes):
             raise ConfigError(
-                f"The graphics card has too little free memory: with the smallest tiles that work a fit takes "
+                f"The graphics card has too little free memory: with the smallest tiles that work, a fit takes "
                 f"{_gigabytes(needed_on_card(size))}",
                 remedy=remedy("fit on the CPU"),
             )
@@ -99,8 +99,8 @@ def size_within(
             who = "a tile at a time" if workers is None else "1 worker" if workers == 1 else f"{workers} workers"
             fewer = "." if workers is None else ", or use fewer workers."
             raise ConfigError(
-                f"{_gigabytes(memory_bytes or 0)} is too little for {who}: with the smallest tiles that work it takes "
-                f"{_gigabytes(needed(size))}; allow more{fewer}"
+                f"{_gigabytes(memory_bytes or 0)} is too little for {who}: with the smallest tiles that work, it takes "
+                f"{_gigabytes(needed(size))}. Allow more{fewer}"
             )
         size = smaller
     while len(cut(shape, z_nm, size)) < (workers or 1) and size.pixels > _COMFORTABLE_PIXELS:

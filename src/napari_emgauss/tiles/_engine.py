@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 _REPORT_INTERVAL_S = 0.5
 _QUEUED_PER_THREAD = 2
 _CONNECT_TIMEOUT_S = 15.0
-_LOST = "The connection to the dask scheduler was lost; run again to go on from the finished tiles."
+_LOST = "The connection to the dask scheduler was lost; run it again to continue from the finished tiles."
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Cluster:
             if asked_for is not None and isinstance(error, (OSError, ValueError, TypeError, RuntimeError)):
                 raise ConfigError(
                     f"No dask scheduler answers at {asked_for}: start one (dask scheduler), or correct the address; "
-                    "for one that is encrypted (tls://), name your certificates in dask's configuration."
+                    "for an encrypted one (tls://), name your certificates in dask's configuration."
                 ) from error
             if isinstance(error, Exception) and not isinstance(error, EmgaussError):
                 raise FitError(
@@ -142,7 +142,7 @@ class Cluster:
         try:
             self._exit.close()
         except TimeoutError:  # on a busy machine; what was fitted is written, and dask ends its processes itself
-            _log.warning("Workers took long to end.")
+            _log.warning("The workers took long to end.")
 
     @property
     def dashboard(self) -> str | None:

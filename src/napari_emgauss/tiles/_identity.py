@@ -62,7 +62,7 @@ def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     known = Provenance.from_json(saved.provenance)
     if known.stack_id != Provenance.from_json(wanted.provenance).stack_id:
         raise ConfigError(
-            f"'{folder}' holds tiles of another stack ({known.name}), or the stack has changed; choose another folder."
+            f"'{folder}' holds tiles of another stack ({known.name}), or the stack has changed: choose another folder."
         )
 
     def settings(index: TileIndex) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def check_same_run(saved: TileIndex, wanted: TileIndex, folder: Path) -> None:
     if differing:
         told = ", ".join(f"{name} {before.get(name)!r}, not {after[name]!r}" for name in differing)
         raise ConfigError(
-            f"'{folder}' was started with other settings ({told}); use the same, or choose another folder."
+            f"'{folder}' was started with other settings ({told}): use the same ones, or choose another folder."
         )
 
 

@@ -133,17 +133,17 @@ def _name_in(plan: TilePlan, name: str) -> str:
     found = re.fullmatch(r"z([0-9]{4,})_y([0-9]{4,})_x([0-9]{4,})", name)
     place = [] if found is None else [int(number) for number in found.groups()]
     if len(place) != 3 or any(k >= count for k, count in zip(place, plan.grid, strict=True)):
-        raise ValueError("There is a tile that is not in the plan.")
+        raise ValueError("A tile is not in the plan.")
     if plan.tile(place).name != name:
-        raise ValueError("A tile is not called by its name.")
+        raise ValueError("A tile has the wrong name.")
     return name
 
 
 def _record(values: dict[str, Any]) -> TileRecord:
     if re.fullmatch("[0-9a-f]{64}", values["sha256"]) is None:
-        raise ValueError("A checksum is none.")
+        raise ValueError("A checksum is not valid.")
     if any(type(values[name]) is not int or values[name] < 1 for name in ("nbytes", "gaussians")):
-        raise ValueError("A length or number of Gaussians is none.")
+        raise ValueError("A length or a number of Gaussians is not valid.")
     return TileRecord(**values)
 
 
@@ -205,16 +205,16 @@ def check_tile(folder: Path, tile: Tile, record: TileRecord) -> Path:
         It is missing or was changed.
     """
     path = tile_path(folder, tile)
-    advice = "delete it and run the fit again: only this tile is redone"
+    advice = "delete it and run the fit again, which redoes only this tile"
     try:
         if path.stat().st_size != record.nbytes:
-            raise ModelFileError(f"'{path}' was cut short or changed; {advice}.")
+            raise ModelFileError(f"'{path}' was cut short or changed: {advice}.")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise ModelFileError(f"'{path}' is missing; run the fit again: only this tile is redone.") from None
+        raise ModelFileError(f"'{path}' is missing: run the fit again, which redoes only this tile.") from None
     except OSError as error:
         raise ModelFileError(f"'{path}' cannot be read: {error}.") from error
     if digest != record.sha256:
-        raise ModelFileError(f"'{path}' was changed since it was written; {advice}.")
+        raise ModelFileError(f"'{path}' was changed since it was written: {advice}.")
     return path

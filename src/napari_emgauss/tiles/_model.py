@@ -95,7 +95,7 @@ class TiledModel:
         if missing and not allow_incomplete:
             raise ModelFileError(
                 f"'{self.folder}' is unfinished: {missing} of {len(self._index.plan)} tiles are missing; run the fit "
-                "with the same folder again to go on."
+                "with the same folder again to continue."
             )
         self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(_bytes_of, cache_bytes)
         self._checked: set[str] = set()
@@ -266,7 +266,9 @@ class TiledModel:
             self._checked.add(record.sha256)
         model = load_file(path, device=self.device)
         if model.shape != tile.shape:
-            raise ModelFileError(f"Tile {tile.name} of '{self.folder}' is {model.shape}, not {tile.shape} as planned.")
+            raise ModelFileError(
+                f"Tile {tile.name} of '{self.folder}' has the shape {model.shape}, not {tile.shape} as planned."
+            )
         return model.requires_grad_(False)
 
     def _blend(self, depths: list[float], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:

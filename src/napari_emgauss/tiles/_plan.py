@@ -53,7 +53,7 @@ class TileSize:
                 f"{max(SMALLEST_TILE, 4 * self.halo_pixels)}."
             )
         if self.overlap_slices < 1:
-            raise ConfigError(f"Depth windows overlap by {self.overlap_slices} slices, but must by at least 1.")
+            raise ConfigError(f"Depth windows overlap by {self.overlap_slices} slices, but must overlap by at least 1.")
         if self.window_slices < smallest_window(self.overlap_slices):
             raise ConfigError(
                 f"Depth windows of {self.window_slices} slices are too small to overlap by {self.overlap_slices}: they "
@@ -121,7 +121,7 @@ class TilePlan:
     def __post_init__(self) -> None:
         if len(self) > MOST_TILES:
             raise ConfigError(
-                f"There would be {len(self):,} tiles, and at most {MOST_TILES:,} are possible: make them larger "
+                f"There would be {len(self):,} tiles, but at most {MOST_TILES:,} are possible: make them larger "
                 "(tile, window), or fit parts of the volume."
             )
 

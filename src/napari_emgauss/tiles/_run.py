@@ -101,12 +101,13 @@ def fit_tiles(
     _check_folder(target, overwrite)
     if stack.channels > 1:
         raise ConfigError(
-            f"Tiles are fitted to one channel, and the stack has {stack.channels}",
+            f"Tiles are fitted to one channel, but the stack has {stack.channels}",
             remedy=remedy("no channels in tiles"),
         )
     if config is not None and config.slice_shifts:
         raise ConfigError(
-            "Shifts of slices cannot be learned in tiles, which would disagree", remedy=remedy("straighten no tiles")
+            "Slice shifts cannot be learned in tiles, because neighbouring tiles would disagree",
+            remedy=remedy("straighten no tiles"),
         )
     saved = read_index(target) if is_tiled(target) and not overwrite else None
     index = index_of(
@@ -151,7 +152,7 @@ def _refuse_foreign(folder: Path) -> None:
     if foreign is not None:
         raise ConfigError(
             f"'{folder}' is not a folder of tiles: it holds '{foreign.relative_to(folder)}', which napari-emgauss did "
-            "not write. Give the name of a new one."
+            "not write. Choose the name of a new folder."
         )
 
 
@@ -304,7 +305,7 @@ class _Run:
             return missing
         count = len(self.index.plan)
         if any(not 0 <= number < count for number in self.options.only):
-            raise ConfigError(f"There are tiles 0 to {count - 1}; {list(self.options.only)} asks for others.")
+            raise ConfigError(f"There are tiles 0 to {count - 1}, but {list(self.options.only)} asks for others.")
         names = {self.index.plan.numbered(number).name for number in self.options.only}
         return [tile for tile in missing if tile.name in names]
 
@@ -368,7 +369,7 @@ class _Run:
         kept = len(self.index.tiles)
         text = f"{len(plan)} tiles ({' x '.join(str(n) for n in plan.grid)}: z, y, x)"
         if kept:
-            text += f", {kept} of them finished before"
+            text += f", {kept} of them already finished"
         if todo != len(plan) - kept:
             text += f", {todo} to fit now"
         return f"{text}." + (f" Workers: {dashboard}" if dashboard else "")
@@ -378,7 +379,7 @@ class _Run:
         others = f" and {len(self._failed) - 1} more" if len(self._failed) > 1 else ""
         return (
             f"Tile {name}{others} could not be fitted ({reason.rstrip('.')}); the others are kept in '{self.folder}', "
-            "and the same run again tries the rest."
+            "and the same command tries the rest again."
         )
 
 

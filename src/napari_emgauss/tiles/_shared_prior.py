@@ -156,7 +156,7 @@ def read_prior_state(folder: Path) -> PriorState:
     try:
         return PriorState(entries_from(tensors, header["entries"]))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"'{path}' is damaged; delete it and run again.") from error
+        raise ModelFileError(f"'{path}' is damaged: delete it and run the fit again.") from error
 
 
 def read_shared_prior(folder: Path, device: str = "auto") -> WeightedPrior | None:
@@ -177,7 +177,7 @@ def read_shared_prior(folder: Path, device: str = "auto") -> WeightedPrior | Non
         )
         return WeightedPrior(str(header["name"]), parts)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"'{path}' is damaged; delete the folder and fit again.") from error
+        raise ModelFileError(f"'{path}' is damaged: delete the folder and run the fit again.") from error
 
 
 def _part(entry: dict[str, Any], tensors: dict[str, Any], device: str) -> Prior:

@@ -38,7 +38,7 @@ def one_channel(model: VolumeModel, channel: int) -> VolumeModel:
     """
     models = channel_models(model)
     if not 0 <= channel < len(models):
-        raise ConfigError(f"There is no channel {channel}: the model has {len(models)}, counted from 0.")
+        raise ConfigError(f"There is no channel {channel}: the model has {len(models)} channels, counted from 0.")
     return models[channel]
 
 

@@ -57,7 +57,7 @@ class KeptSlices:
                 f"{self.spacing_nm:.6g} nm suits them better"
             )
         if self.rendered_whole:
-            told.append(f"{len(self.rendered_whole)} rendered whole, because the mask of the damage is not known")
+            told.append(f"{len(self.rendered_whole)} rendered whole, because the damage mask is not known")
         return "; ".join(told) + "."
 
 
@@ -104,9 +104,11 @@ class ExactModel(ModelView):
         several = self.channels if channel is None else max(found[1], channel + 1) if axes == 4 else 2
         wanted = (depth, height, width) if several == 1 else (depth, several, height, width)
         if found != wanted:
-            raise StackError(f"{name} has the shape {found}, but the model's slices {wanted}.")
+            raise StackError(f"{name} has the shape {found}, but the model's slices have {wanted}.")
         if np.dtype(slices.dtype).newbyteorder("=") != self.dtype:
-            raise StackError(f"{name} has grey values of type {np.dtype(slices.dtype).name}, the model {self.dtype}.")
+            raise StackError(
+                f"{name} has grey values of type {np.dtype(slices.dtype).name}, but the model has {self.dtype}."
+            )
         self._slices, self._damage, self._name, self._channel = slices, dict(damage or {}), name, channel
         self._digests = tuple(digests) if len(digests) == depth else ()
         self._checked: set[int] = set()
@@ -192,7 +194,7 @@ class ExactModel(ModelView):
         values = np.asarray(self._slices[index])
         if digest(values) != self._digests[index]:
             raise StackError(
-                f"{self._name} is not what the model was fitted to, or has changed since: its slices differ",
+                f"{self._name} is not the stack that the model was fitted to, or has changed since",
                 remedy=remedy("smooth look"),
             )
         with self._lock:
@@ -264,7 +266,7 @@ def exact_model(model: VolumeModel, stack: Stack | str | Path | None = None) -> 
     except EmgaussError:
         raise
     except (TypeError, ValueError, AttributeError) as error:  # a file of somebody else's may say anything
-        raise ConfigError("What the model says of its slices makes no sense", remedy=remedy("smooth look")) from error
+        raise ConfigError("The model's record of its slices makes no sense", remedy=remedy("smooth look")) from error
     return ExactModel(
         model,
         slices,
@@ -289,7 +291,7 @@ def _refuse_corrections(model: VolumeModel, known: Provenance) -> None:
         return
     can_be_undone = all(one.intensity_lines is not None for one in each)
     raise ConfigError(
-        "The slices were evened out, so those of the source differ in brightness from what is rendered between them"
+        "The slices were evened out, so those in the source differ in brightness from what is rendered between them"
         + ("" if can_be_undone else f", and a correction of the kind {evened} cannot be undone"),
         remedy=remedy("undo intensity" if can_be_undone else "smooth look"),
     )
@@ -302,7 +304,7 @@ def _found(model: VolumeModel, known: Provenance, stack: Stack | str | Path | No
         try:
             return name, slices if stack.shape == model.shape else the_fitted_of(slices, known.stack, model.shape)
         except StackError as error:
-            raise StackError(f"{name} is not what the model was fitted to: {error}.") from error
+            raise StackError(f"{name} is not the stack that the model was fitted to: {error}.") from error
     if stack is None and not known.source:
         raise ConfigError("The model does not know which file its slices are from", remedy=remedy("give stack"))
     if stack is None and not known.own_slices.digests:

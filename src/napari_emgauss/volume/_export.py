@@ -233,7 +233,10 @@ def _check_replaced(row: ExportFormat, folder: Path, overwrite: bool) -> None:
         raise ExportError(f"'{folder}' already exists", remedy=remedy("overwrite"))
     owned = row.owned_in(folder)
     if owned is None:
-        raise ExportError(f"'{folder}' is a folder but not {row.label} of napari-emgauss: it is not overwritten.")
+        raise ExportError(
+            f"'{folder}' is a folder, but not {row.label} from napari-emgauss, so it is not overwritten: choose "
+            "another name."
+        )
     owned.check()
 
 

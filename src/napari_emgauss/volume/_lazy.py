@@ -116,7 +116,7 @@ class LazyVolume:
     ) -> None:
         if model.channels > 1:
             raise ConfigError(
-                f"A lazy volume shows one grey value, and this model has {model.channels} channels: make one of "
+                f"A lazy volume shows one grey value, but this model has {model.channels} channels: make one for "
                 "each of channel_models(model)."
             )
         if depths_nm is None:

@@ -41,7 +41,7 @@ def in_original_intensity(model: VolumeModel) -> VolumeModel:
         line is None or np.shape(np.asarray(line)) != (len(model.z_nm), 2) for line in lines
     ):
         raise ConfigError(
-            "The model's record of its intensity correction does not fit its slices: export it corrected."
+            "The model's record of its intensity correction does not fit its slices: export the corrected intensity."
         )
     return _OriginalIntensity(model, np.array(lines, dtype=np.float64))
 

@@ -162,7 +162,7 @@ def _format_of(path: Path) -> ExportFormat:
     if row is None:
         usual = list(dict.fromkeys(row.ending for row in output_formats()))
         raise ExportError(
-            f"The name does not say the format: {path.name}: end it in {', '.join(usual[:-1])} or {usual[-1]}."
+            f"The ending of '{path.name}' does not name a format: end it in {', '.join(usual[:-1])} or {usual[-1]}."
         )
     return row
 
@@ -171,12 +171,12 @@ def _check_room(row: ExportFormat, channels: int, size: int) -> None:
     if channels > 1 and not row.has_channels:
         others = dict.fromkeys(other.ending for other in output_formats() if other.has_channels)
         raise ConfigError(
-            f"{row.label} holds one grey value per voxel, and this model has {channels} channels",
+            f"{row.label} holds one grey value per voxel, but this model has {channels} channels",
             remedy=remedy("export one channel", others=", ".join(others)),
         )
     if row.most_bytes is not None and size > row.most_bytes:
         raise ConfigError(
-            f"{row.label} holds at most {row.most_bytes / 1e9:.3g} GB, and the volume has {size / 1e9:.3g} GB: choose "
+            f"{row.label} holds at most {row.most_bytes / 1e9:.3g} GB, but the volume has {size / 1e9:.3g} GB: choose "
             "another format, or fewer depths."
         )
 

@@ -161,7 +161,7 @@ def _looked_up(
         number = int(np.flatnonzero(outside)[0])
         raise DepthError(
             f"Point {number} is at {what} {values[number]:g}, but the volume reaches from {known[0]:g} to "
-            f"{known[-1]:g}: leave it out, or give positions in the other way."
+            f"{known[-1]:g}: leave it out, or check how positions are given."
         )
     inside = np.interp(values, known, wanted)
     # Straight on in the outer halves of the first and the last slice.

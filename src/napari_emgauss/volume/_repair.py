@@ -75,7 +75,7 @@ def repair(
     targets: list[tuple[VolumeModel, ExportPlan]] = [(exact, volume)]
     if mask is not None:
         if same_file(mask, path):
-            raise ConfigError(f"'{os.fspath(mask)}' is to be written twice: choose two different names.")
+            raise ConfigError(f"'{os.fspath(mask)}' would be written twice: choose two different names.")
         filled = _FilledMask(exact)
         targets.append((filled, _planned(filled, Path(mask), depths, None)))
     for shown, plan in targets:
@@ -105,15 +105,15 @@ def check_repair(stack: Stack) -> None:
     uneven = any(one.intensity_correction and one.intensity_lines is None for one in record.by_channel)
     if uneven or np.any(np.asarray(record.jitter_removed_px, dtype=np.float64)):
         raise ConfigError(
-            "Slices that are moved into place, or evened out otherwise than by straight lines, cannot stay as they "
+            "Slices that are moved into place, or evened out other than linearly, cannot stay as they "
             "are: repair the stack without these corrections."
         )
     if not left_out and stack.damage is None:
-        raise ConfigError("Nothing is to be filled: no slice is left out, and no pixel is marked as damaged.")
+        raise ConfigError("There is nothing to fill: no slice is left out, and no pixel is marked as damaged.")
     for number, z_nm in left_out.items():
         if not stack.z_nm[0] < z_nm < stack.z_nm[-1]:
             raise ConfigError(
-                f"Slice {number} cannot be filled: there are no good slices on both sides of it. Cut the stack there "
+                f"Slice {number} cannot be filled: there are no good slices on both sides of it. Crop the stack there "
                 "first."
             )
 
@@ -123,17 +123,17 @@ def _filling(model: VolumeModel, stack: Stack) -> ExactModel:
     if stack.shape != tuple(model.shape) or not np.allclose(stack.z_nm, model.z_nm):
         raise StackError(
             "The model was fitted to other slices than the good ones of this stack: leave out the same slices, and "
-            "take the same region and depths, as for its fit."
+            "use the same region and depths as for its fit."
         )
     if stack.damage is not None and dict(note_own_slices(stack).damage) != dict(known.own_slices.damage):
-        raise StackError("The model was fitted with another mask of damage: take the same, or fit anew.")
+        raise StackError("The model was fitted with another damage mask: use the same one, or fit again.")
     if all(one.intensity_lines is not None for one in known.stack.by_channel):
         model = in_original_intensity(model)
     exact = exact_model(model, stack)
     try:
         exact.check(range(stack.shape[0]))
     except StackError as error:
-        raise StackError("The model was fitted to other slices than these: their grey values differ.") from error
+        raise StackError("The model was fitted to other slices: the grey values of these differ.") from error
     return exact
 
 
@@ -160,7 +160,7 @@ def _told(stack: Stack, exact: ExactModel) -> str:
     whole = len(stack.record.left_out)
     partly = sum(bool(exact.inferred(float(z)).any()) for z in stack.z_nm)
     good = stack.shape[0] - partly
-    return f"Slices filled whole: {whole}; in part: {partly}; as they were: {good}, and so are all other good pixels."
+    return f"Slices filled completely: {whole}; in part: {partly}; unchanged: {good}, as are all other good pixels."
 
 
 class _FilledMask(ModelView):

@@ -84,7 +84,7 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
             if model.confidence is None:
                 raise ExportError(
                     "This model holds no confidence (its prior has none, or it was fitted in tiles or by an older "
-                    "version): untick it."
+                    "version): untick the confidence."
                 )
             export(model.confidence, confidence_target(request.target), **grid)
         written = export(model, request.target, on_progress=progress, **grid)

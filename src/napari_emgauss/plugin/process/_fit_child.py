@@ -183,7 +183,7 @@ def _keep_result(model: EmgaussModel, folder: Path, request: FitRequest) -> tupl
             f"The result could be saved neither in {usual.parent} nor in {other.parent} ({error}). The state of the "
             "fit is kept: make room, then press Resume."
         ) from refused
-    return other, f"The temporary folder could not be written, so the result is kept as {other}."
+    return other, f"The temporary folder could not be written to, so the result is kept as {other}."
 
 
 def _walk(
@@ -214,7 +214,7 @@ def _walk(
             except (EmgaussError, OSError) as error:  # no reason to end a fit
                 last_preview, pause_s = now, FULL_DISK_INTERVAL_S
                 channel.attention.set()
-                note = f"The fit cannot be shown while it runs ({error}); it goes on."
+                note = f"The fit cannot be shown while it runs ({error}), but it continues."
                 channel.tell_progress(_message("progress", update, note=note))
                 continue
             count += 1

@@ -132,7 +132,7 @@ class FitProcess:
                 except ChildFailedError:
                     if not self._cut_short:
                         raise
-                    yield FitMessage("stopped", note="The fit was ended before it had saved its state.")
+                    yield FitMessage("stopped", note="The fit was ended before it could save its state.")
                     return
                 child.tell_crowded(moved_lately())
                 yield message

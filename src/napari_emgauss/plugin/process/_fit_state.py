@@ -98,7 +98,7 @@ class FitState:
         if self.status is FitStatus.PREPARING:
             return self.text or "Reading the slices and starting…"
         if self.status is FitStatus.STOPPING:
-            return "Stopping and keeping what is there…"
+            return "Stopping and keeping the result so far…"
         if self.status is FitStatus.IDLE:
             return ""
         took = "" if self.elapsed_s is None else f" after {duration(self.elapsed_s)}"

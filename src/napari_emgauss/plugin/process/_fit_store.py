@@ -69,7 +69,7 @@ class SavedFit:
         if self.tiles is not None:
             done = f"{self.tiles[0]} of {self.tiles[1]} tiles done"
         settings = f" ({self.preset})" if self.preset else ""
-        return f"A fit of this stack{settings} was stopped {duration(self.age_s)} ago with {done}: it can go on."
+        return f"A fit of this stack{settings} was stopped {duration(self.age_s)} ago with {done}: it can be resumed."
 
 
 def store_folder() -> Path:

@@ -121,7 +121,7 @@ class Job:
                 if self._child.stop_asked:
                     deadline = min(deadline, time.monotonic() + self._patience_s)
                 if time.monotonic() > deadline:
-                    raise JobCancelledError("Cancelled; the work did not answer and was ended.")
+                    raise JobCancelledError("Cancelled; the work did not respond and was ended.")
         finally:
             self._child.close(wait_s=1.0)
             if not orderly:

@@ -117,7 +117,7 @@ def problem_of(error: BaseException, work: str = "") -> Problem:
         where = f" ({error.filename})" if error.filename else ""
         return Problem(f"The disk is full{where}: make room, then try again.", details, "disk")
     if isinstance(error, ImportError):
-        sentence = f"A needed package could not be loaded ({error}): reinstall napari-emgauss."
+        sentence = f"A required package could not be loaded ({error}): reinstall napari-emgauss."
     else:
         first_line = str(error).partition("\n")[0] or "no message"
         sentence = f"Something went wrong ({type(error).__name__}: {first_line}); the log has the details."

@@ -273,7 +273,7 @@ class ChildProcess:
             raise self._ended() from None
         except Exception as error:  # cut off in the middle, or of a class that cannot be loaded here
             raise ChildFailedError(
-                f"The {self.name} process said something that cannot be read ({type(error).__name__}): try again; the "
+                f"The {self.name} process sent something that cannot be read ({type(error).__name__}): try again; the "
                 "log has the details.",
                 problem_of(error).details,
                 "surprise",

@@ -225,7 +225,7 @@ class RemoteLabels:
             The process failed; it starts anew with the next request.
         """
         if source.shape != self._values.shape or source.dtype != self.dtype:
-            raise StackError(f"“{source.name}” has another shape or type than before: carry it anew.")
+            raise StackError(f"“{source.name}” has a different shape or type than before: carry it again.")
         changed: dict[int, NDArray[Any]] = {}
         for k, before in enumerate(self._values):
             image = source[k]

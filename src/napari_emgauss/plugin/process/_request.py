@@ -39,11 +39,12 @@ def suspicion(zyx_nm: tuple[float, float, float]) -> str:
     pixel = (y_nm + x_nm) / 2
     if z_nm <= 1.02 * pixel:
         return (
-            f"z step {z_nm:g} nm is no larger than a pixel ({pixel:g} nm): the stack would be isotropic already. "
+            f"The z step of {z_nm:g} nm is no larger than a pixel ({pixel:g} nm): the stack would be isotropic "
+            "already. "
             "Check the voxel size."
         )
     if z_nm > 40 * pixel:
-        return f"z step is {z_nm / pixel:.0f} pixels: check the units of the voxel size."
+        return f"The z step is {z_nm / pixel:.0f} pixels: check the units of the voxel size."
     if max(y_nm, x_nm) > 1.2 * min(y_nm, x_nm):
         return f"Pixels are not square ({y_nm:g} by {x_nm:g} nm): check that y and x are right."
     return ""
@@ -272,13 +273,13 @@ def _damaged(request: FitRequest, bad: Mapping[int, str]) -> StackError:
     elif len(set(bad.values())) == 1:
         what = f"{len(numbers)} slices of “{request.name}” ({listed}): each {first}"
     else:
-        what = f"{len(numbers)} slices of “{request.name}” hold no picture ({listed}); the first {first}"
+        what = f"{len(numbers)} slices of “{request.name}” hold no image ({listed}); the first {first}"
     left = request.shape[0] - len(numbers)
     if left < FEWEST_SLICES:
-        rest = "no slice is left to fit" if not left else f"the {left} left are too few for a fit"
+        rest = "no slice is left to fit" if not left else f"the {left} that remain are too few for a fit"
         return StackError(f"{what}, and {rest}: choose another layer, region or z range.")
     return DamagedSlicesError(
-        f"{what}: leave {'it' if len(numbers) == 1 else 'them'} out, the fit fills the gap.", numbers
+        f"{what}: leave {'it' if len(numbers) == 1 else 'them'} out, and the fit fills the gap.", numbers
     )
 
 

@@ -98,7 +98,7 @@ class ClosingGuard(QObject):
         box = QMessageBox(self.window)
         box.setWindowTitle("Close napari?")
         box.setIcon(QMessageBox.Icon.Question)
-        box.setText("EMGauss is at work.")
+        box.setText("EMGauss is still working.")
         box.setInformativeText("\n\n".join(self._what_runs()))
         box.setStandardButtons(QMessageBox.StandardButton.Close | QMessageBox.StandardButton.Cancel)
         box.setDefaultButton(QMessageBox.StandardButton.Cancel)

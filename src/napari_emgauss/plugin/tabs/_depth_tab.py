@@ -51,12 +51,12 @@ class DepthTab(Page):
         self.previous_button, self.middle_button = QPushButton("◀ Slice"), QPushButton("Mid-gap")
         self.next_button = QPushButton("Slice ▶")
         self.previous_button.setToolTip("Previous observed slice (Alt+Left).")
-        self.middle_button.setToolTip("Middle of the gap, where the image is inferred the most (Alt+Down).")
+        self.middle_button.setToolTip("Middle of the gap, farthest from any observed slice (Alt+Down).")
         self.next_button.setToolTip("Next observed slice (Alt+Right).")
         self.source = LayerChooser(viewer, _is_source, "open the stack")
-        self.source.setToolTip("The stack that linear interpolation is made of.")
+        self.source.setToolTip("The stack to interpolate linearly.")
         self.linear_button = QPushButton("Add linear")
-        self.linear_button.setToolTip("A layer with linear interpolation of the same part, to switch back and forth.")
+        self.linear_button.setToolTip("A layer with linear interpolation of the same region, to switch back and forth.")
         self.difference_button = QPushButton("Add difference")
         self.difference_button.setToolTip("EMGauss minus linear, in grey values.")
         self.confidence_button = QPushButton("Add confidence")
@@ -281,7 +281,7 @@ class DepthTab(Page):
             self.save_button.setEnabled(True)
             why = getattr(error, "strerror", None) or problem_of(error).sentence
             sentence = (
-                f"The model could not be written to {target} ({why}): it is still in the layer, save it elsewhere."
+                f"The model could not be written to {target} ({why}): it is still in the layer; save it elsewhere."
             )
             self.where.tell(sentence, theme_colours(self._viewer).error)
             notify(Problem(sentence, problem_of(error).details))

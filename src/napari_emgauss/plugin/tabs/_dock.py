@@ -117,9 +117,9 @@ class EmgaussDock(QWidget):
         """What closing the window would end, a sentence each."""
         told = [self.fit.closing_sentence()] if self.fit.closing_sentence() else []
         if self.export.running:
-            told.append("An export is being written: closing cancels it, and nothing of it is left.")
+            told.append("An export is being written: closing cancels it and leaves nothing behind.")
         if self.labels.save.running:
-            told.append("Labels are being written: closing cancels it, and nothing of it is left.")
+            told.append("Labels are being written: closing cancels it and leaves nothing behind.")
         if self.quality.running:
             told.append("A score is being computed: closing cancels it.")
         return told

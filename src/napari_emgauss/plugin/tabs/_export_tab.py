@@ -65,14 +65,14 @@ class ExportTab(Page):
             self.format.addItem(row.label, row.name)
         self.format.setToolTip("OME-TIFF is read nearly everywhere; OME-Zarr suits volumes of many GB.")
         self.spacing = NanometreBox()
-        self.spacing.setToolTip("Distance between the slices of the file, nm; the pixel size makes it isotropic.")
+        self.spacing.setToolTip("Distance between the slices of the file, in nm; the pixel size makes it isotropic.")
         self.first, self.last = NanometreBox(decimals=2), NanometreBox(decimals=2)
         for box in (self.first, self.last):
             box.setSpecialValueText("")
-            box.setToolTip("First and last depth to write, nm.")
+            box.setToolTip("First and last depth to write, in nm.")
         self.dtype = QComboBox()
         self.dtype.addItems(DTYPES)
-        self.dtype.setToolTip("Grey values keep their numbers where the type holds them, else they are stretched.")
+        self.dtype.setToolTip("Grey values are kept where the type can hold them; otherwise they are stretched.")
         self.path = QLineEdit()
         self.path.setPlaceholderText("choose where to write")
         self.browse_button = QPushButton("…")
@@ -154,7 +154,7 @@ class ExportTab(Page):
         """
         record = record_of(self.chooser.layer)
         if record is None:
-            raise EmgaussError("There is not an EMGauss layer to export: fit a stack, or open a model.")
+            raise EmgaussError("There is no EMGauss layer to export: fit a stack, or open a model.")
         if not self.path.text().strip():
             raise EmgaussError("Choose where to write the volume first.")
         self._plan()
@@ -249,7 +249,7 @@ class ExportTab(Page):
 
         record = record_of(self.chooser.layer)
         if record is None:
-            raise EmgaussError("There is not an EMGauss layer to export.")
+            raise EmgaussError("There is no EMGauss layer to export.")
         model = record.model
         depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
         row = self._row()

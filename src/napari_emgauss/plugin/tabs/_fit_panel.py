@@ -49,7 +49,7 @@ class FitPanel(QWidget):
         self._patience.timeout.connect(self._offer_to_end_now)
         self.fit_button = QPushButton("Fit EMGauss")
         self.fit_button.setToolTip(
-            "Fit the stack. A continuous-z layer appears, linear at first, and improves as the fit gets on."
+            "Fit the stack. A continuous-z layer appears, linear at first, and improves as the fit proceeds."
         )
         self.fit_button.setMinimumHeight(32)
         font = self.fit_button.font()

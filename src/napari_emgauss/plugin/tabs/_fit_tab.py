@@ -127,8 +127,9 @@ class FitTab(Page):
         if state.total_iterations and state.iteration:
             done = f" ({state.iteration / state.total_iterations:.0%} done)"
         return (
-            f"“{self.session.name}” is being fitted{done}. Closing stops the fit and keeps its state: open the stack "
-            "again and press Resume, and it continues."
+            f"“{self.session.name}” is being fitted{done}. Closing stops the fit and keeps its state: to continue, "
+            "open the stack "
+            "again and press Resume."
         )
 
     def request(self) -> FitRequest:

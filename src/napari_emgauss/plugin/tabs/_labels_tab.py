@@ -66,7 +66,7 @@ class LabelsTab(Page):
         self.unlabelled.setToolTip("The value of pixels of which you know nothing; background is a label.")
         self.slices = QLineEdit()
         self.slices.setPlaceholderText("all that are not empty")
-        self.slices.setToolTip("Which slices are labelled, such as 0,8,16-20; needed where one is all background.")
+        self.slices.setToolTip("Which slices are labelled, such as 0,8,16-20; needed if one of them is all background.")
         self.carry_button = QPushButton("Carry to all depths")
         self.carry_button.setToolTip("A layer of labels beside the continuous one; it follows what you paint.")
         self.status, self.retry_button = Note(), RemedyButton()
@@ -239,7 +239,9 @@ class LabelsTab(Page):
         if record.busy:
             self.status.tell("Working out labels; meanwhile those of the nearest labelled slice are shown.")
         else:
-            self.status.tell(f"{count} labelled slices carried by {record.model.method}; what you paint is followed.")
+            self.status.tell(
+                f"{count} labelled slices carried by {record.model.method}; the layer follows what you paint."
+            )
 
     def _work_again(self) -> None:
         record = self._heard

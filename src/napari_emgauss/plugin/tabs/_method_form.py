@@ -61,11 +61,12 @@ class MethodForm(QWidget):
         self.device.setEditable(True)
         self.device.addItems(["auto", "cpu", "cuda:0", "mps"])
         self.device.setCurrentText(chosen.device)
-        self.device.setToolTip("Where to fit. “auto” takes a graphics card when one can be used.")
+        self.device.setToolTip("Where to fit. “auto” uses a graphics card if one can be used.")
         self.tiles = QComboBox()
         self.tiles.addItems(["when needed", "never", "always"])
         self.tiles.setToolTip(
-            "Fit the region in tiles with smooth seams. Needed where one fit would not fit into memory; a stopped fit "
+            "Fit the region in tiles with smooth seams. Needed when a single fit does not fit into memory; a "
+            "stopped fit "
             "in tiles can be resumed."
         )
         self.device_note, self.cost = Note("Looking for a graphics card…"), Note()

@@ -17,7 +17,7 @@ class NextSteps(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.scrub_button = QPushButton("Scrub")
-        self.scrub_button.setToolTip("Go through the volume at any depth, in the tab Depth.")
+        self.scrub_button.setToolTip("Go to any depth of the volume, in the Depth tab.")
         self.compare_button = QPushButton("Compare side by side")
         self.compare_button.setCheckable(True)
         self.compare_button.setToolTip("The stack, linear interpolation and EMGauss in a grid that moves together.")

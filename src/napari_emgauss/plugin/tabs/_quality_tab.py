@@ -43,7 +43,7 @@ class QualityTab(Page):
     """Runs the hold-out score of the stack chosen in the first tab."""
 
     followed = Signal()
-    """What the score advises has been set in the first tab."""
+    """The score's advice has been set in the first tab."""
 
     def __init__(self, viewer: Any, fit_tab: FitTab) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class QualityTab(Page):
         font.setBold(True)
         self.verdict.setFont(font)
         self.advice_button = QPushButton()
-        self.advice_button.setToolTip("Set it in the Fit tab; nothing is fitted before you press Fit EMGauss there.")
+        self.advice_button.setToolTip("Set it in the Fit tab; nothing is fitted until you press Fit EMGauss there.")
         self.advice_button.hide()
         self.table = _new_table()
         self.plot = ScorePlot(viewer)
@@ -99,7 +99,7 @@ class QualityTab(Page):
             if request.shape[0] < MIN_SLICES:
                 raise StackError(
                     f"“{request.name}” has {request.shape[0]} slices in the range: a score needs at least "
-                    f"{MIN_SLICES}, for every second one is hidden."
+                    f"{MIN_SLICES}, because every second one is hidden."
                 )
             values, damage = layer_data(self._fit_tab.stack.layer), self._fit_tab.slices.damage()
         except Exception as error:

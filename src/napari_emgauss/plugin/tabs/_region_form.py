@@ -31,11 +31,11 @@ class RegionForm(QWidget):
         for kind in RegionKind:
             self.kind.addItem(kind.value, kind)
         self.kind.setToolTip(
-            "What to fit: all of every slice, what is on screen now, or a rectangle drawn in a Shapes layer. "
+            "What to fit: whole slices, what is on screen now, or a rectangle drawn in a Shapes layer. "
             "A small region is a quick way to see whether it works."
         )
         self.shapes = LayerChooser(viewer, _is_shapes, "draw in a Shapes layer")
-        self.shapes.setToolTip("The Shapes layer with the rectangle; the selected shape counts, else the last one.")
+        self.shapes.setToolTip("The Shapes layer with the rectangle; the selected shape is used, or else the last one.")
         self.first, self.last = QSpinBox(), QSpinBox()
         for box, tip in ((self.first, "First slice to fit."), (self.last, "Last slice to fit (included).")):
             box.setToolTip(tip)

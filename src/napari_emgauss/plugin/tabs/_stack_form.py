@@ -96,12 +96,12 @@ class StackForm(QWidget):
             "QComboBox { min-width: 30px; padding: 1px 0px 1px 4px; } QComboBox::drop-down { width: 14px; }"
         )
         self.unit.setFixedWidth(60)
-        self.unit.setToolTip("What the three numbers are in.")
+        self.unit.setToolTip("Unit of the three numbers.")
         self.unit.currentIndexChanged.connect(self._typed)
         sizes.addWidget(self.unit)
         self.first_axis = QComboBox()
         self.first_axis.addItems(list(FIRST_AXES))
-        self.first_axis.setToolTip("What the first of the layer's four axes is; its name does not say so.")
+        self.first_axis.setToolTip("What the first of the layer's four axes is; its name does not say.")
         self.first_axis.currentTextChanged.connect(self._say_first_axis)
         form = self._form = form_layout()
         form.addRow("Stack", first)
@@ -324,7 +324,7 @@ def _notes_of(stack: Any) -> list[str]:
             else (f"by {steps.min():.4g} to {steps.max():.4g} nm")
         )
         notes.append(
-            f"its slices lie unevenly apart ({apart}), but a layer shows and fits them evenly: "
+            f"its slices are unevenly spaced ({apart}), but a layer shows and fits them evenly: "
             "'emgauss fit' keeps their true depths"
         )
     return notes

@@ -118,7 +118,7 @@ def add_carried(viewer: Any, labels: Any, source: Layer, continuous: Layer) -> A
     """Add a layer with labels at all depths: where the continuous layer lies, with the look of the source."""
     record = record_of(continuous)
     if record is None:
-        raise StackError("The EMGauss layer has gone meanwhile: choose another one.")
+        raise StackError("The EMGauss layer has been removed: choose another one.")
     ours = LabelRecord("labels", labels, record.placement, record.shift, record.shown_step_nm)
     look = {"colormap": source.colormap, "opacity": source.opacity, "blending": source.blending}
     point = tuple(viewer.dims.point)
@@ -203,7 +203,7 @@ def on_slices(
     """A volume on the isotropic grid brought back to the slices of the stack; takes a while, for a worker thread."""
     record = record_of(continuous)
     if record is None:
-        raise StackError("The EMGauss layer has gone meanwhile: choose another one.")
+        raise StackError("The EMGauss layer has been removed: choose another one.")
     z, offsets = record.model.z_nm, _offsets_px(record)
     carried = label_record_of(volume)
     if carried is not None and method == "nearest":  # exactly at the slices, wherever its grid lies

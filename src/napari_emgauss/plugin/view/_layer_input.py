@@ -101,7 +101,7 @@ def check_layer(layer: Layer | None) -> None:
             f"“{layer.name}” is a single image: open the slices together as one stack (File ▸ Open Files as Stack)."
         )
     if asks_for_first_axis(layer) and not first_axis_of(layer):
-        raise StackError(f"“{layer.name}” has four axes without names: say under First axis what the first one is.")
+        raise StackError(f"“{layer.name}” has four axes without names: choose under First axis what the first one is.")
     if not is_stack_like(layer) and len(shape) == 4 and first_axis_of(layer) == "time":
         raise StackError(
             f"“{layer.name}” is a series of stacks in time: split it first (Layers ▸ Split Stack), and fit one of them."

@@ -59,14 +59,14 @@ def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
         found = VoxelSize(z * factors[0], y * factors[1], x * factors[2], source=origin)
     elif np.allclose((z, y, x), 1):
         doubt = str(layer.metadata.get("emgauss_voxel_size_doubt", ""))
-        why = f", for its file says {doubt}" if doubt else ""
+        why = f", because its file says {doubt}" if doubt else ""
         return LayerVoxelSize(
             None, "unknown", f"The voxel size is unknown{why}: type it in, or the result will be wrong."
         )
     else:
         found = without_unit((z, y, x), "the layer's scale", usual="nm")
         unit = "µm" if found.assumed else "nm"
-        origin = f"the layer's scale, taken as {unit} for it has no unit"
+        origin = f"the layer's scale, taken as {unit} because it has no unit"
     checked = believed(found)
     if checked.doubt and origin != TYPED:
         return LayerVoxelSize(None, "unknown", f"The layer's scale says {checked.doubt}: type in z, y and x in nm.")

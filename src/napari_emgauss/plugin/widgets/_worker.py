@@ -144,7 +144,7 @@ class Pump:
         try:
             self._on_problem(problem_of(error, self._work), error)
         except Exception:
-            LOGGER.exception("Telling a failure failed")
+            LOGGER.exception("Reporting a failure failed")
 
     def _aborted(self) -> None:
         """Napari asked for an end."""

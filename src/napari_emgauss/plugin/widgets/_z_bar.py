@@ -29,7 +29,7 @@ class ZBar(QWidget):
         self.setMinimumHeight(38)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip("Marks are slices of the stack; between them the image is inferred. Click to go there.")
+        self.setToolTip("Marks are observed slices; between them the image is inferred. Click to go there.")
         viewer.events.theme.connect(self._repaint)
 
     def disconnect_viewer(self) -> None:

@@ -41,7 +41,7 @@ def locate_gap(z_nm: NDArray[np.float64], depth_nm: float) -> tuple[int, float]:
     slack = 1e-6 * (last - first)
     if not first - slack <= depth_nm <= last + slack:
         raise DepthError(
-            f"Depth {depth_nm:g} nm lies outside the observed slices; ask between {first:g} and {last:g} nm."
+            f"Depth {depth_nm:g} nm lies outside the observed slices: choose one between {first:g} and {last:g} nm."
         )
     gap = int(np.clip(np.searchsorted(z_nm, depth_nm, side="right") - 1, 0, len(z_nm) - 2))
     position = (depth_nm - z_nm[gap]) / (z_nm[gap + 1] - z_nm[gap])

@@ -160,7 +160,7 @@ class RowDropSampler:
         """Go on where another sampler of the same slices and settings was, see :meth:`state`."""
         step = state["step"]
         if type(step) is not int or not 0 <= step <= _STEPS_AT_ONCE:
-            raise ValueError("The number of steps is none of a plan.")
+            raise ValueError("The number of steps is not one of a plan.")
         self._random.bit_generator.state = state["generator"]
         self._step = step
         if self._step < _STEPS_AT_ONCE:

@@ -118,7 +118,9 @@ class SelfPrior:
         images = square_pixels(observation.images, observation.pixel_size_nm)
         level, spread = float(images.mean()), float(images.std())
         if spread == 0:
-            raise PriorError("All slices are of one grey, so there is nothing to learn; choose the prior 'linear'.")
+            raise PriorError(
+                "All slices hold the same grey value, so there is nothing to learn: choose the prior 'linear'."
+            )
         standardised = (images - np.float32(level)) / np.float32(spread)
         gaps_px = gaps_in_pixels(observation)
         nodes = int(np.clip(np.rint(np.median(gaps_px)) - 1, 1, _MOST_NODES))

@@ -82,7 +82,9 @@ def train_network(
             for at, value in known + (pending.rest() if last else []):
                 if not math.isfinite(value):
                     state.drop(_TRAINING)
-                    raise PriorError("Training of the prior diverged; choose another seed or the prior 'ensemble'.")
+                    raise PriorError(
+                        "The training of the prior diverged: choose another seed, or the prior 'ensemble'."
+                    )
                 smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
                 text = f"training the prior, {at + 1} of {config.iterations}"
                 with state.kept_if_stopped(keep):
@@ -99,9 +101,9 @@ def _place(values: Mapping[str, Any], iterations: int) -> tuple[int, float | Non
     """Steps done and smoothed error, as a state has them."""
     done, loss = values["iteration"], values["loss"]
     if type(done) is not int or not 0 <= done <= iterations:
-        raise ValueError("The number of steps is none of this training.")
+        raise ValueError("The number of steps is not one of this training.")
     if loss is not None and not math.isfinite(loss):
-        raise ValueError("The error is no number.")
+        raise ValueError("The error is not a number.")
     return done, loss
 
 

@@ -230,7 +230,7 @@ _ROWS = (
     ),
     ExportFormat(
         name="precomputed-png",
-        label="Neuroglancer precomputed, packed",
+        label="Neuroglancer precomputed, compressed",
         endings=(".precomputed",),
         writer=f"{_HERE}._precomputed:write_precomputed",
         dtypes=("uint8", "uint16"),
@@ -239,7 +239,7 @@ _ROWS = (
         owned=f"{_HERE}._precomputed_files:owned_precomputed",
         needs=("tensorstore",),
         install="napari-emgauss[remote]",
-        note="the same with blocks as PNG, which loses nothing",
+        note="the same with blocks as PNG, which is lossless",
         checked_with="blocks read after the published layout",
     ),
     ExportFormat(
@@ -289,9 +289,9 @@ def register_writer(row: ExportFormat, *, replace: bool = False) -> None:
         if not ending.startswith(".") or ending != ending.lower() or len(ending) < 2:
             raise ConfigError(f"'{ending}' is not the ending of a file name: write it in lower case and with its dot.")
     if not row.endings or not row.dtypes:
-        raise ConfigError(f"The format '{row.name}' must name an ending of files, and the types that it can hold.")
+        raise ConfigError(f"The format '{row.name}' must name a file ending and the types that it can hold.")
     if row.name in _FORMATS and not replace:
-        raise ConfigError(f"There is a format '{row.name}' already: choose another name, or replace=True.")
+        raise ConfigError(f"There is already a format '{row.name}': choose another name, or pass replace=True.")
     _FORMATS[row.name] = row
 
 
