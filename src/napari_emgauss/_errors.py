@@ -19,7 +19,7 @@ class EmgaussError(Exception):
     Parameters
     ----------
     problem : str
-        What is wrong: a whole sentence, or with ``remedy`` its first half, without an end.
+        What is wrong: a whole sentence, or with ``remedy`` its first half, without the full stop.
     remedy : Remedy, optional
         What to do. ``str(error)`` words it for callers of the library.
     """
@@ -44,7 +44,7 @@ class StackError(EmgaussError, ValueError):
 
 
 class StackFileError(StackError, OSError):
-    """A stack's file is missing, truncated, or not of a format that can be read."""
+    """A stack's file is missing, truncated, or not in a format that can be read."""
 
     def __new__(cls, *_args: object, **_words: object) -> Self:
         # Whoever makes one without its arguments (copy, pickle with tblib's hooks, which dask's workers install) is
@@ -57,12 +57,12 @@ class VoxelSizeError(StackError):
 
 
 class UnknownVoxelSizeError(VoxelSizeError):
-    """The voxel size, or a part of it, is not known: all else of the stack may be well.
+    """The voxel size, or a part of it, is unknown; everything else about the stack may be fine.
 
     Parameters
     ----------
     doubt : str
-        What the file says and nobody should believe.
+        What the file says, if that is not to be trusted.
     """
 
     def __init__(self, problem: str = "", *, remedy: Remedy | None = None, doubt: str = "") -> None:

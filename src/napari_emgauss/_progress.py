@@ -41,11 +41,11 @@ class Progress:
     Parameters
     ----------
     on_progress : callable or None
-        Gets each :class:`ProgressUpdate`; with None nobody is told.
+        Called with each :class:`ProgressUpdate`; None reports to nobody.
     start, stop : float
         Where in the caller's [0, 1] this work begins and ends.
     prefix : str
-        Goes before every text.
+        Put in front of every text.
     method : str
         See :class:`ProgressUpdate`.
 

@@ -197,8 +197,8 @@ def score(
 ) -> ScoreResult:
     """Hide every second slice of a stack, reconstruct it from the others, and score each method.
 
-    Needs no ground truth. Gaps are twice as wide as in the stack, so it is a harder task than the real one: the figures
-    compare methods and are no promise of quality.
+    Needs no ground truth. Gaps are twice as wide as in the stack, so this is a harder task than the real one: use the
+    scores to compare methods, not as a promise of quality.
 
     Parameters
     ----------

@@ -16,102 +16,106 @@ SAMPLING_NAMES: tuple[str, ...] = get_args(SamplingName)
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of a fit. Iteration counts are before ``iterations_scale``.
+    """Settings of a fit. Numbers of iterations are multiplied by ``iterations_scale``.
 
     Parameters
     ----------
     prior : str
         What makes the pseudo-labels: ``ema`` (the paper's: the teacher itself) or a name from ``prior_names()``.
     iterations_scale : float
-        Multiplies every count of iterations: 0.1 for a quick look, 2 for more patience.
+        Multiplies every number of iterations: 0.1 for a quick look, 2 if you have more patience.
     seed : int
-        Same seed and settings on the same CPU, same model.
+        The same seed and settings give the same model on the same CPU.
     device : str
         Torch device, or ``auto``.
     warm_up, joint, teacher_student : bool
-        Whether there is such a stage (rows of the paper's ablation table). Without teacher–student its iterations
-        are spent on the real slices alone, so that both see as many.
+        Whether the fit has this stage (rows of the paper's ablation table). Without teacher–student, its iterations
+        are spent on the observed slices alone, so that the number of iterations stays the same.
     dynamic_opacity, dynamic_rotation : bool
         Whether opacity and rotation change over z (rows of the same table; the paper's method: yes, no).
     warm_up_iterations, joint_iterations : int
-        2000 and 1000 in the paper.
+        Length of the warm-up and of the joint stage; 2000 and 1000 in the paper.
     teacher_student_iterations : int or None
-        15000 in the paper. None: ``iterations_per_slice`` for every observed slice, since a field with knots learns
-        each part of the depth by itself.
+        Length of the teacher–student stage; 15000 in the paper. None: ``iterations_per_slice`` for every observed
+        slice, since a field with knots learns each part of the depth separately.
     iterations_per_slice : float
-        Used where ``teacher_student_iterations`` is None.
+        Iterations of the teacher–student stage per observed slice, if ``teacher_student_iterations`` is None.
     real_per_pseudo : float
-        Iterations on real slices for each one on pseudo-labels in the teacher–student stage; 1 alternates as in the
-        paper.
+        Iterations on observed slices for each one on pseudo-labels in the teacher–student stage; 1 alternates between
+        them, as in the paper.
     depths_per_iteration : int
         Depths rendered in one iteration.
     ema_decay : float
-        Of the teacher, per iteration; 0.995 in the paper.
+        How much of the teacher stays in each iteration of its running average; 0.995 in the paper.
     pseudo_weight_start, pseudo_weight_end : float
-        Weight of the pseudo-loss at the start and the end of the ramp; 0.1 and 1 in the paper.
+        Weight of the loss on pseudo-labels at the start and the end of the ramp; 0.1 and 1 in the paper.
     pseudo_ramp_iterations : int
-        Length of the ramp, and of the spread of pseudo-depths from mid-gap over the gap; 7000 in the paper.
+        Length of the ramp, during which the depths of pseudo-labels also spread from mid-gap over the whole gap; 7000
+        in the paper.
     labels_per_gap : int or None
-        Depths per gap at which a prior other than ``ema`` is asked, once, before the fit. None: one per pixel size.
+        Depths per gap for which a prior other than ``ema`` makes pseudo-labels, once, before the fit. None: one per
+        pixel size.
     label_memory_mb : int
-        Labels are kept while they fit into this; beyond it the prior is asked again and again.
+        Pseudo-labels are kept in memory up to this size; beyond it, the prior makes them again whenever needed.
     confidence_weighting : bool
-        Weight the pseudo-loss per pixel by the prior's own confidence, where it has one.
+        Weight the loss on pseudo-labels, pixel by pixel, by the prior's confidence, if it has one.
     dssim_weight : float
-        Share of D-SSIM in the loss on real slices; 0.2 (3D Gaussian splatting, section 7).
+        Share of D-SSIM in the loss on observed slices; 0.2 (3D Gaussian splatting, section 7).
     pseudo_dssim_weight : float
         The same for pseudo-labels.
     charbonnier_epsilon, pseudo_charbonnier_epsilon : float
-        0 is the paper's L1. Above, differences below it (unit range) count squared, as suits labels that are means.
+        0 is the paper's L1. Otherwise, differences below this (unit range) count squared, which suits pseudo-labels
+        that are means.
     depth_noise : float
-        Standard deviation of the noise on t at the start of the joint stage, in gaps; goes to 0 linearly
+        Standard deviation of the noise on t at the start of the joint stage, in gaps; it falls to 0 linearly
         (Deformable 3D Gaussians, section 4.2).
     depth_noise_iterations : int
-        After so many iterations of joint and teacher-student the noise is gone.
+        Iterations of the joint and teacher–student stages after which the noise is gone.
     position_lr_start, position_lr_end : float
-        Learning rate of positions, of the larger image side (3D Gaussian splatting: 1.6e-4, 1.6e-6).
+        Learning rate of the positions, as a share of the larger image side (3D Gaussian splatting: 1.6e-4, 1.6e-6).
     field_lr_start, field_lr_end : float
-        Of the deformation network (Deformable 3D Gaussians: 8e-4, 1.6e-6).
+        Learning rate of the deformation network (Deformable 3D Gaussians: 8e-4, 1.6e-6).
     knot_lr_start, knot_lr_end : float
-        Of the knots of ``grid`` and ``spline`` fields.
+        Learning rate of the knots of ``grid`` and ``spline`` fields.
     value_lr, opacity_lr, scale_lr, rotation_lr : float
-        Of grey values, opacities, log-scales and rotations.
+        Learning rates of grey values, opacities, log-scales and rotations.
     lr_end : float
-        These four are multiplied by this at the end, in a cosine; 1 keeps them constant as in the paper's base.
+        Factor by which a cosine lowers these four learning rates until the end; 1 keeps them constant, as in the
+        method that the paper builds on.
     sampling : {"point", "slab"}
         What a slice is: the tissue at its depth (thin sections), or its mean over the slice's thickness (optical
         sections, CT and MRI with thick slices).
     slab_fraction : float
-        With ``slab``: thickness of a slice over the distance to the next.
+        With ``slab``: thickness of a slice, as a share of the distance to the next.
     slab_samples : int
-        With ``slab``: depths rendered for a slice (Gauss-Legendre rule).
+        With ``slab``: depths rendered for each slice (Gauss–Legendre rule).
     slice_shifts : bool
         Learn a small in-plane translation of every slice in the joint stage, for slices that are not quite aligned.
-        The model shows all of them in one frame; the translations go into its provenance.
+        The model shows all slices in one frame; its provenance records the translations.
     slice_shift_iterations : float
-        Joint iterations for every slice with ``slice_shifts``, if ``joint_iterations`` are fewer.
+        With ``slice_shifts``: iterations of the joint stage per slice, if ``joint_iterations`` are fewer.
     slice_shift_penalty : float
-        Draws shifts towards zero: added to the loss, per square pixel.
+        Draws the shifts towards zero: added to the loss, per square pixel.
     pixels_per_gaussian : float
-        Sets the number of Gaussians at the start.
+        Pixels of a slice per Gaussian: sets the number of Gaussians at the start.
     max_gaussians : int
-        Hard cap, per depth window.
+        Most Gaussians in a depth window.
     growth : float
-        Cap as a multiple of the number at the start; 1 never grows.
+        Most Gaussians as a multiple of the number at the start; with 1, the number never grows.
     grow_gradient : float
-        Gaussians whose positional gradient (loss per half image side) is above this on average are grown.
+        Gaussians whose mean positional gradient (loss per half image side) is above this are split or cloned.
     density_interval, density_iterations : int
-        Grow and prune every so many iterations, until so many iterations have passed.
+        Gaussians are added and pruned every ``density_interval`` iterations, for the first ``density_iterations``.
     prune_opacity : float
-        Gaussians that were nowhere more opaque than this since the last pruning are removed.
+        Gaussians that have nowhere been more opaque than this since the last pruning are removed.
     prune_error : float
-        By how much (root mean square, unit range) each of eight rounds of pruning may change the images: the Gaussians
-        that are missed least are removed until then. Their number follows the content: a denoised stack needs fewer.
+        How much (root mean square, unit range) each of eight rounds of pruning may change the images: the least needed
+        Gaussians are removed up to that point. How many remain depends on the content: a denoised stack needs fewer.
         0 keeps all.
     uniform_share : float
-        Share of Gaussians that start anywhere; the others start where the image gradient is.
+        Share of Gaussians that start anywhere; the others start where the image gradient is large.
     knots_per_gap : int or None
-        See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the gaps are long, see :meth:`for_stack`.
+        See :class:`~napari_emgauss.model.ModelConfig`. None: more for wider gaps, see :meth:`for_stack`.
     mlp_depth_frequencies : int or None
         See :class:`~napari_emgauss.model.ModelConfig`. None: as many as the slices can carry, see :meth:`for_stack`.
     field, window_slices, grid_channels, grid_cell_pixels, head_width, head_layers, mlp_width, mlp_layers, \

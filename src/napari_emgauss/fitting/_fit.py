@@ -51,10 +51,10 @@ def fit(
 ) -> Iterator[FitUpdate]:
     """Fit Gaussians to a stack.
 
-    Nothing happens before the first ``next()`` except that settings and checkpoint are looked at. The caller pauses by
-    not asking for the next message, and stops by closing the generator, in the prior as anywhere: closing returns when
-    the state lies on the disk, or raises if it could not be written. It waits for the running step of the prior (up to
-    some seconds) and for the file.
+    Before the first ``next()``, only the settings and the checkpoint are checked. The caller pauses by not asking for
+    the next message, and stops by closing the generator, during the prior as at any other time: closing returns once
+    the state is on the disk, or raises if it could not be written. It waits for the current step of the prior (up to
+    a few seconds) and for the file.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def fit(
     config : FitConfig, optional
         Settings; by default those of ``resume``, or the preset ``default``.
     resume : path, optional
-        A checkpoint to go on from, in the prior's training or later: with the same stack and seed on the same CPU the
-        result is that of an uninterrupted fit. Large pseudo-labels are made again from what the prior had learned.
+        A checkpoint to continue from, in the prior's training or later: with the same stack and seed on the same CPU,
+        the result is that of an uninterrupted fit. Large pseudo-labels are made again from what the prior had learned.
     checkpoint : path, optional
-        Where to keep the state: written every two minutes and when the fit is closed or interrupted. One written on
-        the way is removed when the caller asks for more after the last message: save the result before that, and it
-        is never lost. One that cannot be written on the way is told as a text that begins with "Warning".
+        Where to keep the state: written every two minutes and when the fit is closed or interrupted. A checkpoint
+        written on the way is removed when the caller asks for more after the last message: save the result before
+        that, and it is never lost. If one cannot be written on the way, a text that begins with "Warning" says so.
     prior : Prior, optional
         What makes the pseudo-labels, in place of ``config.prior``.
     prior_state : PriorState, optional
@@ -78,7 +78,7 @@ def fit(
     Yields
     ------
     FitUpdate
-        About five times a second. ``model`` is one object throughout, which changes as the fit goes on; the last
+        About five times a second. ``model`` is one object throughout, which changes as the fit proceeds; the last
         message has ``finished`` set.
 
     Raises

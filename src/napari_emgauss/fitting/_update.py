@@ -24,13 +24,13 @@ class FitUpdate:
     total_iterations : int
         Iterations of all stages together.
     loss : float or None
-        Smoothed loss of the present stage.
+        Smoothed loss of the current stage.
     gaussians : int
-        Present number of Gaussians.
+        Current number of Gaussians.
     elapsed_s, eta_s : float
         Seconds since the start, and estimated seconds to the end (None while unknown).
     text : str
-        A line for people, where there is something to say.
+        A line to show the user, if there is something to say.
     model : EmgaussModel or None
         The model to look at now. Set in every message; it is live: take ``model.snapshot()`` to keep a state.
     stage_fraction : float or None

@@ -28,29 +28,29 @@ class ModelConfig:
     channels : int
         Grey channels, 1 to 4.
     dynamic_opacity, dynamic_rotation : bool
-        Whether opacity and rotation change over z. The paper's method is ``True`` and ``False`` (its ablation table
-        has the other two).
+        Whether opacity and rotation change over z. In the paper's method, opacity does and rotation does not (its
+        ablation table has the other combinations).
     window_slices : int or None
-        Cut a stack longer than this many slices into depth windows with a cloud of their own; windows overlap by one
+        A stack of more slices than this is cut into depth windows, each with its own cloud; windows overlap by one
         gap, over which they are blended. None: one cloud for the whole stack.
     mlp_width, mlp_layers, mlp_skip, mlp_frequencies : int
-        Network of the ``mlp`` field: 8 layers of 256, input again at layer 4, 10 frequencies for position
+        Network of the ``mlp`` field: 8 layers of 256, the input again at layer 4, 10 frequencies for position
         (Deformable 3D Gaussians, section 4).
     mlp_depth_frequencies : int
         Frequencies for depth: also 10 there, for films of hundreds of frames.
     grid_channels : int
         Features per cell of the ``grid`` field.
     grid_cell_pixels : float
-        Side of a cell in the plane, pixels.
+        Side of a cell in plane, in pixels.
     knots_per_gap : int
         Knots in t per gap of ``grid`` and ``spline``; every slice is a knot.
     head_width, head_layers : int
         Small network behind the ``grid`` field.
     displacement_pixels : float
-        In-plane shift in pixels that an output of 1 of the ``grid`` or ``spline`` field stands for.
+        In-plane shift, in pixels, for an output of 1 of the ``grid`` or ``spline`` field.
     softness_pixels : float
-        Adds this, squared, to both variances of every Gaussian, as a blur would: keeps noise of single pixels out. 0 is
-        the paper's covariance.
+        The square of this is added to both variances of every Gaussian, as a blur would: keeps the noise of single
+        pixels out. 0 is the paper's covariance.
     """
 
     field: FieldName = "grid"

@@ -32,7 +32,7 @@ def priors_known(*, entry_points: bool = True) -> tuple[PriorInfo, ...]:
     Parameters
     ----------
     entry_points : bool
-        Look for those of other packages, too, which takes a fifth of a second the first time.
+        Also look for those of other packages, which takes a fifth of a second the first time.
     """
     if entry_points:
         _entry_points.load()
@@ -108,7 +108,7 @@ def register_prior(row: PriorInfo, *, replace: bool = False) -> None:
     Raises
     ------
     ConfigError
-        Its name is taken or cannot be one, its colour is none, or it learns and cannot be read again.
+        Its name is taken or not valid, its colour is not valid, or it learns and has no ``restore``.
 
     Examples
     --------

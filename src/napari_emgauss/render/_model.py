@@ -54,11 +54,11 @@ class EmgaussModel(GaussianModel):
     size : tuple of int
         ``(H, W)`` in pixels.
     normalisation : Normalisation
-        Between source grey values and the unit range.
+        Converts between source grey values and the unit range.
     counts : int or sequence of int
         Gaussians per depth window.
     provenance : dict
-        Where it comes from: source, settings, prior, versions; JSON-compatible, saved with the model.
+        Where the model comes from: source, settings, prior, versions; JSON-compatible, saved with the model.
     device : str
         Torch device to keep parameters on, or "auto".
     backend : str
@@ -67,7 +67,7 @@ class EmgaussModel(GaussianModel):
     Attributes
     ----------
     confidence : Confidence or None
-        How far the prior trusted its guesses, where the fit had a prior that says so.
+        How far the prior trusted its guesses, if the fit had a prior that rates them.
     version : int
         Grows whenever the parameters change: a cache of rendered images is good for one version.
     """

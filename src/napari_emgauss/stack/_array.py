@@ -32,7 +32,7 @@ def stack_from_array(
     allow_isotropic: bool = False,
     allow_damaged: bool = False,
 ) -> Stack:
-    """Make a stack of an array, without copying it.
+    """Make a stack from an array, without copying it.
 
     Parameters
     ----------

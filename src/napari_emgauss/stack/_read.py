@@ -39,10 +39,10 @@ def read_stack(
     allow_isotropic: bool = False,
     allow_damaged: bool = False,
 ) -> Stack:
-    """Read a stack lazily: slices are read from the file when they are looked at.
+    """Read a stack lazily: slices are read from the file when they are needed.
 
-    Stacks up to 256 MB are looked through once on opening, so that a bad slice is told at once; of larger ones 16
-    slices are.
+    Stacks of up to 256 MB are checked completely on opening, so that a bad slice is reported at once; of larger
+    stacks, 16 slices are checked.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def read_stack(
     z_positions_nm : array-like, optional
         Depth of each slice in nm, increasing.
     skip : str or sequence of int
-        Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. They keep their place: depths do not close up.
+        Slices to leave out, counted from 0: ``"12,57-59"`` or numbers. The other slices keep their depths.
     dataset : str or int, optional
-        Which image, where the file holds several; `InputFormat.dataset` says what that means in each format.
+        Which image, if the file holds several; `InputFormat.dataset` says what that means in each format.
     channel : int or sequence of int, optional
-        Which channels, where the file holds several; by default all, up to 4.
+        Which channels, if the file holds several; by default all, up to 4.
     time : int, optional
-        Which time point, where the file holds several.
+        Which time point, if the file holds several.
     region : sequence of int, optional
         ``(y0, y1, x0, x1)`` in pixels: read this rectangle of every slice and nothing else.
     z_range_nm : sequence of float, optional

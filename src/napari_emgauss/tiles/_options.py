@@ -14,9 +14,9 @@ class RunOptions:
     Parameters
     ----------
     workers : int or None
-        Processes on this machine that fit tiles side by side. None: one tile after another in this process.
+        Processes on this machine that fit tiles in parallel. None: one tile after another in this process.
     scheduler : str or None
-        Address of a dask scheduler whose workers fit the tiles, instead.
+        Address of a dask scheduler whose workers fit the tiles instead.
     threads_per_tile : int
         CPU threads that fit one tile. Part of what makes two runs equal, unlike the number of workers.
     share_prior : bool

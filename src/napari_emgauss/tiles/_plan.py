@@ -22,14 +22,14 @@ MOST_TILES = 200_000
 
 @dataclass(frozen=True)
 class TileSize:
-    """What the cuts are made by.
+    """How a volume is cut into tiles.
 
     Parameters
     ----------
     pixels : int
         Largest side of a tile in the plane, without halo.
     halo_pixels : int
-        How far a tile reaches over its borders; neighbours fade into each other there.
+        How far a tile reaches beyond its borders; neighbours fade into each other there.
     window_slices : int
         Most slices in a depth window.
     overlap_slices : int

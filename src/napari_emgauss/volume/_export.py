@@ -54,26 +54,26 @@ def export(
 ) -> Path:
     """Render the volume from the first to the last observed slice and write it, in the source's grey values.
 
-    The file appears under its name only when it is complete: it is written to a temporary name in the same folder and
-    renamed. Memory does not grow with depth.
+    The file appears under its name only when it is complete: it is written under a temporary name in the same folder
+    and then renamed. Memory does not grow with depth.
 
     Parameters
     ----------
     model : VolumeModel
         A fitted model.
     path : path
-        Its ending says the format: ``.ome.tif``, ``.tif``, ``.ome.zarr``, ``.mrc``, ...; see :class:`ExportFormat`.
+        Its ending sets the format: ``.ome.tif``, ``.tif``, ``.ome.zarr``, ``.mrc``, ...; see :class:`ExportFormat`.
     spacing_nm : float, optional
-        Distance between slices; the pixel size (mean of y and x) by default. Where it does not divide the range, the
-        nearest that does.
+        Distance between slices; the pixel size (mean of y and x) by default. If it does not divide the range, the
+        nearest distance that does is used.
     z_range_nm : sequence of float, optional
         First and last depth.
     format : str, optional
-        One of :func:`export_formats`; by default told from the name.
+        One of :func:`export_formats`; by default taken from the name.
     channel : int, optional
-        Of a model of several channels write only this one; by default all, side by side in the file.
+        Write only this channel of a model with several; by default all, side by side in the file.
     original_intensity : bool
-        Write grey values as they are in the source, where brightness and contrast of the slices were evened out.
+        Undo the correction if brightness and contrast of the slices were evened out.
     look : {"smooth", "exact", "textured"}
         ``"exact"`` writes observed slices as they are in the source, byte for byte, where their depth is one of the
         grid's; pixels marked as damaged, and all other depths, are rendered. ``"textured"`` does so, too, and gives
@@ -88,7 +88,7 @@ def export(
         Replace an existing file, or a folder of which every file was written by an earlier export. The stack that the
         model was fitted to, and what lies in its own folder, are never replaced.
     on_progress : callable, optional
-        Called with each :class:`ProgressUpdate`, one a slice. It may raise to cancel: nothing is left behind, and the
+        Called with each :class:`ProgressUpdate`, one per slice. It may raise to cancel: nothing is left behind, and the
         exception passes through.
 
     Returns

@@ -31,7 +31,7 @@ _FOUR_BITS = "4-bit values, two in a byte: convert them to bytes first, in IMOD 
 _REFUSED = {
     3: "complex 16-bit numbers, a Fourier transform: only images are read",
     4: "complex floating-point numbers, a Fourier transform: only images are read",
-    16: "colours (three bytes a pixel): convert them to grey values first",
+    16: "colours (three bytes per pixel): convert them to grey values first",
     101: _FOUR_BITS,
 }
 # Space groups of stacks of volumes: 401 and up.

@@ -211,7 +211,7 @@ ROWS = (
     # Last: any folder that is of no other format.
     InputFormat(
         name="images",
-        label="a folder of images, one a slice",
+        label="a folder of images, one per slice",
         opener=f"{_HERE}._folder:open_image_series",
         kind="folder",
         voxel_size="the first image's metadata, if it has any",
