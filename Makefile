@@ -1,6 +1,6 @@
 # Each target makes its own environment in .venv; needed are make and Python 3.11 or newer.
 #
-#   make demo    fit the built-in sample, write an isotropic volume, a picture and a score to ./demo/
+#   make demo    fit the built-in sample, write an isotropic volume, a picture, a score and a report to ./demo/
 #   make test    check and test everything, windows included (under Xvfb where there is one)
 #   make coverage  the tests, and which lines they run (make test prints that, too, from Python 3.12 on)
 #   make lint    ruff and mypy alone

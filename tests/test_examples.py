@@ -35,8 +35,12 @@ def write_samples(folder: Path, count: int, shape: tuple[int, int, int] = (41, 3
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run("demo.py", "--output", str(tmp_path), "--preset", "fast", monkeypatch=monkeypatch)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"stack.ome.tif", "truth.ome.tif", "model.safetensors", "isotropic.ome.tif", "comparison.png"}
+    volumes = {"stack.ome.tif", "truth.ome.tif", "model.safetensors", "isotropic.ome.tif"}
+    assert names == volumes | {"comparison.png", "report.html"}
     lines = capsys.readouterr().out.strip().splitlines()[-3:]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"{lines[2].split()[1]} ±" in page  # the PSNR that was printed
+    assert "linear interpolation of the slices" in page
     assert lines[0].split()[:2] == ["left-out", "slices"]
     assert lines[1].startswith("linear interpolation")
     assert lines[2].startswith("EMGauss")

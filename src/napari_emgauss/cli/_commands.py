@@ -432,6 +432,33 @@ def add_score(commands: Commands) -> None:
     _add_fit_options(parser, preset="fast")
 
 
+def add_report(commands: Commands) -> None:
+    """``emgauss report``."""
+    parser = _command(
+        commands, "report", "_report:run_report_command", "write a result on one page of HTML that loads nothing else"
+    )
+    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
+    parser.add_argument("-o", "--output", metavar="FILE", help="page to write (default: MODEL.html)")
+    parser.add_argument(
+        "--score",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a score or an evaluation as JSON, by 'emgauss score --json' or 'emgauss evaluate --json'; one of each "
+        "may be given (default: every second slice is hidden and scored first)",
+    )
+    parser.add_argument("--no-score", action="store_true", help="a report without scores, in seconds")
+    parser.add_argument(
+        "--stack",
+        metavar="FILE",
+        help="the stack that the model was fitted to (default: the file it was read from)",
+    )
+    parser.add_argument("--title", metavar="TEXT", help="of the page (default: the stack's name)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
+
+
 def add_presets(commands: Commands) -> None:
     """``emgauss presets``."""
     parser = _command(commands, "presets", "_info:run_presets_command", "list presets, or the settings of one")
@@ -483,6 +510,7 @@ ALL: tuple[Callable[[Commands], None], ...] = (
     add_points,
     add_evaluate,
     add_score,
+    add_report,
     add_presets,
     add_info,
     add_check,

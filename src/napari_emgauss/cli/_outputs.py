@@ -33,6 +33,7 @@ _INPUTS = {
     "damage_mask": "--damage-mask",
     "resume": "--resume",
     "compare": "--compare",
+    "score": "--score",
     "labels": "the labels",
     "points": "the table of points",
 }
@@ -158,6 +159,8 @@ def _inputs(arguments: argparse.Namespace) -> Iterator[tuple[str, Path]]:
         given = getattr(arguments, name, None)
         if isinstance(given, str) and given:
             yield what, Path(given)
+        elif name == "score" and isinstance(given, list):
+            yield from ((what, Path(path)) for path in given)
         elif name == "compare":
             yield from ((what, Path(path)) for _, path in given or ())
 

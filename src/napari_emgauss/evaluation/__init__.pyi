@@ -45,3 +45,4 @@ from ._score import MIN_SLICES as MIN_SLICES, ScoreResult as ScoreResult, score 
 from ._segments import SegmentResult as SegmentResult, evaluate_labels as evaluate_labels
 from ._thin import Thinned as Thinned, read_volume as read_volume, thin as thin
 from ._verdict import MEASURES as MEASURES, Advice as Advice, Measure as Measure
+from ._worst import WorstSlice as WorstSlice, as_grey as as_grey, png_bytes as png_bytes

@@ -26,6 +26,7 @@ from ._result import estimates_as_dict, estimates_table, score_cells, write_json
 from ._text_table import number_cell, text_table
 from ._thin import check_one_channel
 from ._verdict import Advice, advice, best_method, verdict
+from ._worst import TRUTH, WorstSlice, as_grey, most_different, worst_of
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -97,6 +98,8 @@ class ScoreResult:
         Median distance between shown slices here, and in the stack as it is.
     methods : dict
         Scores by method, in the order in which they ran.
+    worst : tuple of WorstSlice
+        Parts of the hidden slices that came out worst, of EMGauss or else of the best method.
     """
 
     stack: str
@@ -105,6 +108,7 @@ class ScoreResult:
     gap_nm: float
     real_gap_nm: float
     methods: dict[str, HiddenScores]
+    worst: tuple[WorstSlice, ...] = field(default=(), repr=False)
 
     @property
     def best(self) -> str:
@@ -163,6 +167,7 @@ class ScoreResult:
             "verdict": self.verdict(),
             "caution": self.caution(),
             "methods": {name: one.as_dict() for name, one in self.methods.items()},
+            **({"worst": [one.as_dict() for one in self.worst]} if self.worst else {}),
         }
 
     def write_json(self, path: str | Path) -> None:
@@ -247,13 +252,21 @@ def score(
     progress = Progress(on_progress)
     shares = progress.shares({name: expected_work(name) for name in names})
     scores: dict[str, HiddenScores] = {}
+    kept_images: dict[str, dict[int, NDArray[np.float32]]] = {}
     for name in names:
         started = time.perf_counter()
         images, about = reconstruct(name, kept, hidden_z_nm, settings, shares[name])
         seconds = time.perf_counter() - started
         scores[name] = _compared(name, images, truth, stack.pixel_size_nm, lpips, seconds=seconds, about=about)
+        kept_images[name] = {k: images[k].copy() for k in worst_of([one.psnr for one in scores[name].slices])}
         if on_result is not None:
             on_result(scores[name])
+    ours = [name for name in names if name.partition(":")[0] == EMGAUSS]
+    shown_method = ours[0] if ours else best_method({name: one.mean for name, one in scores.items()})
+    worst = tuple(
+        _worst_slice(shown_method, hidden[k], k, image, truth[k], kept, hidden_z_nm, scores[shown_method])
+        for k, image in kept_images[shown_method].items()
+    )
     progress.tell(1.0, "done")
     return ScoreResult(
         stack=stack.name,
@@ -262,6 +275,29 @@ def score(
         gap_nm=float(np.median(np.diff(kept.z_nm))),
         real_gap_nm=float(np.median(np.diff(stack.z_nm))),
         methods=scores,
+        worst=worst,
+    )
+
+
+def _worst_slice(
+    method: str,
+    index: int,
+    hidden: int,
+    image: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    kept: Stack,
+    z_nm: NDArray[np.float64],
+    scores: HiddenScores,
+) -> WorstSlice:
+    """The part of a hidden slice where a method is worst, beside the truth and linear interpolation."""
+    y0, y1, x0, x1 = most_different(image, truth)
+    images = {TRUTH: truth, method: image}
+    if method != BASELINE:
+        linear, _ = reconstruct(BASELINE, kept, z_nm[hidden : hidden + 1], None, Progress(None))
+        images = {TRUTH: truth, BASELINE: linear[0], method: image}
+    shown = {name: as_grey(one[y0:y1, x0:x1]) for name, one in images.items()}
+    return WorstSlice(
+        index, float(z_nm[hidden]), method, float(scores.slices[hidden].psnr or 0), (y0, y1, x0, x1), shown
     )
 
 
