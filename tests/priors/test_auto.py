@@ -10,11 +10,10 @@ from scipy.ndimage import gaussian_filter
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError
-from napari_emgauss.priors import Observation, PseudoLabel, SelfPriorConfig, _auto, get_prior
+from napari_emgauss.priors import Observation, PseudoLabel, SelfPriorConfig, _auto, get_prior, hide_slices
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
-    _central_piece,
     _correction,
     _score,
     _self_weight,
@@ -70,9 +69,12 @@ def test_short_and_small_stacks_are_answered() -> None:
 
 def test_trial_takes_the_middle_of_big_stacks() -> None:
     observation = textured(2.2)
-    piece = _central_piece(observation, AutoPriorConfig(LEARNED, trial_pixels=20, trial_slices=5))
-    np.testing.assert_array_equal(piece.images, observation.images[2:7, 10:30, 13:33])
-    np.testing.assert_array_equal(piece.z_nm, observation.z_nm[2:7])
+    hidden = hide_slices(observation, 5, 20)
+    assert hidden is not None
+    np.testing.assert_array_equal(hidden.piece.images, observation.images[2:7, 10:30, 13:33])
+    np.testing.assert_array_equal(hidden.piece.z_nm, observation.z_nm[2:7])
+    np.testing.assert_array_equal(hidden.thinned.images, hidden.piece.images[::2])
+    np.testing.assert_array_equal(hidden.truth, hidden.piece.images[[1, 3]])
 
 
 def test_mixtures_are_used_only_where_they_are_clearly_better() -> None:

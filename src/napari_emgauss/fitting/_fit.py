@@ -20,6 +20,7 @@ from napari_emgauss.fitting._background import Background
 from napari_emgauss.fitting._checkpoint import Checkpoint, damaged, fingerprint, kept_labels, read_checkpoint
 from napari_emgauss.fitting._checkpoint_check import check_checkpoint
 from napari_emgauss.fitting._config import FitConfig
+from napari_emgauss.fitting._error_bars import with_fitted_slices
 from napari_emgauss.fitting._keeper import CheckpointKeeper
 from napari_emgauss.fitting._labels import Labels
 from napari_emgauss.fitting._presets import preset
@@ -175,6 +176,7 @@ class _Fit:
             labels = self._saved_labels()
             if labels is not None:
                 shown.confidence = self.prior.confidence(labels)
+                shown.error_bars = self.prior.error_bars(labels, provenance.get("prior", {}), images)
             elif not self.config.slice_shifts:
                 labels = yield from self._ask_prior(self.prior, images, shown, None)
         trainer = Trainer(student, images, self.config, labels, sound)
@@ -184,11 +186,11 @@ class _Fit:
             self.saved = None  # its tensors are as large as the model; nobody needs them any more
         if self.prior is not None and labels is None:
             # A prior must see the slices where they belong, so it waits until the joint stage knows.
-            yield from self._iterate(trainer, shown, None, until=trainer.schedule.joint_end)
+            yield from self._iterate(trainer, shown, images, None, until=trainer.schedule.joint_end)
             moved = put_in_place(images, trainer.supervision.shifts_px())
             labels = yield from self._ask_prior(self.prior, moved, shown, trainer)
             trainer.take_labels(labels)
-        yield from self._iterate(trainer, shown, labels)
+        yield from self._iterate(trainer, shown, images, labels)
 
     def _check_saved(self, saved: Checkpoint) -> None:
         if saved.stack != self._stack_id:
@@ -233,6 +235,7 @@ class _Fit:
             raise
         labels, shown.provenance["prior"] = work.result
         shown.confidence = stage.confidence(labels)
+        shown.error_bars = stage.error_bars(labels, shown.provenance["prior"], images)
         shown.provenance["prior_s"] = round(before_s + time.monotonic() - began, 2)
         return labels
 
@@ -240,6 +243,7 @@ class _Fit:
         self,
         trainer: Trainer,
         shown: EmgaussModel,
+        images: NDArray[np.float32],
         labels: Labels | None,
         *,
         until: int | None = None,
@@ -276,6 +280,9 @@ class _Fit:
             return
         shown.publish(trainer.result)
         shown.provenance["texture"] = texture_of_fit(shown, self.stack)
+        if shown.error_bars is not None:
+            moved = put_in_place(images, trainer.supervision.shifts_px())
+            shown.error_bars = with_fitted_slices(shown.error_bars, shown, moved, self.stack.sound_pixels())
         shown.provenance.update(fit_s=round(self._elapsed(), 2), final_loss=trainer.loss)
         yield self._update(trainer, shown, 0.0, "finished", finished=True)
         # Only now: whoever has the last message saves the result before asking for more.

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import PriorError
 from napari_emgauss._progress import OnProgress, Progress, ProgressUpdate
 from napari_emgauss.fitting._config import FitConfig
+from napari_emgauss.fitting._error_bars import label_error_bars
 from napari_emgauss.fitting._labels import LabelDepths, Labels, label_depths
-from napari_emgauss.model import PLANES_PER_GAP, Confidence, chosen_depths, coarse_confidence
-from napari_emgauss.priors import Prior, PriorState, prepare_channels
+from napari_emgauss.model import PLANES_PER_GAP, Confidence, ErrorBars, chosen_depths, coarse_confidence
+from napari_emgauss.priors import ErrorLaw, Prior, PriorState, error_laws, prepare_channels
 from napari_emgauss.stack import Stack
+
+_LAWS = "error_laws"
+"""Under what name a prior's report holds the laws of its errors, one a channel."""
 
 
 @dataclass
@@ -79,7 +83,11 @@ class PriorStage:
                     f"The prior {prior.name!r} gave pseudo-labels that are not numbers: choose another prior."
                 )
             report_of = getattr(interpolator, "report", None)
-            return labels, dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
+            about = dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
+            laws = error_laws(prior, images, stack.z_nm, stack.pixel_size_nm, interpolator, seed=config.seed)
+            if laws is not None:
+                about[_LAWS] = [law.to_json() for law in laws]
+            return labels, about
 
         return work
 
@@ -99,6 +107,23 @@ class PriorStage:
             return None
         _, height, width = self.stack.shape
         return coarse_confidence(planes, depths[chosen], self.stack.z_nm, self.stack.pixel_size_nm, (height, width))
+
+    def error_bars(self, labels: Labels, about: dict[str, Any], images: NDArray[np.float32]) -> ErrorBars | None:
+        """Error bars of what the labels teach; None where nothing is known of the prior's errors.
+
+        Parameters
+        ----------
+        labels : Labels
+        about : dict
+            The prior's report, as `work` made it.
+        images : ndarray
+            ``(K, H, W)`` or ``(K, C, H, W)``, unit range.
+        """
+        told = about.get(_LAWS)
+        if not told:
+            return None
+        laws = tuple(ErrorLaw.from_json(one) for one in told)
+        return label_error_bars(labels, laws, images, self.stack.z_nm, self.stack.pixel_size_nm)
 
 
 def depths_of_labels(stack: Stack, config: FitConfig) -> LabelDepths:

@@ -14,9 +14,16 @@ from ._confidence import (
     coarse_confidence as coarse_confidence,
 )
 from ._config import FieldName as FieldName, ModelConfig as ModelConfig
+from ._error_bars import (
+    ERROR_BARS as ERROR_BARS,
+    ErrorBars as ErrorBars,
+    check_error_bars as check_error_bars,
+    error_bars as error_bars,
+)
 from ._file import (
     MODEL_FORMAT as MODEL_FORMAT,
     MODEL_FORMAT_VERSION as MODEL_FORMAT_VERSION,
+    holds_tensor as holds_tensor,
     parse_json as parse_json,
     read_tensors as read_tensors,
     stored_format as stored_format,

@@ -20,8 +20,8 @@ class Confidence:
     """Confidence at any depth: 255 where a slice was observed, in between what the prior said of its guess.
 
     Trained priors give the noise of the slices over their predicted error, classical ones how far two guesses agree
-    (see :mod:`napari_emgauss.priors`): a map of where to look twice, not a probability. Renders like a model, so that
-    it can be shown and written like one.
+    (see :mod:`napari_emgauss.priors`): a map of where to look twice; for grey values see
+    :class:`~napari_emgauss.model.ErrorBars`. Renders like a model, so that it can be shown and written like one.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Confidence:
         single = np.ndim(z_nm) == 0
         frame = Frame.of(self)
         depths = frame.checked_depths(z_nm)
-        rows, columns = self._weights(frame.checked_region(region), shape)
+        rows, columns = coarse_weights(frame, frame.checked_region(region), shape, self.values.shape[1:])
         out = np.empty((len(depths), len(rows), len(columns)), dtype=np.uint8)
         for position, depth in enumerate(depths):
             upper = int(np.clip(np.searchsorted(self._knots, depth), 1, len(self._knots) - 1))
@@ -111,21 +111,21 @@ class Confidence:
             return np.full(self.values.shape[1:], 255.0, dtype=np.float32)
         return self.values[index].astype(np.float32)
 
-    def _weights(
-        self, region: Region, shape: tuple[int, int] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Bilinear weights of the coarse rows and columns for every sample."""
-        matrices = []
-        sampled = Frame.of(self).centres(region, shape)
-        for centres, whole, coarse in zip(sampled, self.size, self.values.shape[1:], strict=True):
-            n = len(centres)
-            place = np.clip(centres * coarse / whole - 0.5, 0, coarse - 1)
-            below = np.minimum(np.floor(place).astype(np.intp), max(0, coarse - 2))
-            matrix = np.zeros((n, coarse), dtype=np.float32)
-            matrix[np.arange(n), below] = 1 - (place - below)
-            matrix[np.arange(n), np.minimum(below + 1, coarse - 1)] += place - below
-            matrices.append(matrix)
-        return matrices[0], matrices[1]
+
+def coarse_weights(
+    frame: Frame, region: Region, shape: tuple[int, int] | None, coarse: tuple[int, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Bilinear weights ``(rows, h)`` and ``(columns, w)`` of coarse rows and columns for every sample of a region."""
+    matrices = []
+    for centres, whole, count in zip(frame.centres(region, shape), frame.shape[1:], coarse, strict=True):
+        n = len(centres)
+        place = np.clip(centres * count / whole - 0.5, 0, count - 1)
+        below = np.minimum(np.floor(place).astype(np.intp), max(0, count - 2))
+        matrix = np.zeros((n, count), dtype=np.float32)
+        matrix[np.arange(n), below] = 1 - (place - below)
+        matrix[np.arange(n), np.minimum(below + 1, count - 1)] += place - below
+        matrices.append(matrix)
+    return matrices[0], matrices[1]
 
 
 def chosen_depths(z_nm: NDArray[np.float64], depths_nm: NDArray[np.float64], per_gap: int) -> list[int]:
@@ -157,11 +157,12 @@ def coarse_confidence(
 ) -> Confidence:
     """Confidence from planes in [0, 1] at some depths, of several channels the least."""
     coarse = coarse_size(size)
-    values = np.stack([_block_means(np.asarray(plane, dtype=np.float32), coarse) for plane in planes])
+    values = np.stack([block_means(np.asarray(plane, dtype=np.float32), coarse) for plane in planes])
     return Confidence(np.rint(255 * np.clip(values, 0, 1)).astype(np.uint8), depths_nm, z_nm, pixel_size_nm, size)
 
 
-def _block_means(plane: NDArray[np.float32], coarse: tuple[int, int]) -> NDArray[np.float32]:
+def block_means(plane: NDArray[np.float32], coarse: tuple[int, int]) -> NDArray[np.float32]:
+    """Means over the blocks of pixels that share one value; of several channels those of the least."""
     means = plane.min(axis=0) if plane.ndim == 3 else plane
     for axis, count in enumerate(coarse):
         edges = np.linspace(0, means.shape[axis], count + 1).astype(np.intp)[:-1]

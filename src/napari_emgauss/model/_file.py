@@ -90,6 +90,17 @@ def stored_format(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
+def holds_tensor(path: str | os.PathLike[str], name: str) -> bool:
+    """Whether a safetensors file has a tensor of this name; only its table is read, and a file that is none has not."""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            return name in set(file.keys())
+    except Exception:  # as in `stored_format`
+        return False
+
+
 def read_tensors(
     path: str | os.PathLike[str], *, expected_format: str, newest_version: int, kind: str
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:

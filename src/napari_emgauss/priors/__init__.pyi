@@ -4,6 +4,14 @@ from ._auto import (
     choose_prior as choose_prior,
 )
 from ._channels import prepare_channels as prepare_channels
+from ._error_law import BANDS as BANDS, ErrorLaw as ErrorLaw
+from ._error_trial import (
+    confidence_at as confidence_at,
+    error_laws as error_laws,
+    hidden_law as hidden_law,
+    place_in_gap as place_in_gap,
+)
+from ._hidden_slices import HiddenSlices as HiddenSlices, hide_slices as hide_slices
 from ._info import PriorCost as PriorCost, PriorInfo as PriorInfo
 from ._protocol import (
     Interpolator as Interpolator,

@@ -16,15 +16,19 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._metrics import SSIM_IN_DB, psnr, ssim
 from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._error_law import ErrorLaw, PredictedError
+from napari_emgauss.priors._error_trial import confidence_at, hidden_law, predicted_law
+from napari_emgauss.priors._hidden_slices import HiddenSlices, hide_slices
 from napari_emgauss.priors._info import PriorCost
-from napari_emgauss.priors._protocol import Observation, Prior, ResumablePrior
+from napari_emgauss.priors._protocol import Observation, Prior, PseudoLabel, ResumablePrior
 from napari_emgauss.priors._registry import get_prior
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
 from napari_emgauss.priors.classical._flow_prior import blurred_flow_prior, flow_prior
 from napari_emgauss.priors.learned._cost import cost_of_learning
+from napari_emgauss.priors.learned._learned_prior import LearnedPrior
 from napari_emgauss.priors.learned._self import SelfPrior, self_prior
-from napari_emgauss.priors.learned._self_config import SelfPriorConfig
+from napari_emgauss.priors.learned._self_config import SelfPriorConfig, trial_config
 
 # Of the whole preparation; the rest is the chosen priors' own.
 _TRIAL_SHARE = 0.2
@@ -90,6 +94,8 @@ class Choice:
         A sentence for people.
     learned : SelfPriorConfig
         The self-supervised prior, should it be used: with as much correction as was best.
+    error_law : ErrorLaw or None
+        Of the errors of a choice with the self-supervised prior in it, not settled yet.
     """
 
     weights: dict[str, float]
@@ -97,6 +103,7 @@ class Choice:
     hidden_slices: int = 0
     note: str = ""
     learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
+    error_law: ErrorLaw | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,8 @@ class AutoPrior:
         progress = Progress(on_progress)
         choice, chosen = self._choose(state, observation, seed, progress)
         ready = chosen.prepare_from(state, observation, seed=seed, on_progress=progress.part(_TRIAL_SHARE, 1.0))
+        if ready.error_law is None and (law := _error_law(chosen, observation, seed)) is not None:
+            ready.error_law = law.settled(ready.predicted_error)
         progress.tell(1.0, choice.note)
         return ready
 
@@ -163,7 +172,8 @@ class AutoPrior:
             )
             for name, weight, prior in chosen.parts
         )
-        return WeightedPrior(self.name, parts)
+        law = _error_law(chosen, observation, seed)
+        return WeightedPrior(self.name, parts, error_law=law)
 
     def _choose(
         self, state: PriorState, observation: Observation, seed: int, progress: Progress
@@ -176,7 +186,13 @@ class AutoPrior:
             for name, weight in choice.weights.items()
         )
         about = {"hidden_slices": choice.hidden_slices, "scores": choice.scores, "note": choice.note}
-        return choice, WeightedPrior(self.name, parts, about)
+        return choice, WeightedPrior(self.name, parts, about, choice.error_law)
+
+
+def _error_law(chosen: WeightedPrior, observation: Observation, seed: int) -> ErrorLaw | None:
+    """The law of a choice's errors: from the trial, or from another where that chose a prior that learns nothing."""
+    learns = any(isinstance(prior, SelfPrior) for _, _, prior in chosen.parts)
+    return chosen.error_law if learns else hidden_law(chosen, observation, seed=seed)
 
 
 def auto_prior(*, effort: str = "default", **settings: Any) -> AutoPrior:
@@ -222,7 +238,9 @@ def choose_prior(
     if choice is None:
         choice = _try_all(observation, config, seed, on_progress, state.part(_TRIAL))
         values = {"weights": choice.weights, "scores": choice.scores, "hidden_slices": choice.hidden_slices}
-        state.put(_CHOICE, {**values, "note": choice.note, "correction": choice.learned.correction})
+        law = None if choice.error_law is None else choice.error_law.to_json()
+        more = {"note": choice.note, "correction": choice.learned.correction, "error_law": law}
+        state.put(_CHOICE, {**values, **more})
         state.drop(_TRIAL)
     return choice
 
@@ -241,19 +259,17 @@ def _choice_before(state: PriorState, config: AutoPriorConfig) -> Choice | None:
             raise ValueError("The choice is none.")
         learned = replace(config.learned, correction=float(left.values["correction"]))
         values = left.values
-        return Choice(weights, dict(values["scores"]), int(values["hidden_slices"]), str(values["note"]), learned)
+        law = None if values.get("error_law") is None else ErrorLaw.from_json(values["error_law"])
+        return Choice(weights, dict(values["scores"]), int(values["hidden_slices"]), str(values["note"]), learned, law)
 
 
 def _try_all(
     observation: Observation, config: AutoPriorConfig, seed: int, on_progress: OnProgress | None, state: PriorState
 ) -> Choice:
-    if len(observation.images) < 3:
+    hidden = hide_slices(observation, config.trial_slices, config.trial_pixels)
+    if hidden is None:
         return Choice({"linear+blur": 1.0}, note="too few slices to hide any: linear interpolation of blurred slices")
-    piece = _central_piece(observation, config)
-    hidden = np.arange(1, len(piece.images) - 1, 2)
-    thinned = Observation(np.ascontiguousarray(piece.images[::2]), piece.z_nm[::2], piece.pixel_size_nm)
-    truth = piece.images[hidden]
-    depths = piece.z_nm[hidden]
+    thinned, truth, depths = hidden.thinned, hidden.truth, hidden.z_nm
 
     progress = Progress(on_progress)
     guesses: dict[str, NDArray[np.float32]] = {}
@@ -267,36 +283,27 @@ def _try_all(
     classical = max(scores, key=lambda name: merit(scores[name]))
 
     learned = config.learned
-    trial = SelfPriorConfig(
-        iterations=min(config.trial_iterations, max(1, learned.iterations // 3)),
-        channels=learned.channels,
-        rotations_deg=(0.0,),
-        mirrored=False,
-        correction=learned.correction,
-        final_blur_pixels=learned.final_blur_pixels,
-        warm_start=True,
-        equivalent_gap=learned.equivalent_gap,
-        device=learned.device,
-    )
+    trial = trial_config(learned, config.trial_iterations)
     try:
-        guesses_of_self = _restored_by_learning(trial, thinned, depths, seed, progress.part(0.2, 1.0, "self"), state)
+        ours = _restored_by_learning(trial, hidden, seed, progress.part(0.2, 1.0, "self"), state)
     except PriorError as error:
-        note = f"{classical} is best on {len(hidden)} hidden slices; the self-supervised prior cannot be used: {error}"
-        return Choice({classical: 1.0}, scores, len(hidden), note)
-    tried = {share: _score(guess, truth) for share, guess in guesses_of_self.items()}
+        note = f"{classical} is best on {len(truth)} hidden slices; the self-supervised prior cannot be used: {error}"
+        return Choice({classical: 1.0}, scores, len(truth), note)
+    tried = {share: _score(guess, truth) for share, guess in ours.images.items()}
     correction = _correction(tried, config.correction_margin)
-    guess = guesses_of_self[correction]
+    guess = ours.images[correction]
     scores["self"] = tried[correction]
     weight = _self_weight(guess, guesses[classical], truth, config.mixing_margin)
     weights = {name: share for name, share in (("self", weight), (classical, round(1 - weight, 3))) if share > 0}
     named = " + ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     note = (
-        f"chose {named}: on {len(hidden)} hidden slices self {scores['self']['psnr']:.2f} dB, "
+        f"chose {named}: on {len(truth)} hidden slices self {scores['self']['psnr']:.2f} dB, "
         f"{classical} {scores[classical]['psnr']:.2f} dB, linear {scores['linear']['psnr']:.2f} dB"
     )
     if correction < config.learned.correction and "self" in weights:
         note += f"; {correction:.0%} of self's correction does better there than {config.learned.correction:.0%}"
-    return Choice(weights, scores, len(hidden), note, replace(learned, correction=correction))
+    law = ours.law(correction, weight, classical, hidden, learned.device, seed) if weight > 0 else None
+    return Choice(weights, scores, len(truth), note, replace(learned, correction=correction), law)
 
 
 def _along_one_flow(
@@ -315,17 +322,6 @@ def _along_one_flow(
     return {name: np.stack(images) for name, images in restored.items()}
 
 
-def _central_piece(observation: Observation, config: AutoPriorConfig) -> Observation:
-    """The middle of the stack, at most ``trial_slices`` by ``trial_pixels`` by ``trial_pixels``."""
-    cuts = []
-    limits = (config.trial_slices, config.trial_pixels, config.trial_pixels)
-    for size, limit in zip(observation.images.shape, limits, strict=True):
-        start = max(0, (size - limit) // 2)
-        cuts.append(slice(start, start + min(size, limit)))
-    z, y, x = cuts
-    return Observation(observation.images[z, y, x], observation.z_nm[z], observation.pixel_size_nm)
-
-
 def _restored(
     prior: Prior,
     thinned: Observation,
@@ -337,23 +333,46 @@ def _restored(
     return np.stack([interpolator.at(float(depth)).image for depth in depths])
 
 
+@dataclass(frozen=True)
+class _Learned:
+    """What the self-supervised prior restored: ``images`` by how much was corrected, and how sure it was of them."""
+
+    images: dict[float, NDArray[np.float32]]
+    confidences: NDArray[np.float32]
+    predicted_error: PredictedError
+    prior: LearnedPrior
+
+    def law(
+        self, share: float, weight: float, classical: str, hidden: HiddenSlices, device: str, seed: int
+    ) -> ErrorLaw | None:
+        """The law of its errors with so much correction, or of its mean with another prior."""
+        if weight < 1:
+            learned = replace(self.prior, config=replace(self.prior.config, correction=share))
+            parts = (("self", weight, learned), (classical, 1 - weight, get_prior(classical, device=device)))
+            return hidden_law(WeightedPrior("auto", parts), hidden, seed=seed)
+        labels = [PseudoLabel(*pair) for pair in zip(self.images[share], self.confidences, strict=True)]
+        return predicted_law(labels, hidden.truth, self.predicted_error)
+
+
 def _restored_by_learning(
-    trial: SelfPriorConfig,
-    thinned: Observation,
-    depths: NDArray[np.float64],
-    seed: int,
-    progress: Progress,
-    state: PriorState,
-) -> dict[float, NDArray[np.float32]]:
+    trial: SelfPriorConfig, hidden: HiddenSlices, seed: int, progress: Progress, state: PriorState
+) -> _Learned:
     """What the self-supervised prior restores with all the correction asked for, with half of it and with none."""
-    if trial.correction == 0:
-        interpolator = SelfPrior(trial).prepare_from(state, thinned, seed=seed, on_progress=progress)
-        return {0.0: np.stack([interpolator.at(float(depth)).image for depth in depths])}
+    thinned, depths = hidden.thinned, hidden.z_nm
     learned = SelfPrior(trial).learn_from(state, thinned, seed=seed, on_progress=progress.part(0.0, 0.85))
-    versions = learned.with_and_without_correction(thinned, depths, on_progress=progress.part(0.85, 1.0))
-    whole, none = (np.stack(images) for images in versions)
-    shares = (trial.correction, trial.correction / 2, 0.0)
-    return {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
+    if trial.correction == 0:
+        versions = [learned.prepare(thinned, on_progress=progress.part(0.85, 1.0))]
+    else:
+        versions = list(learned.with_and_without_correction(thinned, depths, on_progress=progress.part(0.85, 1.0)))
+    labels = [versions[0].at(float(depth)) for depth in depths]
+    whole = np.stack([label.image for label in labels])
+    images = {0.0: whole}
+    if trial.correction > 0:
+        none = np.stack([versions[1].at(float(depth)).image for depth in depths])
+        shares = (trial.correction, trial.correction / 2, 0.0)
+        images = {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
+    confidences = np.stack([confidence_at(label, thinned, float(z)) for label, z in zip(labels, depths, strict=True)])
+    return _Learned(images, confidences, versions[0].predicted_error or PredictedError(0.0), learned)
 
 
 def _correction(tried: dict[float, dict[str, float]], margin: float) -> float:

@@ -53,15 +53,15 @@ def prepare_channels(
 
 
 class ChannelInterpolator:
-    """One interpolator a channel; ``report`` holds what each tells of itself."""
+    """One interpolator a channel, ``parts``; ``report`` holds what each tells of itself."""
 
     def __init__(self, parts: list[Interpolator]) -> None:
-        self._parts = parts
+        self.parts = parts
         self.report: dict[str, Any] = {"channels": [dict(getattr(part, "report", {})) for part in parts]}
 
     def at(self, z_nm: float) -> PseudoLabel:
         """``(C, H, W)`` guess and confidence; see `Interpolator.at`."""
-        labels = [part.at(z_nm) for part in self._parts]
+        labels = [part.at(z_nm) for part in self.parts]
         image = np.stack([label.image for label in labels])
         if all(label.confidence is None for label in labels):
             return PseudoLabel(image)

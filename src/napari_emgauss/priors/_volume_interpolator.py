@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.priors._error_law import PredictedError
 from napari_emgauss.priors._protocol import PseudoLabel
 from napari_emgauss.priors.classical._pixelwise import locate_gap
 
@@ -27,6 +28,8 @@ class VolumeInterpolator:
         JSON-compatible account of how the volume came about.
     keep : object
         Held as long as the volume is needed (a temporary folder).
+    predicted_error : PredictedError or None
+        What is predicted where the confidence is 1.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class VolumeInterpolator:
         confidence: NDArray[np.float32],
         report: dict[str, Any],
         keep: object = None,
+        predicted_error: PredictedError | None = None,
     ) -> None:
         self._images = images
         self._z_nm = z_nm
@@ -44,6 +48,7 @@ class VolumeInterpolator:
         self._confidence = confidence
         self.report = report
         self._keep = keep
+        self.predicted_error = predicted_error
 
     def at(self, z_nm: float) -> PseudoLabel:
         """Slice and confidence at a depth; see `Interpolator.at`."""

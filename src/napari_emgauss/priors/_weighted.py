@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._error_law import ErrorLaw, PredictedError, predicted_error
 from napari_emgauss.priors._protocol import Interpolator, Observation, Prior, PseudoLabel, prepare_from
 from napari_emgauss.priors._state import PriorState
 
@@ -24,11 +25,14 @@ class WeightedPrior:
         ``(name, weight, prior)`` of each; weights sum to one.
     about : dict
         What else the report of its interpolators says.
+    error_law : ErrorLaw or None
+        Of its errors, as hidden slices told it: not settled yet.
     """
 
     name: str
     parts: tuple[tuple[str, float, Prior], ...]
     about: dict[str, Any] | None = None
+    error_law: ErrorLaw | None = None
 
     def prepare(
         self, observation: Observation, *, seed: int = 0, on_progress: OnProgress | None = None
@@ -50,7 +54,10 @@ class WeightedPrior:
             reports[name] = getattr(interpolator, "report", {"prior": name})
         weights = {name: weight for name, weight, _ in self.parts}
         report = {"prior": self.name, "weights": weights, **(self.about or {}), "parts": reports}
-        return WeightedInterpolator(ready, report)
+        mean = WeightedInterpolator(ready, report)
+        if self.error_law is not None:
+            mean.error_law = self.error_law.settled(mean.predicted_error)
+        return mean
 
     def describe(self) -> str:
         """For people: what it consists of."""
@@ -58,11 +65,25 @@ class WeightedPrior:
 
 
 class WeightedInterpolator:
-    """Weighted mean of interpolators; ``report`` says how the weights came about."""
+    """Weighted mean of interpolators; ``report`` says how the weights came about.
+
+    Attributes
+    ----------
+    error_law : ErrorLaw or None
+        Of its errors, where hidden slices have told it.
+    """
 
     def __init__(self, parts: list[tuple[float, Interpolator]], report: dict[str, Any]) -> None:
         self._parts = parts
         self.report = report
+        self.error_law: ErrorLaw | None = None
+
+    @property
+    def predicted_error(self) -> PredictedError | None:
+        """What the weightiest part that predicts its error predicts where its confidence is 1."""
+        told = [(weight, predicted_error(part)) for weight, part in self._parts]
+        found = [(weight, one) for weight, one in told if one is not None]
+        return max(found, key=lambda pair: pair[0])[1] if found else None
 
     def at(self, z_nm: float) -> PseudoLabel:
         """Weighted mean of the slices and of the confidences; see `Interpolator.at`."""

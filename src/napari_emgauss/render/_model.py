@@ -15,14 +15,17 @@ from torch import Tensor
 
 from napari_emgauss._errors import ConfigError, ModelFileError
 from napari_emgauss.model import (
+    ERROR_BARS,
     MODEL_FORMAT,
     MODEL_FORMAT_VERSION,
     ROOMY_PIXELS,
     Confidence,
+    ErrorBars,
     GaussianModel,
     ModelConfig,
     Splats,
     check_confidence,
+    check_error_bars,
     check_header,
     read_tensors,
     write_tensors,
@@ -68,6 +71,8 @@ class EmgaussModel(GaussianModel):
     ----------
     confidence : Confidence or None
         How far the prior trusted its guesses, if the fit had a prior that rates them.
+    error_bars : ErrorBars or None
+        What error is to be expected, in the unit range; see :attr:`error` for grey values.
     version : int
         Grows whenever the parameters change: a cache of rendered images is good for one version.
     """
@@ -94,6 +99,7 @@ class EmgaussModel(GaussianModel):
         self.backend: Backend = backend
         self.version = 0
         self.confidence: Confidence | None = None
+        self.error_bars: ErrorBars | None = None
         self._lock = threading.RLock()
         self.to(choose_backend(device).device if device == "auto" else device)
 
@@ -118,9 +124,15 @@ class EmgaussModel(GaussianModel):
         return self.cloud_list[0].means.device
 
     @property
+    def error(self) -> ErrorBars | None:
+        """σ at any depth in the grey values that `render` gives; None where nothing is known of the error."""
+        return None if self.error_bars is None else self.error_bars.in_grey_values(self.normalisation.ranges)
+
+    @property
     def traits(self) -> ModelTraits:
         """What not every model has."""
-        return ModelTraits(has_own_device=self.device.type != "cpu", normalisation=self.normalisation)
+        own = self.device.type != "cpu"
+        return ModelTraits(has_own_device=own, normalisation=self.normalisation, error=self.error)
 
     def t_of(self, z_nm: float) -> float:
         """Depth in nm as ``t`` in [0, 1].
@@ -270,7 +282,7 @@ class EmgaussModel(GaussianModel):
             )
             copy.publish(self)
             copy.version = self.version
-            copy.confidence = self.confidence
+            copy.confidence, copy.error_bars = self.confidence, self.error_bars
         return copy
 
     @torch.no_grad()
@@ -300,6 +312,9 @@ class EmgaussModel(GaussianModel):
             if self.confidence is not None:
                 tensors[_CONFIDENCE] = torch.from_numpy(self.confidence.values)
                 header[_CONFIDENCE] = self.confidence.to_dict()
+            if self.error_bars is not None:
+                tensors[ERROR_BARS] = torch.from_numpy(self.error_bars.ratios)
+                header[ERROR_BARS] = self.error_bars.to_dict()
             write_tensors(path, tensors, header)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -310,7 +325,7 @@ class EmgaussModel(GaussianModel):
         with self._lock:
             arrays = {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
             trained = any(parameter.requires_grad for parameter in self.parameters())
-            more = (self.device.type, self.backend, self.version, self.confidence, trained)
+            more = (self.device.type, self.backend, self.version, (self.confidence, self.error_bars), trained)
             return _rebuilt, (self._header(), arrays, *more)
 
     def _header(self) -> dict[str, Any]:
@@ -377,7 +392,7 @@ def _rebuilt(
     device: str,
     backend: Backend,
     version: int,
-    confidence: Confidence | None,
+    known: tuple[Confidence | None, ErrorBars | None],
     trained: bool,
 ) -> EmgaussModel:
     """The model that :meth:`EmgaussModel.__reduce__` took apart, in whatever process that is."""
@@ -385,7 +400,7 @@ def _rebuilt(
     model.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()})
     here = "cpu" if device == "cpu" else choose_backend("auto").device
     model.backend = backend if here.partition(":")[0] == device else "auto"
-    model.version, model.confidence = version, confidence
+    model.version, (model.confidence, model.error_bars) = version, known
     return model.requires_grad_(trained).to(here)
 
 
@@ -408,15 +423,21 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> EmgaussModel:
         path, expected_format=MODEL_FORMAT, newest_version=MODEL_FORMAT_VERSION, kind="model"
     )
     try:
-        check_header(header, {name: value for name, value in tensors.items() if name != _CONFIDENCE})
+        confidence, ratios = tensors.pop(_CONFIDENCE, None), tensors.pop(ERROR_BARS, None)
+        check_header(header, tensors)
         model = _from_header(header)
-        confidence = tensors.pop(_CONFIDENCE, None)
         model.load_state_dict(tensors)
         if confidence is not None:
             depths_nm = header[_CONFIDENCE]["depths_nm"]
             values = confidence.numpy()
             check_confidence(values, depths_nm, model.z_nm, model.size)
             model.confidence = Confidence(values, depths_nm, model.z_nm, model.pixel_size_nm, model.size)
+        if ratios is not None:
+            steps = ratios.numpy()
+            known = check_error_bars(steps, header[ERROR_BARS], model.z_nm, model.size, model.channels)
+            depths, places, squared, widths = known
+            where = (model.z_nm, model.pixel_size_nm, model.size)
+            model.error_bars = ErrorBars(steps, depths, places, squared, widths, *where, (1.0,) * model.channels)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError, AttributeError, ConfigError) as error:
         raise ModelFileError(f"{path} is a damaged EMGauss model: its header and its content disagree.") from error
     return model.to(choose_backend(device).device)

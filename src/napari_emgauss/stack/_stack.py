@@ -64,6 +64,12 @@ class Normalisation:
         low, high = self.channel_limits[channel]
         return Normalisation(low, high, self.dtype)
 
+    @property
+    def ranges(self) -> tuple[float, ...]:
+        """Grey values from 0 to 1 of the unit range: one number, or one of each channel."""
+        limits = ((self.low, self.high),) if self.channel_limits is None else self.channel_limits
+        return tuple(float(high - low) for low, high in limits)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible, for ``Normalisation(**...)``."""
         values: dict[str, Any] = {"low": self.low, "high": self.high, "dtype": self.dtype}

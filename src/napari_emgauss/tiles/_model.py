@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from napari_emgauss._cache import ByteBoundCache
 from napari_emgauss._errors import ModelFileError
-from napari_emgauss.model import ROOMY_PIXELS
+from napari_emgauss.model import ERROR_BARS, ROOMY_PIXELS, ErrorBars, holds_tensor
 from napari_emgauss.render import EmgaussModel, choose_backend, load as load_file
 from napari_emgauss.stack import Frame, Normalisation, Region
 from napari_emgauss.volume import ModelTraits
 
 from ._copy import copy_tiles
+from ._error import TiledError
 from ._index import (
     INDEX_NAME,
     TileIndex,
@@ -36,6 +37,8 @@ _SCRATCH_PIXELS = 8 << 20
 """Pixels that are blended at once: of each some 30 bytes are held for a moment."""
 _DEPTHS_AT_ONCE = 4
 """Depths of a tile that are drawn together: enough to keep a device busy, few enough to stay small."""
+_LOOKED_AT = 16
+"""Tiles that are asked whether they know their error."""
 _NOTHING = 1e-6
 """Weights below this are not worth rendering a tile for: the fade's ends are flat."""
 
@@ -99,6 +102,7 @@ class TiledModel:
             )
         self._cache: ByteBoundCache[tuple[int, int, int], EmgaussModel] = ByteBoundCache(_bytes_of, cache_bytes)
         self._checked: set[str] = set()
+        self._with_error: tuple[Tile | None] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -141,8 +145,34 @@ class TiledModel:
     @property
     def traits(self) -> ModelTraits:
         """What not every model has."""
-        device = torch.device(choose_backend(self.device).device)
-        return ModelTraits(has_own_device=device.type != "cpu", normalisation=self.normalisation, folder=self.folder)
+        own = torch.device(choose_backend(self.device).device).type != "cpu"
+        return ModelTraits(has_own_device=own, normalisation=self.normalisation, folder=self.folder, error=self.error)
+
+    @property
+    def error(self) -> TiledError | None:
+        """σ at any depth in grey values; None where no tile knows its error."""
+        return None if self._tile_with_error() is None else TiledError(self)
+
+    def first_error_bars(self) -> ErrorBars:
+        """Error bars of the first tile that has any."""
+        tile = self._tile_with_error()
+        model = None if tile is None else self._cache.get_or_load(tile.index, self._load_tile)
+        if model is None or model.error_bars is None:
+            raise ModelFileError(f"No tile of '{self.folder}' knows its error.")
+        return model.error_bars
+
+    def blended_error(self, depths: list[float], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """σ ``(n, h, w)`` in grey values: of every tile in view its σ times its weight."""
+        grey = np.float32(self.normalisation.ranges[0])
+        return grey * np.concatenate([self._blend([depth], region, shape, _draw_error) for depth in depths])
+
+    def _tile_with_error(self) -> Tile | None:
+        """The first of a few finished tiles that knows its error: some are of one grey."""
+        if self._with_error is None:
+            finished = [tile for tile in self._index.plan if tile.name in self._index.tiles][:_LOOKED_AT]
+            found = (tile for tile in finished if holds_tensor(tile_path(self.folder, tile), ERROR_BARS))
+            self._with_error = (next(found, None),)
+        return self._with_error[0]
 
     @property
     def gaussian_count(self) -> int:
@@ -164,7 +194,7 @@ class TiledModel:
         with self._lock:
             changed = index.tiles != self._index.tiles
             if changed:
-                self._index = index
+                self._index, self._with_error = index, None
                 self.version += 1
         return changed
 
@@ -227,7 +257,7 @@ class TiledModel:
             for top in range(0, height, band):
                 bottom = min(height, top + band)
                 edges = (y0 + (y1 - y0) * top / height, y0 + (y1 - y0) * bottom / height, x0, x1)
-                image = self._blend(batch, edges, (bottom - top, width))
+                image = self._blend(batch, edges, (bottom - top, width), _draw_image)
                 out[start : start + at_once, top:bottom] = self.normalisation.from_unit(image)
         return out[0] if single else out
 
@@ -271,8 +301,8 @@ class TiledModel:
             )
         return model.requires_grad_(False)
 
-    def _blend(self, depths: list[float], region: Region, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Unit-range images ``(n, h, w)``: of every tile in view its image times its weight."""
+    def _blend(self, depths: list[float], region: Region, shape: tuple[int, int], draw: _Draw) -> NDArray[np.float32]:
+        """Unit-range images ``(n, h, w)``: of every tile in view what ``draw`` draws of it, times its weight."""
         y0, y1, x0, x1 = region
         rows = _Samples.along(y0, y1, shape[0])
         columns = _Samples.along(x0, x1, shape[1])
@@ -290,7 +320,9 @@ class TiledModel:
                     tile = plan.tile((z, y, x))
                     if tile.name not in self._index.tiles:
                         continue
-                    images = self._tile_images(tile, [depths[k] for k in seen], rows, row_part, columns, column_part)
+                    images = self._tile_images(
+                        tile, [depths[k] for k in seen], rows, row_part, columns, column_part, draw
+                    )
                     in_plane = row_weights[:, None] * column_weights
                     for image, k in zip(images, seen, strict=True):
                         share = in_plane * weights[k]
@@ -305,7 +337,14 @@ class TiledModel:
         return total
 
     def _tile_images(
-        self, tile: Tile, depths: list[float], rows: _Samples, row_part: slice, columns: _Samples, column_part: slice
+        self,
+        tile: Tile,
+        depths: list[float],
+        rows: _Samples,
+        row_part: slice,
+        columns: _Samples,
+        column_part: slice,
+        draw: _Draw,
     ) -> NDArray[np.float32]:
         model = self._cache.get_or_load(tile.index, self._load_tile)
         y0, y1 = rows.edges(row_part)
@@ -315,10 +354,29 @@ class TiledModel:
         region = (y0 - top, y1 - top, x0 - left, x1 - left)
         out = np.empty((len(depths), *shape), dtype=np.float32)
         for start in range(0, len(depths), _DEPTHS_AT_ONCE):
-            t = [model.t_of(z) for z in depths[start : start + _DEPTHS_AT_ONCE]]
-            with torch.inference_mode():
-                out[start : start + len(t)] = model.render_unit(t, region=region, shape=shape)[:, 0].cpu().numpy()
+            some = depths[start : start + _DEPTHS_AT_ONCE]
+            out[start : start + len(some)] = draw(model, some, region, shape)
         return out
+
+
+_Draw = Callable[[EmgaussModel, list[float], Region, tuple[int, int]], NDArray[np.float32]]
+
+
+def _draw_image(
+    model: EmgaussModel, depths: list[float], region: Region, shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        images = model.render_unit([model.t_of(z) for z in depths], region=region, shape=shape)
+        return np.asarray(images[:, 0].cpu().numpy())
+
+
+def _draw_error(
+    model: EmgaussModel, depths: list[float], region: Region, shape: tuple[int, int]
+) -> NDArray[np.float32]:
+    bars = model.error_bars
+    if bars is None:
+        return np.zeros((len(depths), *shape), dtype=np.float32)
+    return bars.sampled(np.asarray(depths, dtype=np.float64), region, shape)[:, 0]
 
 
 class _Samples:

@@ -19,6 +19,7 @@ from napari_emgauss._progress import OnProgress
 from napari_emgauss.fitting import FitConfig
 from napari_emgauss.model import read_tensors, write_tensors
 from napari_emgauss.priors import (
+    ErrorLaw,
     LearnedPart,
     LearningPrior,
     Observation,
@@ -28,6 +29,7 @@ from napari_emgauss.priors import (
     WeightedPrior,
     entries_from,
     flattened,
+    hidden_law,
     prior_info,
     prior_of_fit,
 )
@@ -80,7 +82,7 @@ def learn_shared_prior(
     ModelFileError
         ``state`` is damaged.
     """
-    prior = prior_of_fit(config.prior, str(config.device))
+    prior = named = prior_of_fit(config.prior, str(config.device))
     if isinstance(prior, ResumablePrior):
         kept = PriorState() if state is None else state
         prior = prior.learn_from(kept, sample(stack, plan), seed=config.seed, on_progress=on_progress)
@@ -88,7 +90,8 @@ def learn_shared_prior(
         prior = prior.learn(sample(stack, plan), seed=config.seed, on_progress=on_progress)
     if isinstance(prior, WeightedPrior):
         return replace(prior, name=config.prior)
-    return WeightedPrior(config.prior, ((config.prior.partition(":")[0], 1.0, prior),))
+    law = hidden_law(named, sample(stack, plan), seed=config.seed)
+    return WeightedPrior(config.prior, ((config.prior.partition(":")[0], 1.0, prior),), error_law=law)
 
 
 def sample(stack: Stack, plan: TilePlan) -> Observation:
@@ -128,6 +131,8 @@ def write_shared_prior(folder: Path, prior: WeightedPrior) -> None:
             tensors.update({f"{name}/{key}": value for key, value in weights.items()})
         parts.append(entry)
     header = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "name": prior.name, "parts": parts}
+    if prior.error_law is not None:
+        header["error_law"] = prior.error_law.to_json()
     write_tensors(folder / PRIOR_NAME, tensors, header)
 
 
@@ -175,7 +180,8 @@ def read_shared_prior(folder: Path, device: str = "auto") -> WeightedPrior | Non
         parts = tuple(
             (str(entry["name"]), float(entry["weight"]), _part(entry, tensors, device)) for entry in header["parts"]
         )
-        return WeightedPrior(str(header["name"]), parts)
+        law = ErrorLaw.from_json(header["error_law"]) if "error_law" in header else None
+        return WeightedPrior(str(header["name"]), parts, error_law=law)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"'{path}' is damaged: delete the folder and run the fit again.") from error
 

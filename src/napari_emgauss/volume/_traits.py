@@ -30,6 +30,8 @@ class ModelTraits:
         A correction of brightness and contrast that it was fitted with is taken off again.
     look : {"smooth", "exact", "textured"}
         What it shows at the depths of observed slices, and between them.
+    error : VolumeModel or None
+        σ of its grey values at any depth, float32; None where nothing is known of their error.
     """
 
     holds_labels: bool = False
@@ -38,6 +40,7 @@ class ModelTraits:
     folder: Path | None = None
     in_original_intensity: bool = False
     look: Look = "smooth"
+    error: VolumeModel | None = None
 
 
 class DescribedModel(VolumeModel, Protocol):

@@ -18,16 +18,17 @@ from torch import Tensor
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._torch import uploaded
 from napari_emgauss.priors._protocol import PseudoLabel
-from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS, blur_slices, locate_gap
+from napari_emgauss.priors.classical._pixelwise import (
+    AGREEMENT_SCALE,
+    AGREEMENT_SIGMA_PIXELS,
+    BLUR_SIGMA_PIXELS,
+    blur_slices,
+    locate_gap,
+)
 from napari_emgauss.priors.classical._tvl1 import blurred, tvl1_flow, warp
 
 FlowMethod = Literal["tvl1", "dis"]
 FLOW_METHODS: tuple[FlowMethod, ...] = ("tvl1", "dis")
-
-AGREEMENT_SCALE = 0.08
-"""Difference between two guesses (unit range) at which confidence falls to a half: about the noise of EM slices."""
-AGREEMENT_SIGMA_PIXELS = 1.5
-"""Blur of squared differences before they are looked at."""
 
 # Of a graphics card's memory. On a CPU two images at a time, and a few gaps kept: what stays in its caches is fastest.
 _BYTES_A_PIXEL = 120

@@ -15,6 +15,10 @@ from napari_emgauss._errors import DepthError
 
 BLUR_SIGMA_PIXELS = 0.8
 """Gaussian blur of "blurred" methods; removes shot noise without widening membranes much."""
+AGREEMENT_SCALE = 0.08
+"""Difference between two guesses (unit range) at which confidence falls to a half: about the noise of EM slices."""
+AGREEMENT_SIGMA_PIXELS = 1.5
+"""Blur of squared differences before they are looked at."""
 
 
 def locate_gap(z_nm: NDArray[np.float64], depth_nm: float) -> tuple[int, float]:
@@ -46,6 +50,14 @@ def locate_gap(z_nm: NDArray[np.float64], depth_nm: float) -> tuple[int, float]:
     gap = int(np.clip(np.searchsorted(z_nm, depth_nm, side="right") - 1, 0, len(z_nm) - 2))
     position = (depth_nm - z_nm[gap]) / (z_nm[gap + 1] - z_nm[gap])
     return gap, float(np.clip(position, 0.0, 1.0))
+
+
+def agreement(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far two guesses ``(H, W)`` agree: 1 where they are alike, a half where they differ as much as noise."""
+    from scipy.ndimage import gaussian_filter
+
+    squared = gaussian_filter((one - other) ** 2, AGREEMENT_SIGMA_PIXELS)
+    return np.asarray(AGREEMENT_SCALE**2 / (AGREEMENT_SCALE**2 + squared), dtype=np.float32)
 
 
 def blur_slices(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._progress import OnProgress, Progress
+from napari_emgauss.priors._error_law import PredictedError
 from napari_emgauss.priors._protocol import Observation
 from napari_emgauss.priors._registry import device_of_prior
 from napari_emgauss.priors._volume_interpolator import VolumeInterpolator, nodes_at
@@ -91,13 +92,10 @@ class LearnedPrior:
         observation: Observation,
         depths_nm: NDArray[np.float64],
         on_progress: OnProgress | None = None,
-    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        """Slices at some depths (nm), once with the whole correction of the fused slices and once without any."""
+    ) -> tuple[VolumeInterpolator, VolumeInterpolator]:
+        """For some depths (nm), with the whole correction of the fused slices and without any."""
         whole = replace(self, config=replace(self.config, correction=1.0))
-        corrected, uncorrected = (
-            [interpolator.at(float(depth)).image for depth in depths_nm]
-            for interpolator in whole._predicted(observation, depths_nm, on_progress)
-        )
+        corrected, uncorrected = whole._predicted(observation, depths_nm, on_progress)
         return corrected, uncorrected
 
     def _predicted(
@@ -140,7 +138,7 @@ class LearnedPrior:
             keep_uncorrected=compared_nm is not None,
             on_progress=predicting.tell,
         )
-        floor = _noise_floor(fused.variance)
+        floor, surest = _noise_floor(fused.variance)
         versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
         for gap in range(len(fused.mean)):
             for means in versions:
@@ -152,8 +150,9 @@ class LearnedPrior:
         report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
         report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
         report = _json_values(report)
+        least = PredictedError(floor * spread**2, surest)
         return [
-            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder)
+            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder, least)
             for means in versions
         ]
 
@@ -189,7 +188,9 @@ def _json_values(values: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
-def _noise_floor(variance: NDArray[np.float32]) -> float:
-    """Low end of the expected squared error: what noise alone makes, where the prior is at its surest."""
+def _noise_floor(variance: NDArray[np.float32]) -> tuple[float, float]:
+    """Low end of the expected squared error, what noise alone makes, and the mean of what lies below over it."""
     sample = variance.reshape(-1)[:: max(1, variance.size // 200_000)]
-    return float(np.quantile(sample, 0.1))
+    floor = float(np.quantile(sample, 0.1))
+    below = float(sample[sample <= floor].mean(dtype=np.float64)) / floor if floor > 0 else 1.0
+    return floor, min(1.0, max(0.1, below))

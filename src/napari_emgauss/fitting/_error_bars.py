@@ -1,0 +1,110 @@
+"""Error bars of a fit: of what it learns from a prior, and of how it shows the slices that it was fitted to."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_emgauss.fitting._labels import Labels
+from napari_emgauss.model import PLANES_PER_GAP, ErrorBars, chosen_depths, error_bars
+from napari_emgauss.priors import ErrorLaw, Observation, PseudoLabel, confidence_at, locate_gap, place_in_gap
+from napari_emgauss.render import EmgaussModel
+
+_SLICES = 8
+_GAPS = 6
+
+
+def label_error_bars(
+    labels: Labels,
+    laws: tuple[ErrorLaw, ...],
+    images: NDArray[np.float32],
+    z_nm: NDArray[np.float64],
+    pixel_size_nm: tuple[float, float],
+) -> ErrorBars:
+    """Error bars of the labels: what the prior's confidence says by the law of its errors.
+
+    Parameters
+    ----------
+    labels : Labels
+        What the fit learns from.
+    laws : tuple of ErrorLaw
+        One for each channel.
+    images : ndarray
+        ``(K, H, W)`` or ``(K, C, H, W)`` observed slices, unit range.
+    z_nm, pixel_size_nm
+        Of the slices.
+    """
+    several = images if images.ndim == 4 else images[:, None]
+    observations = [Observation(several[:, channel], z_nm, pixel_size_nm) for channel in range(len(laws))]
+    depths = labels.depths.z_nm
+
+    def squared(index: int) -> NDArray[np.float32]:
+        """``(C, H, W)`` expected squared error of a label."""
+        label, depth = labels[index], float(depths[index])
+        place = place_in_gap(z_nm, depth)
+        found = []
+        for channel, (law, observation) in enumerate(zip(laws, observations, strict=True)):
+            alone = label if label.image.ndim == 2 else _channel(label, channel)
+            found.append(law.squared_error(confidence_at(alone, observation, depth), place))
+        return np.stack(found)
+
+    kept = labels.images is not None  # else each is computed anew
+    chosen = chosen_depths(z_nm, depths, PLANES_PER_GAP if kept else 1)
+    planes = {index: squared(index) for index in chosen}
+    some = _of_usual_gaps(depths, z_nm) if kept else chosen
+    planes |= {index: squared(index) for index in some if index not in planes}
+    usual: dict[float, list[NDArray[np.float64]]] = {}
+    for index in some:
+        place = round(place_in_gap(z_nm, float(depths[index])), 3)
+        usual.setdefault(place, []).append(planes[index].mean(axis=(1, 2), dtype=np.float64))
+    widths = [dict(law.bands) for law in laws]
+    bars = error_bars(
+        [planes[index] for index in chosen],
+        depths[chosen],
+        {place: list(np.mean(found, axis=0)) for place, found in usual.items()},
+        {share: tuple(one[share] for one in widths) for share in widths[0]},
+        z_nm,
+        pixel_size_nm,
+        (images.shape[-2], images.shape[-1]),
+    )
+    return bars.sharpened([planes[index] for index in some], depths[some])
+
+
+def with_fitted_slices(
+    bars: ErrorBars, model: EmgaussModel, images: NDArray[np.float32], sound: NDArray[np.bool_] | None
+) -> ErrorBars:
+    """Error bars that know how far a fitted model is from the slices that it was fitted to.
+
+    Parameters
+    ----------
+    bars : ErrorBars
+    model : EmgaussModel
+        Fitted.
+    images : ndarray
+        ``(K, H, W)`` or ``(K, C, H, W)`` observed slices, where the model has them.
+    sound : ndarray or None
+        ``(K, H, W)``, False at damaged pixels; None where there are none.
+    """
+    several = images if images.ndim == 4 else images[:, None]
+    sums, counts = np.zeros(several.shape[1]), 0.0
+    for k in np.unique(np.linspace(0, len(several) - 1, _SLICES).astype(int)):
+        with torch.inference_mode():
+            shown = model.render_unit(model.t_of(float(model.z_nm[k])))[0].cpu().numpy()
+        weight = np.ones(shown.shape[1:]) if sound is None else sound[k].astype(np.float64)
+        sums += ((shown - several[k]) ** 2 * weight).sum(axis=(1, 2), dtype=np.float64)
+        counts += float(weight.sum())
+    return bars if counts == 0 else bars.with_observed(list(sums / counts))
+
+
+def _channel(label: PseudoLabel, channel: int) -> PseudoLabel:
+    confidence = label.confidence
+    return PseudoLabel(label.image[channel], None if confidence is None else confidence[channel])
+
+
+def _of_usual_gaps(depths_nm: NDArray[np.float64], z_nm: NDArray[np.float64]) -> list[int]:
+    """Labels of a few gaps of the usual width, spread over the stack: they say how errors grow within a gap."""
+    gaps = np.diff(z_nm)
+    usual = np.flatnonzero(np.abs(gaps / np.median(gaps) - 1) < 0.15)
+    some = set(usual[np.unique(np.linspace(0, len(usual) - 1, _GAPS).astype(int))].tolist())
+    return [index for index, depth in enumerate(depths_nm) if locate_gap(z_nm, float(depth))[0] in some]
