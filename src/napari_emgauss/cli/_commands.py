@@ -253,6 +253,12 @@ def add_export(commands: Commands) -> None:
         metavar="FILE",
         help="also write to this file how far the prior trusts what it inferred, from 0 to 255 on the same grid",
     )
+    parser.add_argument(
+        "--error",
+        metavar="FILE",
+        help="also write to this file the error bars: sigma of every voxel in grey values, as 32-bit floats on the "
+        "same grid",
+    )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

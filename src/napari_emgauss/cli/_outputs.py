@@ -42,6 +42,7 @@ _OUTPUTS = {
     "json": "--json",
     "figure": "--figure",
     "confidence": "--confidence",
+    "error": "--error",
     "truth": "--truth",
     "write_z": "--write-z",
     "mask": "--mask",

@@ -48,50 +48,69 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     """Write the isotropic volume, with a progress bar."""
     from napari_emgauss.stack import Frame
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import export, is_folder_format, plan_export
+    from napari_emgauss.volume import as_shown, export, is_folder_format, plan_export, traits_of
 
     # A format that is unknown is refused before the model is read.
     output = output_path(arguments, "output", folder=is_folder_format(arguments.output, arguments.format))
-    confidence_output = None
-    if arguments.confidence is not None:
-        confidence_output = output_path(arguments, "confidence", folder=is_folder_format(arguments.confidence))
+    beside = [name for name in ("confidence", "error") if getattr(arguments, name) is not None]
+    paths = {name: output_path(arguments, name, folder=is_folder_format(getattr(arguments, name))) for name in beside}
     model: Any = load(arguments.model, device=arguments.device)
-    refuse_source(model, output)
-    if confidence_output is not None:
-        refuse_source(model, confidence_output)
-        if model.confidence is None:
-            raise ExportError(
-                f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
-                "older version; leave --confidence out."
-            )
+    for path in (output, *paths.values()):
+        refuse_source(model, path)
+    if "confidence" in paths and model.confidence is None:
+        raise ExportError(
+            f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
+            "older version; leave --confidence out."
+        )
+    if "error" in paths and traits_of(model).error is None:
+        raise ExportError(
+            f"'{arguments.model}' holds no error bars: it was fitted without a prior, to too few slices to try it on, "
+            "or by an older version; leave --error out, or fit the stack again."
+        )
+    shown: dict[str, Any] = {
+        "channel": arguments.channel,
+        "original_intensity": arguments.original_intensity,
+        "look": arguments.look,
+        "stack": arguments.stack,
+        "texture_seed": arguments.texture_seed,
+    }
     grid: dict[str, Any] = {
         "spacing_nm": arguments.spacing,
         "z_range_nm": None if arguments.z_range is None else tuple(arguments.z_range),
         "overwrite": arguments.force,
     }
-    if confidence_output is not None:  # what cannot be planned is told before hours of rendering
-        wanted = {name: grid[name] for name in ("spacing_nm", "z_range_nm")}
-        confidence = model.confidence
-        plan_export(Frame.of(confidence), confidence_output, dtype=confidence.dtype, **wanted)
+    volumes = {}
+    if "confidence" in paths:
+        volumes["confidence"] = model.confidence
+    if "error" in paths:
+        volumes["error"] = traits_of(as_shown(model, **shown)).error
+    for name, volume in volumes.items():  # what cannot be planned is told before hours of rendering
+        wanted = {key: grid[key] for key in ("spacing_nm", "z_range_nm")}
+        plan_export(Frame.of(volume), paths[name], dtype=volume.dtype, channels=volume.channels, **wanted)
     bar_format = "{desc}: {percentage:3.0f}%|{bar}| {remaining} left"
     with ProgressDisplay("export", quiet=arguments.quiet, bar_format=bar_format) as display:
         written = export(
             model,
             output,
             format=arguments.format,
-            channel=arguments.channel,
-            original_intensity=arguments.original_intensity,
-            look=arguments.look,
-            stack=arguments.stack,
-            texture_seed=arguments.texture_seed,
+            **shown,
             on_note=say,
             on_progress=lambda update: display.tell(update.fraction),
             **grid,
         )
     say(f"Wrote '{written}'.")
-    if confidence_output is not None:
-        say(f"Wrote '{export(model.confidence, confidence_output, **grid)}'.")
+    for name, volume in volumes.items():
+        about = f": {bands_told(volume)}" if name == "error" else ""
+        say(f"Wrote '{export(volume, paths[name], **grid)}'{about}.")
     return 0
+
+
+def bands_told(error: Any) -> str:
+    """How wide the bands of some error bars are, for people."""
+    from napari_emgauss.priors import BANDS
+
+    widths = [f"{share:.0%} within {error.half_width(share):.2f}" for share in BANDS]
+    return f"sigma in grey values; of the truth {', '.join(widths)} sigma"
 
 
 def write_image(

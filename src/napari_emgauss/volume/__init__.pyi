@@ -3,6 +3,7 @@ from ._depths import aligned_spacing as aligned_spacing, isotropic_depths as iso
 from ._drawing import Drawing as Drawing
 from ._exact import ExactModel as ExactModel, KeptSlices as KeptSlices, exact_model as exact_model
 from ._export import (
+    as_shown as as_shown,
     check_keeps_values as check_keeps_values,
     check_target as check_target,
     export as export,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.stack import Region
 
+from ._error import changed_error
 from ._model_view import ModelView
 from ._protocol import VolumeModel
+from ._traits import ModelTraits
 
 # Whoever asks for one channel asks for the others next: the last few answers are kept for them.
 _KEPT = 4
@@ -81,6 +84,11 @@ class ChannelModel(ModelView):
         return 1
 
     @property
+    def traits(self) -> ModelTraits:
+        """The model's, with the error of this channel."""
+        return replace(super().traits, error=changed_error(self.model, self._of_channel, self.channel))
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Where the model is from, and which channel this is."""
         return {**super().provenance, "channel": self.channel}
@@ -90,3 +98,6 @@ class ChannelModel(ModelView):
     ) -> NDArray[Any]:
         # A copy: a cache that keeps one channel must not keep the others with it.
         return np.ascontiguousarray(self._answers.render(depths_nm, region, shape)[:, self.channel])
+
+    def _of_channel(self, sigma: NDArray[np.float32], *_: Any) -> NDArray[np.float32]:
+        return np.ascontiguousarray(sigma[:, self.channel])

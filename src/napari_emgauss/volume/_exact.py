@@ -17,6 +17,7 @@ from napari_emgauss.stack import Frame, Region, SliceSource, Stack, digest, open
 
 from ._cells import means_of_cells
 from ._depths import aligned_spacing
+from ._error import changed_error
 from ._look import look_row
 from ._model_view import ModelView
 from ._protocol import VolumeModel
@@ -122,7 +123,7 @@ class ExactModel(ModelView):
     @property
     def traits(self) -> ModelTraits:
         """The model's, and the look."""
-        inner = super().traits
+        inner = replace(super().traits, error=changed_error(self.model, self._without_own))
         return inner if look_row(inner.look).adds_texture else replace(inner, look="exact")
 
     @property
@@ -145,6 +146,18 @@ class ExactModel(ModelView):
         """``(H, W)``, True at the pixels of a slice that are not shown as they are; None where all are."""
         mask = self._damage.get(index)
         return mask if index not in self._damage or mask is not None else np.full(self.shape[1:], True)
+
+    def _without_own(
+        self, sigma: NDArray[np.float32], depths_nm: NDArray[np.float64], region: Region | None, shape: Any
+    ) -> NDArray[np.float32]:
+        """σ that is 0 where the source's own pixels are."""
+        own = self._positions(depths_nm)
+        box = Frame.of(self).checked_region(region)
+        for at in np.flatnonzero(own >= 0):
+            mask = self._damage.get(int(own[at]))
+            inferred = False if mask is None else means_of_cells(mask, box, sigma.shape[-2:]) > 0
+            sigma[at] = np.where(inferred, sigma[at], np.float32(0))
+        return sigma
 
     def kept(self, depths_nm: Any) -> KeptSlices:
         """Which of the observed slices are shown as they are on a grid of depths."""

@@ -107,11 +107,14 @@ def export(
     StackError
         For all looks but smooth: the stack cannot be read, is another one, or has changed since the fit.
     """
-    if channel is not None:
-        model = one_channel(model, channel)
-    model = with_look(model, look, stack, original_intensity=original_intensity, texture_seed=texture_seed)
-    if stack is not None and not isinstance(model, ExactModel):
-        raise ConfigError("A stack is needed only where slices are kept", remedy=remedy("exact look"))
+    model = as_shown(
+        model,
+        channel=channel,
+        original_intensity=original_intensity,
+        look=look,
+        stack=stack,
+        texture_seed=texture_seed,
+    )
     plan = plan_export(
         Frame.of(model),
         path,
@@ -159,6 +162,24 @@ def write_planned(model: VolumeModel, plan: ExportPlan, *, overwrite: bool, prog
         with whole(plan.path, overwrite=overwrite) as target:
             write(plan, _rendered(model, plan, progress), target)
     return plan.path
+
+
+def as_shown(
+    model: VolumeModel,
+    *,
+    channel: int | None = None,
+    original_intensity: bool = False,
+    look: Look = "smooth",
+    stack: Stack | str | os.PathLike[str] | None = None,
+    texture_seed: int | None = None,
+) -> VolumeModel:
+    """The model as an export shows it; parameters and errors are those of `export`. ``traits`` hold its error bars."""
+    if channel is not None:
+        model = one_channel(model, channel)
+    model = with_look(model, look, stack, original_intensity=original_intensity, texture_seed=texture_seed)
+    if stack is not None and not isinstance(model, ExactModel):
+        raise ConfigError("A stack is needed only where slices are kept", remedy=remedy("exact look"))
+    return model
 
 
 def with_own_slices(model: ExactModel, plan: ExportPlan, on_note: Callable[[str], None] | None) -> ExportPlan:

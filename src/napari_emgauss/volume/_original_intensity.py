@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.stack import Region
 
+from ._error import changed_error
 from ._model_view import ModelView
 from ._protocol import VolumeModel
 from ._provenance import Provenance
@@ -56,7 +57,13 @@ class _OriginalIntensity(ModelView):
     @property
     def traits(self) -> ModelTraits:
         """The model's, and that the correction is off."""
-        return replace(super().traits, in_original_intensity=True)
+        return replace(super().traits, in_original_intensity=True, error=changed_error(self.model, self._spread))
+
+    def _spread(self, sigma: NDArray[np.float32], depths_nm: NDArray[np.float64], *_: Any) -> NDArray[np.float32]:
+        """σ over each depth's gain."""
+        gains = np.stack([np.interp(depths_nm, self.z_nm, line[:, 0]) for line in self._lines], axis=1)
+        gains = gains[..., None, None] if sigma.ndim == 4 else gains[:, 0, None, None]
+        return np.asarray(sigma / np.abs(gains), dtype=np.float32)
 
     def _images(
         self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
