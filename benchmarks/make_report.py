@@ -45,6 +45,11 @@ SECTIONS = (
         "scaled as the table says; the paper's own column is at full length, on its own crops, and averages EPFL and "
         "FIB-25.",
     ),
+    Section(
+        "error_bars",
+        "Error bars",
+        "How much of the dropped slices lies within bands that are meant to hold 50, 90 and 95 % of it.",
+    ),
     Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),
     Section("prior_learned", "Learned priors", "What was tried to make better pseudo-labels, and what each idea gave."),

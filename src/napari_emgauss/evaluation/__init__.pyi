@@ -1,8 +1,8 @@
 from ._check_figure import write_check_figure as write_check_figure
 from ._coverage import (
-    BANDS as BANDS,
     Coverage as Coverage,
     CoverageGroup as CoverageGroup,
+    coverage_of as coverage_of,
     measured_coverage as measured_coverage,
 )
 from ._evaluate import evaluate as evaluate
@@ -15,6 +15,7 @@ from ._methods import (
     EMGAUSS as EMGAUSS,
     SCORED as SCORED,
     Method as Method,
+    Reconstructed as Reconstructed,
     check_methods as check_methods,
     classical_methods as classical_methods,
     method_colour as method_colour,
@@ -22,6 +23,7 @@ from ._methods import (
     method_names as method_names,
     methods as methods,
     methods_help as methods_help,
+    reconstruction as reconstruction,
     register_method as register_method,
 )
 from ._metric_rows import METRICS as METRICS, Metric as Metric, metric_row as metric_row

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_emgauss.priors import BANDS
+
+from ._methods import Reconstructed
 from ._text_table import number_cell, text_table
 
-BANDS = (0.5, 0.9, 0.95)
-"""Shares of the truth that bands are meant to hold."""
 TENTHS = 10
 
 
@@ -78,6 +79,36 @@ class Coverage:
         """How far the worst group is from what its band says, as a share."""
         groups = (*self.by_sigma, *self.by_distance)
         return max(abs(found - said) for group in groups for found, said in zip(group.inside, self.bands, strict=True))
+
+
+def coverage_of(
+    made: Reconstructed,
+    truth: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    images: NDArray[np.float32],
+    z_nm: NDArray[np.float64],
+    distances: NDArray[np.float64],
+    grey_range: float,
+) -> Coverage | None:
+    """Whether a method's error bars hold on some of its slices; None where it has none, or there are no slices.
+
+    Parameters
+    ----------
+    made : Reconstructed
+        What the method gave.
+    truth, images : ndarray
+        ``(n, H, W)`` what was there and what the method made of it, unit range.
+    z_nm, distances : ndarray
+        ``(n,)`` depth of each slice, and its distance from the nearest kept one.
+    grey_range : float
+        Grey values from 0 to 1 of the unit range.
+    """
+    if made.sigma is None or len(images) == 0:
+        return None
+    grey = np.float32(grey_range)
+    errors = [grey * (image - there) for image, there in zip(images, truth, strict=True)]
+    sigmas = [grey * made.sigma(float(depth)) for depth in z_nm]
+    # Depths went through numbers of nm: what differs in the last bit is one distance.
+    return measured_coverage(errors, sigmas, np.round(distances, 6).tolist(), made.half_widths)
 
 
 def measured_coverage(

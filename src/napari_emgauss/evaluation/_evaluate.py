@@ -14,12 +14,13 @@ from napari_emgauss._errors import ConfigError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
+from ._coverage import Coverage, coverage_of
 from ._lpips import Lpips
 from ._memory import PeakMemory
-from ._methods import check_methods, expected_work, reconstruct
+from ._methods import Reconstructed, check_methods, expected_work, reconstruction
 from ._result import EvaluationResult, MethodResult
 from ._scorer import Scorer
-from ._thin import Sampling, read_volume, thin
+from ._thin import Sampling, Thinned, read_volume, thin
 
 if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
@@ -95,16 +96,17 @@ def evaluate(
         share = expected_work(name) / (expected_work(name) + 10)
         with PeakMemory() as memory:
             started = time.perf_counter()
-            images, about = reconstruct(name, thinned.stack, thinned.z_nm, settings, shares[name].part(0.0, share))
+            made = reconstruction(name, thinned.stack, thinned.z_nm, settings, shares[name].part(0.0, share))
             seconds = time.perf_counter() - started
         results[name] = scorer.score(
             name,
-            images,
+            made.images,
             shares[name].part(share, 1.0),
             seconds=seconds,
             peak_memory_mb=memory.peak_mb,
             peak_gpu_memory_mb=memory.gpu_peak_mb,
-            about=about,
+            about=made.about,
+            coverage=_coverage(made, thinned),
         )
         if on_result is not None:
             on_result(results[name])
@@ -129,6 +131,17 @@ def evaluate(
         methods=results,
         truth_planes=scorer.planes(thinned.truth),
         plane_positions=scorer.positions,
+    )
+
+
+def _coverage(made: Reconstructed, thinned: Thinned) -> Coverage | None:
+    """Whether error bars hold on dropped slices; of slices that are means of several nobody said that they would."""
+    if thinned.sampling != "point":
+        return None
+    dropped = np.flatnonzero(thinned.dropped)
+    grey = thinned.stack.normalisation.ranges[0]
+    return coverage_of(
+        made, thinned.truth[dropped], made.images[dropped], thinned.z_nm[dropped], thinned.distance[dropped], grey
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_emgauss._entry_points import imported
@@ -35,15 +35,38 @@ _HERE = "napari_emgauss.evaluation._reconstruct"
 _USUAL_PIXELS = 250 * 250 * 217
 
 
+@dataclass(frozen=True)
+class Reconstructed:
+    """What a method gives.
+
+    Parameters
+    ----------
+    images : ndarray
+        ``(D, H, W)`` float32, unit range.
+    about : dict
+        What the method says of itself, such as the prior that a fit chose.
+    sigma : callable, optional
+        From a depth (nm) to ``(H, W)`` σ there, unit range; None where the method has no error bars.
+    half_widths : mapping, optional
+        Share of the truth, and how many σ on either side hold it.
+    """
+
+    images: NDArray[np.float32]
+    about: dict[str, Any]
+    sigma: Callable[[float], NDArray[np.float32]] | None = None
+    half_widths: Mapping[float, float] = field(default_factory=dict)
+
+
 class Reconstruct(Protocol):
     """How a method gets slices."""
 
     def __call__(
         self, method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    ) -> tuple[NDArray[np.float32], dict[str, Any]] | Reconstructed:
         """Slices ``(D, H, W)`` float32 in the unit range at depths ``z_nm``, and what the method says of itself.
 
-        ``method`` is the name asked for, with what follows a colon; ``config`` the settings of the fit, if any.
+        ``method`` is the name asked for, with what follows a colon; ``config`` the settings of the fit, if any. A
+        method with error bars gives :class:`Reconstructed`.
         """
         ...
 
@@ -250,6 +273,15 @@ def reconstruct(
     about : dict
         What the method says of itself, such as the prior that a fit chose.
     """
+    made = reconstruction(method, stack, z_nm, config, progress)
+    return made.images, made.about
+
+
+def reconstruction(
+    method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
+) -> Reconstructed:
+    """The same with the method's error bars, where it has any; parameters are those of :func:`reconstruct`."""
     place = method_row(method).reconstruct
     run = cast("Reconstruct", imported(place)) if isinstance(place, str) else place
-    return run(method, stack, z_nm, config, progress)
+    made = run(method, stack, z_nm, config, progress)
+    return made if isinstance(made, Reconstructed) else Reconstructed(*made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +10,50 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._progress import Progress
 from napari_emgauss.fitting import FitConfig, fit, preset
-from napari_emgauss.priors import Observation, get_prior, prior_of_fit
+from napari_emgauss.priors import (
+    Observation,
+    confidence_at,
+    error_laws,
+    get_prior,
+    place_in_gap,
+    prior_of_fit,
+)
 from napari_emgauss.stack import Stack
 from napari_emgauss.tiles import iteration_seconds, learning_seconds
 from napari_emgauss.volume import Provenance
 
+from ._methods import Reconstructed
+
 
 def by_prior(
     method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
+) -> Reconstructed:
     """A prior by itself; see `Method.reconstruct`."""
     observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
     named = get_prior(method) if config is None else prior_of_fit(method, str(config.device))
-    prior = named.prepare(observation, seed=0 if config is None else config.seed, on_progress=progress.part(0.0, 0.9))
+    seed = 0 if config is None else config.seed
+    prior = named.prepare(observation, seed=seed, on_progress=progress.part(0.0, 0.9))
     images = np.empty((len(z_nm), *stack.shape[1:]), dtype=np.float32)
     for i, z in enumerate(z_nm):
         images[i] = prior.at(float(z)).image
         progress.tell(0.9 + 0.1 * (i + 1) / len(z_nm))
     report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
-    return images, {"prior": report} if report else {}
+    about = {"prior": report} if report else {}
+    laws = error_laws(named, observation.images, stack.z_nm, stack.pixel_size_nm, prior, seed=seed)
+    if laws is None:
+        return Reconstructed(images, about)
+    (law,) = laws
+
+    def sigma(depth_nm: float) -> NDArray[np.float32]:
+        confidence = confidence_at(prior.at(depth_nm), observation, depth_nm)
+        return np.sqrt(law.squared_error(confidence, place_in_gap(stack.z_nm, depth_nm)))
+
+    return Reconstructed(images, about, sigma, dict(law.bands))
 
 
 def by_fit(
     method: str, stack: Stack, z_nm: NDArray[np.float64], config: FitConfig | None, progress: Progress
-) -> tuple[NDArray[np.float32], dict[str, Any]]:
+) -> Reconstructed:
     """A fit with the settings given, or those of a preset; see `Method.reconstruct`."""
     settings = _with_preset(config, method.partition(":")[2])
     last = None
@@ -59,7 +78,10 @@ def by_fit(
     about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
     if chosen := Provenance.from_json(model.provenance).prior:
         about["prior"] = chosen
-    return images, about
+    bars = model.error_bars
+    if bars is None:
+        return Reconstructed(images, about)
+    return Reconstructed(images, about, bars.render, {share: bars.half_width(share) for share in bars.half_widths})
 
 
 def _with_preset(config: FitConfig | None, name: str) -> FitConfig:

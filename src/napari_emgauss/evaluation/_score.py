@@ -16,10 +16,10 @@ from napari_emgauss._metrics import Scores, mean_scores
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack, stack_from_array
 
-from ._coverage import Coverage, coverage_table
+from ._coverage import Coverage, coverage_of, coverage_table
 from ._intervals import psnr_over_slices
 from ._lpips import Lpips
-from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruct
+from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruction
 from ._metric_rows import Estimates, ImageMetric, estimates, measure_image, scores_in
 from ._resolution import CRITERIA, Resolution, resolution_of, ring_sums
 from ._result import estimates_as_dict, estimates_table, score_cells, write_json
@@ -255,10 +255,14 @@ def score(
     kept_images: dict[str, dict[int, NDArray[np.float32]]] = {}
     for name in names:
         started = time.perf_counter()
-        images, about = reconstruct(name, kept, hidden_z_nm, settings, shares[name])
+        made = reconstruction(name, kept, hidden_z_nm, settings, shares[name])
         seconds = time.perf_counter() - started
-        scores[name] = _compared(name, images, truth, stack.pixel_size_nm, lpips, seconds=seconds, about=about)
-        kept_images[name] = {k: images[k].copy() for k in worst_of([one.psnr for one in scores[name].slices])}
+        distances = np.abs(hidden_z_nm[:, None] - kept.z_nm).min(axis=1)
+        coverage = coverage_of(made, truth, made.images, hidden_z_nm, distances, kept.normalisation.ranges[0])
+        scores[name] = _compared(
+            name, made.images, truth, stack.pixel_size_nm, lpips, seconds=seconds, about=made.about, coverage=coverage
+        )
+        kept_images[name] = {k: made.images[k].copy() for k in worst_of([one.psnr for one in scores[name].slices])}
         if on_result is not None:
             on_result(scores[name])
     ours = [name for name in names if name.partition(":")[0] == EMGAUSS]
