@@ -15,6 +15,7 @@ from ._methods import (
     EMGAUSS as EMGAUSS,
     SCORED as SCORED,
     Method as Method,
+    MethodBars as MethodBars,
     Reconstructed as Reconstructed,
     check_methods as check_methods,
     classical_methods as classical_methods,

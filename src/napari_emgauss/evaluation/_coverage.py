@@ -102,13 +102,14 @@ def coverage_of(
     grey_range : float
         Grey values from 0 to 1 of the unit range.
     """
-    if made.sigma is None or len(images) == 0:
+    bars = made.bars() if made.bars is not None and len(images) else None
+    if bars is None:
         return None
     grey = np.float32(grey_range)
     errors = [grey * (image - there) for image, there in zip(images, truth, strict=True)]
-    sigmas = [grey * made.sigma(float(depth)) for depth in z_nm]
+    sigmas = [grey * bars.sigma(float(depth)) for depth in z_nm]
     # Depths went through numbers of nm: what differs in the last bit is one distance.
-    return measured_coverage(errors, sigmas, np.round(distances, 6).tolist(), made.half_widths)
+    return measured_coverage(errors, sigmas, np.round(distances, 6).tolist(), bars.half_widths)
 
 
 def measured_coverage(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from napari_emgauss._entry_points import imported
@@ -36,6 +36,22 @@ _USUAL_PIXELS = 250 * 250 * 217
 
 
 @dataclass(frozen=True)
+class MethodBars:
+    """A method's error bars.
+
+    Parameters
+    ----------
+    sigma : callable
+        From a depth (nm) to ``(H, W)`` σ there, unit range.
+    half_widths : mapping
+        Share of the truth, and how many σ on either side hold it.
+    """
+
+    sigma: Callable[[float], NDArray[np.float32]]
+    half_widths: Mapping[float, float]
+
+
+@dataclass(frozen=True)
 class Reconstructed:
     """What a method gives.
 
@@ -45,16 +61,13 @@ class Reconstructed:
         ``(D, H, W)`` float32, unit range.
     about : dict
         What the method says of itself, such as the prior that a fit chose.
-    sigma : callable, optional
-        From a depth (nm) to ``(H, W)`` σ there, unit range; None where the method has no error bars.
-    half_widths : mapping, optional
-        Share of the truth, and how many σ on either side hold it.
+    bars : callable, optional
+        Makes the method's error bars, which may take a while; gives None where it has none.
     """
 
     images: NDArray[np.float32]
     about: dict[str, Any]
-    sigma: Callable[[float], NDArray[np.float32]] | None = None
-    half_widths: Mapping[float, float] = field(default_factory=dict)
+    bars: Callable[[], MethodBars | None] | None = None
 
 
 class Reconstruct(Protocol):

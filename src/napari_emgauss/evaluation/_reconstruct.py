@@ -22,7 +22,7 @@ from napari_emgauss.stack import Stack
 from napari_emgauss.tiles import iteration_seconds, learning_seconds
 from napari_emgauss.volume import Provenance
 
-from ._methods import Reconstructed
+from ._methods import MethodBars, Reconstructed
 
 
 def by_prior(
@@ -39,16 +39,20 @@ def by_prior(
         progress.tell(0.9 + 0.1 * (i + 1) / len(z_nm))
     report = getattr(prior, "report", None)  # what a prior that learned or chose says of it
     about = {"prior": report} if report else {}
-    laws = error_laws(named, observation.images, stack.z_nm, stack.pixel_size_nm, prior, seed=seed)
-    if laws is None:
-        return Reconstructed(images, about)
-    (law,) = laws
 
-    def sigma(depth_nm: float) -> NDArray[np.float32]:
-        confidence = confidence_at(prior.at(depth_nm), observation, depth_nm)
-        return np.sqrt(law.squared_error(confidence, place_in_gap(stack.z_nm, depth_nm)))
+    def bars() -> MethodBars | None:
+        laws = error_laws(named, observation.images, stack.z_nm, stack.pixel_size_nm, prior, seed=seed)
+        if laws is None:
+            return None
+        (law,) = laws
 
-    return Reconstructed(images, about, sigma, dict(law.bands))
+        def sigma(depth_nm: float) -> NDArray[np.float32]:
+            confidence = confidence_at(prior.at(depth_nm), observation, depth_nm)
+            return np.sqrt(law.squared_error(confidence, place_in_gap(stack.z_nm, depth_nm)))
+
+        return MethodBars(sigma, dict(law.bands))
+
+    return Reconstructed(images, about, bars)
 
 
 def by_fit(
@@ -78,10 +82,11 @@ def by_fit(
     about = {"gaussians": last.gaussians, "settings": settings.to_dict()}
     if chosen := Provenance.from_json(model.provenance).prior:
         about["prior"] = chosen
-    bars = model.error_bars
-    if bars is None:
+    known = model.error_bars
+    if known is None:
         return Reconstructed(images, about)
-    return Reconstructed(images, about, bars.render, {share: bars.half_width(share) for share in bars.half_widths})
+    made = MethodBars(known.render, {share: known.half_width(share) for share in known.half_widths})
+    return Reconstructed(images, about, lambda: made)
 
 
 def _with_preset(config: FitConfig | None, name: str) -> FitConfig:

@@ -19,7 +19,7 @@ from napari_emgauss.stack import Stack, stack_from_array
 from ._coverage import Coverage, coverage_of, coverage_table
 from ._intervals import psnr_over_slices
 from ._lpips import Lpips
-from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruction
+from ._methods import BASELINE, EMGAUSS, SCORED, check_methods, expected_work, reconstruct, reconstruction
 from ._metric_rows import Estimates, ImageMetric, estimates, measure_image, scores_in
 from ._resolution import CRITERIA, Resolution, resolution_of, ring_sums
 from ._result import estimates_as_dict, estimates_table, score_cells, write_json
