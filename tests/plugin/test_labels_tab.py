@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.view._carried_layer import label_record_of
@@ -172,3 +173,111 @@ def test_what_cannot_be_carried_is_told_and_the_next_try_works(
 
     viewer.layers.remove(carried)
     assert tab.followers == [] and tab.save.chooser.layer is None
+
+
+def test_a_save_goes_beside_the_image_and_asks_before_it_replaces(
+    scene: Any, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_emgauss.tiles import load
+    from napari_emgauss.volume import export
+
+    viewer, tab, labels, _ = scene
+    carry(viewer, tab)
+    path = tmp_path / "iso.ome.zarr"
+    export(load(model_file, device="cpu"), path, spacing_nm=10, z_range_nm=(40, 160))
+    assert tab.save.spacing.isEnabled()
+    tab.save.path.setText(str(path))
+    assert not tab.save.spacing.isEnabled()  # the image says it
+    tab.save.save_button.click()
+    wait(lambda: not tab.save.running, "the labels")
+    assert tab.save.status.text() == "Written: cells in iso.ome.zarr"
+    values = zarr.open_group(str(path), mode="r")["labels/cells/0"][:]
+    assert values.shape == (13, 24, 32)
+    np.testing.assert_array_equal(values[[4, 12]], labels.data[[2, 4]])  # 80 and 160 nm
+
+    asked: list[str] = []
+
+    def answer(*arguments: Any) -> Any:
+        asked.append(arguments[2])
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    tab.save.save_button.click()
+    assert len(asked) == 1 and "“cells” in iso.ome.zarr" in asked[0] and not tab.save.running
+
+
+def busy_save(tab: Any, path: Path) -> None:
+    """Begin to write thousands of slices."""
+    tab.save.path.setText(str(path))
+    tab.save.spacing.setMinimum(0.001)
+    tab.save.spacing.setValue(0.01)
+    tab.save.save_button.click()
+    wait(lambda: " of 16001 slices" in tab.save.status.text(), "the save")
+
+
+def test_a_cancelled_save_leaves_nothing(scene: Any, tmp_path: Path) -> None:
+    viewer, tab, _, _ = scene
+    carry(viewer, tab)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    busy_save(tab, folder / "labels.ome.tif")
+    tab.save.panel.cancel_button.click()
+    wait(lambda: not tab.save.running, "the end")
+    assert tab.save.status.text() == "Cancelled; nothing was written."
+    assert not list(folder.iterdir()) and tab.save.save_button.isEnabled()
+
+
+def test_closing_while_labels_are_saved_leaves_nothing(scene: Any, tmp_path: Path) -> None:
+    viewer, tab, _, _ = scene
+    carry(viewer, tab)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    busy_save(tab, folder / "labels.ome.tif")
+    job = tab.save.panel._job._job
+    tab.disconnect_viewer()
+    wait(lambda: not job.alive, "the end of the process")
+    wait(lambda: not list(folder.iterdir()), "the unfinished file to be taken away")
+    tab.followers, tab.save.panel._job = [], None
+
+
+def test_a_volume_of_a_part_of_the_depth_is_brought_back_as_far_as_it_reaches(scene: Any) -> None:
+    viewer, tab, labels, _ = scene
+    carried = carry(viewer, tab)
+    data, scale = carried.data[0], np.array(carried.scale)
+    at = round(80 / scale[0])
+    part = viewer.add_labels(
+        np.asarray(data[at:]), name="part", scale=scale, translate=np.array([at * scale[0], 0, 0]) + carried.translate,
+        units=carried.units,
+    )  # fmt: skip
+    tab.volume.layer = part
+    tab.back_button.click()
+    wait(lambda: not tab.busy, "what is brought back")
+    assert tab.back_status.text().endswith("The volume does not reach slices 0-1: they stay unlabelled.")
+    back = viewer.layers["part on slices"]
+    assert not back.data[:2].any()
+    np.testing.assert_array_equal(back.data[[2, 4]], labels.data[[2, 4]])
+
+
+def test_the_sides_and_the_whole_are_seen_too(scene: Any) -> None:
+    """Along y, and in 3D: napari looks at many depths at once, which come one after the other."""
+    viewer, tab, _, _ = scene
+    carried = carry(viewer, tab)
+    record = label_record_of(carried)
+    exact = np.asarray(np.stack([np.asarray(one) for one in carried.data[0]]))
+    viewer.dims.order = (1, 0, 2)
+    viewer.dims.set_point(1, float(carried.data_to_world((0, 8, 0))[1]))
+    QApplication.processEvents()
+    wait(lambda: not record.busy, "the side")
+    for _ in range(20):
+        QApplication.processEvents()
+        time.sleep(0.005)
+    real = getattr(carried, "__wrapped__", carried)
+    np.testing.assert_array_equal(real._slice.image.raw, exact[:, 8])
+    viewer.dims.order, viewer.dims.ndisplay = (0, 1, 2), 3
+    QApplication.processEvents()
+    wait(lambda: not record.busy, "the whole")
+    for _ in range(20):
+        QApplication.processEvents()
+        time.sleep(0.005)
+    np.testing.assert_array_equal(real._slice.image.raw, np.asarray(carried.data[-1]))
+    viewer.dims.ndisplay = 2

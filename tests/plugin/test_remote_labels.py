@@ -88,3 +88,35 @@ def test_a_process_that_cannot_work_says_why(model: RemoteModel) -> None:
     Path(remote._order.model_path).unlink()
     with pytest.raises(ChildFailedError):
         remote.render(30.0)
+
+
+def test_slices_that_were_moved_take_their_labels_with_them(model: RemoteModel) -> None:
+    values = squares()
+    offsets = np.array([[0, 0], [0, 0], [1.2, -3.4], [0, 0], [0, 0]])
+    lying_off = values.copy()
+    lying_off[2] = np.roll(values[2], (1, -3), axis=(0, 1))
+    remote = RemoteLabels(of(lying_off, offsets_px=offsets), model, "distances", device="cpu")
+    np.testing.assert_array_equal(remote.render(80.0), values[2])
+    np.testing.assert_array_equal(remote.nearest([80.0])[0], values[2])
+    edited = lying_off.copy()
+    edited[2, 20, 20] = 9
+    assert remote.update(of(edited, offsets_px=offsets))
+    assert remote.render(80.0)[19, 23] == 9
+
+
+def test_a_save_that_was_killed_leaves_an_image_as_it_was(model: RemoteModel, model_file: Path, tmp_path: Path) -> None:
+    from napari_emgauss.plugin.process._labels_child import LabelsExport
+    from napari_emgauss.tiles import load
+    from napari_emgauss.volume import export
+
+    image = tmp_path / "iso.ome.zarr"
+    export(load(model_file, device="cpu"), image)
+    before = sorted(path.name for path in image.iterdir())
+    remote = RemoteLabels(of(squares()), model, "distances", device="cpu")
+    job = remote.export_job(LabelsExport(str(image), "mine", None))
+    (image / "labels").mkdir()  # the child came as far as that
+    job._clean_up()
+    assert sorted(path.name for path in image.iterdir()) == before
+    (image / "labels" / "theirs").mkdir(parents=True)
+    remote.export_job(LabelsExport(str(image), "mine", None))._clean_up()
+    assert (image / "labels" / "theirs").is_dir()
