@@ -26,11 +26,12 @@ VOLUMES = {
     "epfl_mito": ("epfl.ome.tif", "epfl_mito.ome.tif", 5.0),
 }
 METHODS = ("nearest", "whole pixels", "distances", "model", "truth")
-COLUMNS = ["volume", "factor", "method", "voxels", "dice", "voi_bit", "adapted_rand_error"]
+COLUMNS = ["volume", "factor", "method", "voxels", "dice", "voi_bit", "adapted_rand_error", "scale"]
 NOTES = (
     "Means over the dropped slices that were looked at (one gap in --stride). nearest: the nearest labelled "
     "slice; whole pixels: mean of signed distances as usually taken; distances: the same with outlines between pixels; "
-    "model: along motion, to the membranes that the model shows; truth: as model, along the true slices (a bound)."
+    "model: along motion, to the membranes that the model shows; truth: as model, along the true slices (a bound). "
+    "Scale: of the iterations of the fit."
 )
 
 
@@ -52,21 +53,22 @@ def main() -> int:
             known = {row["method"] for row in rows if (row["volume"], row["factor"]) == (name, factor)}
             wanted = [method for method in METHODS if method not in known]
             if wanted:
-                found = measure(grey, labels, factor, pixel_nm, wanted, arguments.stride)
-                rows += [{"volume": name, "factor": factor, **row} for row in found]
+                settings = emg.preset("fast", iterations_scale=arguments.scale)
+                found = measure(grey, labels, factor, pixel_nm, wanted, arguments.stride, settings)
+                rows += [{"volume": name, "factor": factor, **row, "scale": arguments.scale} for row in found]
                 write_result("labels", rows, notes=NOTES, path=arguments.output, columns=COLUMNS)
     print_table(rows, COLUMNS)
     return 0
 
 
 def measure(
-    grey: Any, labels: Any, factor: int, pixel_nm: float, methods: list[str], stride: int
+    grey: Any, labels: Any, factor: int, pixel_nm: float, methods: list[str], stride: int, settings: emg.FitConfig
 ) -> list[dict[str, Any]]:
     """Rows of one volume at one factor."""
     count = (len(grey) - 1) // factor
     kept = slice(0, count * factor + 1, factor)
     stack = emg.stack_from_array(grey[kept], voxel_size_nm=(pixel_nm * factor, pixel_nm, pixel_nm))
-    model = emg.run_fit(stack, emg.preset("fast")) if "model" in methods else _Frame(stack)
+    model = emg.run_fit(stack, settings) if "model" in methods else _Frame(stack)
     sparse = label_slices(labels[kept], model, labelled=range(count + 1))
     truth = _Truth(stack, grey, pixel_nm)
     gaps = range(0, count, stride)
@@ -154,6 +156,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=list(VOLUMES))
     parser.add_argument("--factors", nargs="+", type=int, default=[4, 8, 10])
     parser.add_argument("--stride", type=int, default=4, help="look at one gap in so many")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the iterations of the fit")
     parser.add_argument("--output", help="file to write in place of results/labels.json")
     return parser.parse_args()
 
