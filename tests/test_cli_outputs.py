@@ -144,9 +144,9 @@ def test_two_outputs_are_two_files(here: Path, capsys: pytest.CaptureFixture[str
     ("options", "wanted"),
     [
         ("--masks z.txt --labels z.txt", "two evaluations"),
-        ("--masks z.txt --figure a.png", "--figure does not go with --masks"),
-        ("--labels z.txt --compare it=z.txt", "--compare does not go with --labels"),
-        ("--labels z.txt --lpips-weights z.txt", "--lpips-weights does not go with --labels"),
+        ("--masks z.txt --figure a.png", "--figure cannot be combined with --masks"),
+        ("--labels z.txt --compare it=z.txt", "--compare cannot be combined with --labels"),
+        ("--labels z.txt --lpips-weights z.txt", "--lpips-weights cannot be combined with --labels"),
     ],
 )
 def test_options_that_would_be_left_unheard_are_refused(

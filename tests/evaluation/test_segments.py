@@ -78,5 +78,5 @@ def test_labels_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="must be equal"):
         evaluate_labels(image, stack_from_array(labels[1:], (4, 4, 4), allow_isotropic=True), 4)
     one = stack_from_array((labels > 3).astype(np.uint8), (4, 4, 4), allow_isotropic=True)
-    with pytest.raises(ConfigError, match="no two cells"):
+    with pytest.raises(ConfigError, match="fewer than two cells"):
         evaluate_labels(image, one, 4)

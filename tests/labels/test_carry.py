@@ -149,7 +149,7 @@ def test_labels_are_seen_as_a_lazy_volume(oblique: TubeModel) -> None:
         (lambda labels: labels.astype(np.float32), "not labels"),
         (lambda labels: labels[:, :40], "has the shape 3 x 40 x 64"),
         (lambda labels: labels.transpose(1, 2, 0), "has the shape 48 x 64 x 3"),
-        (lambda labels: np.stack([labels] * 3, axis=1), "as pictures in colour do"),
+        (lambda labels: np.stack([labels] * 3, axis=1), "as colour images do"),
         (lambda labels: labels[0], "has 2 axes"),
         (lambda labels: labels * 0, "no labelled slice"),
         (lambda labels: labels.astype(np.complex64), "complex64, not labels"),

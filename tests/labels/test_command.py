@@ -83,7 +83,7 @@ def test_a_volume_of_a_part_of_the_depth_comes_down(labels: Path, capsys: pytest
     np.testing.assert_array_equal(tifffile.imread("down.ome.tif"), found)
     np.save("up.npy", tifffile.imread("up.ome.tif"))
     silent = ["labels", MODEL, "up.npy", "--down", "-o", "silent.ome.tif"]
-    assert "has 16 slices, but the isotropic grid 26: give the --spacing" in error_of(capsys, *silent)
+    assert "has 16 slices, but the isotropic grid has 26: give the --spacing" in error_of(capsys, *silent)
 
 
 def test_a_zarr_of_a_part_of_the_depth_comes_down(labels: Path) -> None:

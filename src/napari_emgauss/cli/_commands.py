@@ -16,7 +16,7 @@ Commands = Any  # argparse's _SubParsersAction, which is private
 
 DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says which it chose, and why"
 
-LPIPS_HELP = "measure LPIPS, too, with these weights: the state dict of lpips.LPIPS(net='alex'), or that as safetensors"
+LPIPS_HELP = "also measure LPIPS, with these weights: the state dict of lpips.LPIPS(net='alex'), or that as safetensors"
 
 
 def _command(commands: Commands, name: str, handler: str, summary: str, **options: Any) -> argparse.ArgumentParser:
@@ -246,7 +246,10 @@ def add_export(commands: Commands) -> None:
         + ": the stack that the model was fitted to (default: the file it was read from)",
     )
     parser.add_argument(
-        "--texture-seed", type=int, metavar="N", help="with --look textured: another number, another noise (default: 0)"
+        "--texture-seed",
+        type=int,
+        metavar="N",
+        help="with --look textured: a different number gives different noise (default: 0)",
     )
     parser.add_argument(
         "--confidence",
@@ -411,7 +414,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="labels of cells in VOLUME, one number each: report how well membranes still part them",
+        help="labels of cells in VOLUME, one number each: report how well membranes still separate them",
     )
     parser.add_argument("--sam2-weights", metavar="FILE", help="with --masks: use SAM2 with these weights")
     parser.add_argument("--lpips-weights", metavar="FILE", help=LPIPS_HELP)

@@ -86,7 +86,9 @@ def _refuse_together(arguments: argparse.Namespace) -> None:
     }
     for option, given in of_planes.items():
         if given and of_structures:
-            raise ConfigError(f"{option} does not go with {of_structures[0]}: run the evaluation once without it.")
+            raise ConfigError(
+                f"{option} cannot be combined with {of_structures[0]}: run the evaluation again without it."
+            )
 
 
 def run_score_command(arguments: argparse.Namespace) -> int:

@@ -156,7 +156,7 @@ def _check_volume(volume: Any, model: Any, arguments: argparse.Namespace) -> Non
     shape = tuple(int(n) for n in volume.shape)
     if len(shape) != 3:
         raise StackError(
-            f"'{arguments.labels}' holds several values for each voxel, as pictures in colour do: give labels, a "
+            f"'{arguments.labels}' holds several values for each voxel, as colour images do: give labels, a "
             "mask or a probability, one number for each voxel."
         )
     if shape[1:] != model.shape[1:]:
@@ -180,7 +180,8 @@ def _depths_of(volume: Any, model: Any, arguments: argparse.Namespace) -> Any:
             return told
     if count != len(expected):
         raise StackError(
-            f"'{arguments.labels}' has {count} slices, but the isotropic grid {len(expected)}: give the --spacing and "
+            f"'{arguments.labels}' has {count} slices, but the isotropic grid has {len(expected)}: give the "
+            "--spacing and "
             "the --z-range that it was exported with."
         )
     return expected

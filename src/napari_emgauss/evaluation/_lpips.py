@@ -92,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
     import torch
 
     if not path.is_file():
-        raise ConfigError(f"There is no file '{path}' with weights of LPIPS.")
+        raise ConfigError(f"There is no file '{path}' with LPIPS weights.")
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
@@ -100,7 +100,7 @@ def _read(path: Path) -> dict[str, Any]:
             return dict(load_file(path))
         values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of either library, for whatever the file is instead
-        raise ConfigError(f"'{path.name}' holds no weights that can be read: save them by {HOW_TO_SAVE}.") from error
+        raise ConfigError(f"'{path.name}' holds no weights that can be read: save them with {HOW_TO_SAVE}.") from error
     return dict(values) if isinstance(values, dict) else {}
 
 
@@ -115,6 +115,6 @@ def _checked(values: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
         if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape:
             raise ConfigError(
                 f"'{path.name}' holds no weights of LPIPS with AlexNet ('{name}' is missing or has another shape): "
-                f"save them by {HOW_TO_SAVE}."
+                f"save them with {HOW_TO_SAVE}."
             )
     return {name: values[name].float() for name in wanted}

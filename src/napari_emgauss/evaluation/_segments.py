@@ -87,7 +87,7 @@ class SegmentResult:
     def table(self) -> str:
         """The scores as text, one method a line."""
         title = (
-            f"{self.volume} ×{self.factor}: cells parted by membranes that {ForestSegmenter.name} finds, on "
+            f"{self.volume} ×{self.factor}: cells separated by membranes that {ForestSegmenter.name} finds, on "
             f"{self.slices} dropped slices, columns {self.columns[0]} to {self.columns[1]}"
         )
         found = {name: {"segments": one} for name, one in self.methods.items()}
@@ -203,7 +203,7 @@ def _region(thinned: Thinned, cells: NDArray[Any]) -> tuple[int, list[int]]:
         raise ConfigError(f"The volume has {width} columns, but at least {4 * MARGIN_PIXELS} are needed.")
     scored = [int(i) for i in np.flatnonzero(thinned.dropped) if _cells_in(cells[i, :, start:]) > 1]
     if not scored:
-        raise ConfigError("The labels show no two cells on the dropped slices in the right half of the volume.")
+        raise ConfigError("The labels show fewer than two cells on the dropped slices in the right half of the volume.")
     if len(scored) > SCORED_SLICES:
         scored = [scored[int(i)] for i in np.linspace(0, len(scored) - 1, SCORED_SLICES).round()]
     return start, scored

@@ -53,7 +53,7 @@ _ROWS = (
     ),
     PresetInfo(
         "fast",
-        "A first look, the quickest.",
+        "The quickest first look.",
         {**_DISTIL, "iterations_per_slice": 60.0, "ema_decay": 0.99, "prior": "auto:fast"},
         "#8ab8f8",
     ),

@@ -191,7 +191,7 @@ def _checked_shape(values: SliceSource, name: str) -> tuple[int, int, int]:
     shape, dtype = tuple(int(n) for n in values.shape), np.dtype(values.dtype)
     if len(shape) == 4:
         raise StackError(
-            f"{name} holds {shape[1]} values for each pixel, as pictures in colour do: save labels as one number for "
+            f"{name} holds {shape[1]} values for each pixel, as colour images do: save labels as one number for "
             "each pixel."
         )
     if len(shape) != 3:
@@ -221,7 +221,8 @@ def _laid_on(
         found = None
     if found is None:
         raise StackError(
-            f"{name} has the shape {_sizes(shape)} (slices, rows, columns), but the stack {_sizes(whole)}: give labels "
+            f"{name} has the shape {_sizes(shape)} (slices, rows, columns), but the stack has {_sizes(whole)}: give "
+            "labels "
             "of the same slices, one image for each."
         )
     return record.fitted_numbers(expected[0]), found

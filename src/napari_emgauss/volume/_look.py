@@ -37,11 +37,11 @@ class LookRow:
 
 LOOK_ROWS = (
     LookRow("smooth", "Smooth", "every depth as the model renders it"),
-    LookRow("exact", "Exact", "your own slices as they are in the stack, byte for byte; all else rendered", True),
+    LookRow("exact", "Exact", "observed slices as they are in the stack, byte for byte; all else rendered", True),
     LookRow(
         "textured",
         "Textured",
-        "as exact, and what is rendered gets the stack's contrast and noise, so that all depths look alike",
+        "like exact, but what is rendered gets the stack's contrast and noise, so that all depths look alike",
         True,
         True,
     ),

@@ -122,7 +122,7 @@ class FitTab(Page):
             return ""
         state = self.session.state
         if self.session.process.request.patch:
-            return f"A patch of “{self.session.name}” is being fitted: closing ends that."
+            return f"A patch of “{self.session.name}” is being fitted: closing ends it."
         done = "" if state.fraction is None else f" ({state.fraction:.0%} of this stage done)"
         if state.total_iterations and state.iteration:
             done = f" ({state.iteration / state.total_iterations:.0%} done)"
@@ -181,7 +181,7 @@ class FitTab(Page):
         *centre, shown = centre_of_view(self.stack.layer, self._viewer)
         patch = patch_of(chosen, (centre[0], centre[1]), shown)
         if patch is None:
-            raise StackError("What is chosen is as small as a patch: press Fit EMGauss.")
+            raise StackError("The selection is no larger than a patch: press Fit EMGauss.")
         if planned is not None:
             patch = dataclasses.replace(patch, overrides=planned.overrides)
         check_request(patch)

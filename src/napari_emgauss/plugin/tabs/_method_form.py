@@ -72,7 +72,7 @@ class MethodForm(QWidget):
         self.device_note, self.cost = Note("Looking for a graphics card…"), Note()
         self.reuse = QCheckBox("Use what the prior has learned before")
         self.reuse.setChecked(True)
-        self.reuse.setToolTip("Untick it to have the prior learn anew, from what is fitted now.")
+        self.reuse.setToolTip("Untick this to train the prior anew, on what is fitted now.")
         self.reuse.hide()
         self.kept_note = Note()
         self.settings = SettingsForm()

@@ -38,7 +38,7 @@ class SaveLabelsForm(QWidget):
         self.chooser = LayerChooser(viewer, lambda layer: label_record_of(layer) is not None, "carry labels first")
         self.spacing = NanometreBox()
         self.spacing.setToolTip(
-            "Distance between the slices of a new file, nm; in the OME-Zarr of an image, that of it."
+            "Distance between the slices of a new file, in nm; in the OME-Zarr of an image, the image's."
         )
         self.path = QLineEdit()
         self.path.setPlaceholderText("choose where to write")
