@@ -117,6 +117,11 @@ _WORDS: dict[str, tuple[str, str, str]] = {
         "leave --sam2-weights out to use the random forest",
         "use the random forest",
     ),
+    "give result": (
+        "give a file that write_json of a score or an evaluation wrote, in this version",
+        "give a file written by 'emgauss score --json' or 'emgauss evaluate --json' of this version",
+        "write it anew on the command line, with emgauss score or emgauss evaluate",
+    ),
     "crop away": (
         "crop them away with crop=(z, y, x)",
         "crop them away with --crop",

@@ -165,7 +165,7 @@ def test_the_score_is_that_of_the_fit(model):
 )
 def test_what_is_no_result_is_refused(tmp_path, text):
     (tmp_path / "score.json").write_text(text)
-    with pytest.raises(ConfigError, match="is no result to report"):
+    with pytest.raises(ConfigError, match="is not a result to report"):
         read_result(tmp_path / "score.json")
 
 

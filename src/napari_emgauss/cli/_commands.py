@@ -444,7 +444,7 @@ def add_score(commands: Commands) -> None:
 def add_report(commands: Commands) -> None:
     """``emgauss report``."""
     parser = _command(
-        commands, "report", "_report:run_report_command", "write a result on one page of HTML that loads nothing else"
+        commands, "report", "_report:run_report_command", "write a result as one HTML page that loads nothing else"
     )
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument("-o", "--output", metavar="FILE", help="page to write (default: MODEL.html)")
@@ -453,16 +453,16 @@ def add_report(commands: Commands) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="a score or an evaluation as JSON, by 'emgauss score --json' or 'emgauss evaluate --json'; one of each "
+        help="a score or an evaluation written by 'emgauss score --json' or 'emgauss evaluate --json'; one of each "
         "may be given (default: every second slice is hidden and scored first)",
     )
-    parser.add_argument("--no-score", action="store_true", help="a report without scores, in seconds")
+    parser.add_argument("--no-score", action="store_true", help="write a report without scores, which takes seconds")
     parser.add_argument(
         "--stack",
         metavar="FILE",
         help="the stack that the model was fitted to (default: the file it was read from)",
     )
-    parser.add_argument("--title", metavar="TEXT", help="of the page (default: the stack's name)")
+    parser.add_argument("--title", metavar="TEXT", help="title of the page (default: the stack's name)")
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

@@ -24,7 +24,7 @@ def run_report_command(arguments: argparse.Namespace) -> int:
     results: list[Any] = [report.read_result(path) for path in arguments.score]
     kinds = ["hidden" in one for one in results]
     if len(set(kinds)) < len(kinds):
-        raise ConfigError("Two results of one kind were given: a report shows one score and one evaluation.")
+        raise ConfigError("Two results of the same kind were given: a report shows one score and one evaluation.")
     model = load(arguments.model, device=arguments.device)
     refuse_source(model, output)
     facts = report.gather_facts(model, title=arguments.title or "", stack=arguments.stack, results=tuple(results))
@@ -34,8 +34,9 @@ def run_report_command(arguments: argparse.Namespace) -> int:
         except ConfigError as error:
             raise ConfigError(f"{error} Give --score FILE, or --no-score for a report without one.") from error
         say(
-            f"Hides every second slice and scores it first: {report.how_long(facts)}. --score FILE takes a score that "
-            "is there, --no-score leaves it out."
+            f"Scoring every second slice first: this takes {report.how_long(facts)}. Give an existing score with "
+            "--score "
+            "FILE, or leave it out with --no-score."
         )
         with ProgressDisplay("score", quiet=arguments.quiet) as display:
             scored = report.score_for_report(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_emgauss._errors import ConfigError, EmgaussError
+from napari_emgauss._remedies import remedy
 from napari_emgauss.stack import Stack
 from napari_emgauss.volume import ExactModel, Provenance, VolumeModel, exact_model
 
@@ -100,7 +101,7 @@ def kind_of_result(values: Mapping[str, Any]) -> str:
             return "score"
         if "factor" in values and "kept" in values:
             return "evaluation"
-    raise ConfigError("It is neither what 'emgauss score --json' nor what 'emgauss evaluate --json' writes.")
+    raise ConfigError("It is neither a score nor an evaluation.")
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
@@ -115,7 +116,5 @@ def read_result(path: str | Path) -> dict[str, Any]:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         kind_of_result(values)
     except (OSError, ValueError, AttributeError, ConfigError) as error:
-        raise ConfigError(
-            f"'{path}' is no result to report: give what 'emgauss score --json' or 'emgauss evaluate --json' writes."
-        ) from error
+        raise ConfigError(f"'{path}' is not a result to report", remedy=remedy("give result")) from error
     return dict(values)

@@ -20,8 +20,8 @@ def changes(facts: Facts) -> list[str]:
     told = [*_left_out(record), *_corrected(record), *_learned(facts)]
     told += [f"{note}." if not note.endswith(".") else note for note in map(str, record.notes)]
     told.append(
-        "What lies between slices is inferred. A volume exported without --look exact shows the slices themselves as "
-        "the model renders them, too."
+        "What lies between slices is inferred. A volume exported without --look exact also shows the observed slices "
+        "as the model renders them."
     )
     return told
 
@@ -29,9 +29,9 @@ def changes(facts: Facts) -> list[str]:
 def _left_out(record: StackRecord) -> list[str]:
     told = []
     if record.left_out_slices:
-        told.append(f"Left out on purpose: {slices(record.left_out_slices)}; what is there is inferred.")
+        told.append(f"Left out on purpose: {slices(record.left_out_slices)}; these depths are inferred.")
     if record.skipped_slices:
-        told.append(f"Left out of the layer: {slices(record.skipped_slices)}; what is there is inferred.")
+        told.append(f"Left out of the layer: {slices(record.skipped_slices)}; these depths are inferred.")
     if record.region is not None:
         y0, y1, x0, x1 = record.region
         told.append(f"Only rows {y0} to {int(y1) - 1} and columns {x0} to {int(x1) - 1} of every slice were used.")
@@ -48,7 +48,7 @@ def _corrected(record: StackRecord) -> list[str]:
     told = []
     if record.jitter_removed_px:
         moved = float(np.hypot(*np.asarray(record.jitter_removed_px, dtype=float).T).max())
-        told.append(f"Slices were moved to lie straight, by up to {moved:.2f} pixels.")
+        told.append(f"Slices were moved into place, by up to {moved:.2f} pixels.")
     if record.intensity_correction:
         told.append(f"Brightness was evened out between slices ({record.intensity_correction}).")
     if record.denoising:
@@ -60,7 +60,7 @@ def _corrected(record: StackRecord) -> list[str]:
 
 def _learned(facts: Facts) -> list[str]:
     largest = facts.known.slice_shift_largest_px
-    return [] if largest is None else [f"The fit moved slices itself, by up to {float(largest):.2f} pixels."]
+    return [] if largest is None else [f"The fit shifted slices, by up to {float(largest):.2f} pixels."]
 
 
 def slices(found: Sequence[int]) -> str:

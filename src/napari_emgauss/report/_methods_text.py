@@ -159,7 +159,7 @@ def _scored(facts: Facts) -> list[str]:
     told = []
     for result, how in (
         (facts.score, "Every second slice was hidden and inferred from the others"),
-        (facts.evaluation, f"Of an isotropic volume one slice in {facts.evaluation.get('factor')} was kept"),
+        (facts.evaluation, f"One slice in {facts.evaluation.get('factor')} of an isotropic volume was kept"),
     ):
         ours = shown_method(result)
         if not result or ours is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss._files import write_text
+from napari_emgauss._remedies import remedy
 
 from ._facts import Facts
 from ._history import changes, provenance
@@ -73,8 +74,7 @@ def _check(name: str, result: Mapping[str, Any]) -> None:
                 base64.b64decode(text, validate=True)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
         raise ConfigError(
-            f"The {name} cannot be shown, for it is not as this version writes it: make it again with "
-            f"'emgauss {'score' if name == 'score' else 'evaluate'} --json'."
+            f"The {name} cannot be shown, because it is not as this version writes it", remedy=remedy("give result")
         ) from error
 
 

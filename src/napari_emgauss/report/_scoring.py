@@ -35,7 +35,7 @@ def check_can_score(facts: Facts) -> None:
     if facts.own is None:
         raise ConfigError(f"Nothing can be scored without the slices themselves. {facts.why_not_own}")
     if facts.model.channels > 1:
-        raise ConfigError(f"The model has {facts.model.channels} channels, and scores are of one.")
+        raise ConfigError(f"The model has {facts.model.channels} channels, but a score is of one.")
 
 
 def score_for_report(facts: Facts, *, device: str = "auto", on_progress: OnProgress | None = None) -> dict[str, Any]:
