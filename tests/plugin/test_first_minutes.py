@@ -21,6 +21,7 @@ from napari_emgauss.plugin.process._fit_state import FitStatus
 from napari_emgauss.plugin.process._prior_store import keep_prior, stack_fingerprint
 from napari_emgauss.plugin.tabs import _fit_tab
 from napari_emgauss.plugin.view._continuous_layer import record_of
+from napari_emgauss.plugin.view._software_gl import draws_in_software, is_software
 from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.priors import PriorState
 
@@ -179,6 +180,26 @@ def test_views_from_the_side_say_what_sticks_out(window: Any, values: np.ndarray
     np.testing.assert_allclose(layer.extent.world[:, 0], source.extent.world[:, 0])
     viewer.dims.order = (0, 1, 2)
     wait(lambda: "itted" in widget.depth.where.text() or "inferred" in widget.depth.where.text(), "the depth")
+
+
+def test_volumes_are_drawn_cheaply_where_the_processor_draws(window: Any, model_file: Path) -> None:
+    for name in (
+        "llvmpipe (LLVM 15.0.6, 256 bits)",
+        "GDI Generic",
+        "SwiftShader Device",
+        "Microsoft Basic Render Driver",
+    ):
+        assert is_software(name)
+    assert not is_software("NVIDIA H100/PCIe/SSE2") and not is_software("Mesa Intel(R) UHD Graphics (CML GT2)")
+    viewer, _ = window
+    (layer,) = viewer.open(model_file, plugin=PLUGIN_NAME)
+    assert layer.interpolation3d == "linear"
+    viewer.dims.ndisplay = 3
+    assert layer.interpolation3d == ("nearest" if draws_in_software() else "linear")
+    layer.interpolation3d = "linear"  # the user's choice
+    viewer.dims.ndisplay = 2
+    viewer.dims.ndisplay = 3
+    assert layer.interpolation3d == "linear"
 
 
 def test_scores_and_exports_say_how_long_they_take(window: Any, values: np.ndarray, model_file: Path) -> None:

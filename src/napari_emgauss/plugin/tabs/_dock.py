@@ -102,7 +102,7 @@ class EmgaussDock(QWidget):
         bind_shortcuts(napari_viewer, self.depth.control)
         # The renderer loads torch and pyqtgraph loads itself while the user looks at the widget.
         in_background(self, self._service.warm_up, lambda info: None)
-        in_background(self, _import_pyqtgraph, lambda nothing: None)
+        in_background(self, _import_for_later, lambda nothing: None)
         self.closing = ClosingGuard(
             self, self._what_runs, self._end_work, lambda: self.fit.keeps_state, self.fit.end_now
         )
@@ -249,5 +249,7 @@ class EmgaussDock(QWidget):
         self.shut_down()
 
 
-def _import_pyqtgraph() -> None:
+def _import_for_later() -> None:
+    """What the window would wait for at the first loss curve, and, in napari, at the first view in 3D."""
     import pyqtgraph  # noqa: F401
+    import scipy.spatial.transform  # noqa: F401

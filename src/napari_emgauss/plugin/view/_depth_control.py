@@ -10,6 +10,7 @@ from psygnal import Signal
 from napari_emgauss.volume import Provenance, name_of_depth, traits_of
 
 from ._continuous_layer import LayerRecord, depth_at, go_to_depth, record_of, refresh_shown, set_grid
+from ._software_gl import draw_cheaply, draws_in_software
 
 SIDEWAYS = (
     "All depths are on screen. The stack’s first and last slice stick out by half of their thickness: nothing is "
@@ -179,4 +180,6 @@ class DepthControl:
             if record is not None:
                 record.shift.nm = 0.0
                 set_grid(layer, self._suitable_step(record))
+                if self._viewer.dims.ndisplay == 3 and draws_in_software():
+                    draw_cheaply(layer)
         self.moved.emit()
