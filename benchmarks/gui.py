@@ -2,6 +2,7 @@
 
     python benchmarks/gui.py
     python benchmarks/gui.py --side 256 --moves 200
+    python benchmarks/gui.py --first-picture    # nothing but how soon there is something to see
 
 Needs napari and a screen (``xvfb-run -a -s "-screen 0 1600x1000x24"`` will do; set ``LP_NUM_THREADS=1`` there, or the
 software renderer takes the fit's cores). A window of 1280 by 800 shows a generated stack. Every figure has its
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "napari.yaml")
+os.environ["NAPARI_EMGAUSS_PRIORS"] = tempfile.mkdtemp()
+os.environ["NAPARI_EMGAUSS_UNFINISHED"] = tempfile.mkdtemp()
 
 import napari
 import numpy as np
@@ -128,6 +131,59 @@ def view_stalls(window: Window) -> dict[str, float]:
     return found
 
 
+FIRST_PICTURE = ((256, 10.0), (1024, 20.0))
+"""Width of 20 slices, and the seconds that their first picture may take on two quiet cores."""
+
+FIRST_PICTURE_NOTES = (
+    "From the click on Fit EMGauss to the first picture of the continuous layer on the canvas, halfway between two "
+    "slices: linear interpolation, as the layer's name says, until the fit has more to show. Preset default, 20 slices."
+)
+
+
+def first_picture(window: Window, dock: Any, side: int) -> float:
+    """Seconds from the click to the first picture of the layer."""
+    viewer = window.viewer
+    piece = generated(256, 20)
+    values = np.tile(piece, (1, side // 256, side // 256))
+    viewer.add_image(values, name="stack", scale=(50, 5, 5), units=("nm",) * 3, contrast_limits=(0, 255))
+    window.run(120, lambda: dock.fit.method.plan is not None)
+    viewer.dims.set_point(0, 9.5 * 50)
+    window.run(0.5)
+    seen: list[float] = []
+
+    def look() -> bool:
+        """Whether what is on screen is rendered: the canvas is drawn, and nothing better is on its way."""
+        if len(viewer.layers) < 2:
+            return False
+        record = viewer.layers[-1].metadata["emgauss"]
+        picture = viewer.screenshot(flash=False)
+        drawn = record.painter.pictures > 0 and int(picture[..., :3].max()) > 0
+        if drawn:
+            seen.append(time.perf_counter() - began)
+        return drawn
+
+    began = time.perf_counter()
+    dock.fit.panel.fit_button.click()
+    window.run(300, look)
+    session = dock.fit.session
+    session.stop()
+    window.run(300, lambda: not session.state.status.active)
+    viewer.layers.clear()
+    window.run(0.5)
+    return seen[0] if seen else float("nan")
+
+
+def measure_first_pictures(window: Window, dock: Any, output: Path | None) -> int:
+    """Measure and write ``results/gui_first_picture.json``."""
+    rows = []
+    for side, target in FIRST_PICTURE:
+        seconds = first_picture(window, dock, side)
+        rows.append({"what": f"first picture of 20 × {side}² (s)", "value": seconds, "wanted": target})
+    print_table(rows)
+    write_result("gui_first_picture", rows, notes=FIRST_PICTURE_NOTES, path=output, load_average=os.getloadavg()[0])
+    return 0
+
+
 def cpu_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
     """CPU time of each process so far."""
     return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
@@ -141,10 +197,17 @@ def main() -> int:
     parser.add_argument("--moves", type=int, default=1000, help="random slider moves during the fit")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement of the fit's speed")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--first-picture", action="store_true", help="measure nothing but that")
     options = parser.parse_args()
 
     window = Window()
     viewer, random = window.viewer, np.random.default_rng(0)
+    if options.first_picture:
+        _, dock = viewer.window.add_plugin_dock_widget("napari-emgauss", "Fit EMGauss")
+        window.run(120, lambda: dock.fit.method.device_info is not None)
+        code = measure_first_pictures(window, dock, options.output)
+        viewer.close()
+        return code
     values = generated(options.side, options.slices)
     source = viewer.add_image(values, name="stack", scale=(50, 5, 5), units=("nm",) * 3, contrast_limits=(0, 255))
     _, dock = viewer.window.add_plugin_dock_widget("napari-emgauss", "Fit EMGauss")
