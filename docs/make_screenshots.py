@@ -208,6 +208,24 @@ def labels_carried(photographer: Photographer, dock: Any, source: Any, layer: An
     viewer.layers.remove(cells)
 
 
+def patch_tried(photographer: Photographer, dock: Any, source: Any) -> None:
+    """A patch beside linear interpolation and the stack; its prior has learned from the whole."""
+    viewer, panel = photographer.viewer, dock.fit.panel
+    before = set(viewer.layers)
+    photographer.wait(panel.patch_button.isEnabled, 120)
+    photographer.take("plugin-kept-prior", dock)
+    panel.patch_button.click()
+    session = dock.fit.session
+    photographer.wait(lambda: not session.state.status.active)
+    photographer.settle(2)
+    photographer.take("plugin-patch")
+    panel.next_steps.compare_button.click()
+    for name in [one.name for one in viewer.layers if one not in before]:
+        viewer.layers.remove(name)
+    viewer.layers.selection.active = source
+    viewer.reset_view()
+
+
 def make_gif(photographer: Photographer, dock: Any, layer: Any) -> None:
     """The fitted layer, and linear interpolation right of it, while z is scrubbed."""
     from PIL import Image
@@ -246,6 +264,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the iterations of the fit")
     parser.add_argument("--prior", default="auto:fast", help="prior of the fit")
     parser.add_argument("--model", type=Path, help="show this model of the sample after the pictures of the fit")
+    parser.add_argument("--keep", type=Path, help="keep the model of the sample here, for --model")
     parser.add_argument("--gif", action="store_true", help="make the moving picture alone; needs --model")
     parser.add_argument("--labels", action="store_true", help="take the picture of the labels alone; needs --model")
     parser.add_argument("--skip-score", action="store_true", help="leave out the Quality tab's result")
@@ -308,6 +327,9 @@ def main() -> int:
     wait(lambda: not session.state.status.active)
     take("plugin-finished")
     layer = viewer.layers[f"{source.name} EMGauss"]
+    if options.keep is not None:
+        layer.metadata["emgauss"].model.save(options.keep)
+    patch_tried(photographer, dock, source)
     if options.model is not None:
         viewer.layers.remove(layer)
         layer = open_model(photographer, options.model)
