@@ -52,20 +52,22 @@ SECTIONS = (
     ),
     Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),
-    Section("prior_learned", "Learned priors", "What was tried to make better pseudo-labels, and what each idea gave."),
+    Section(
+        "prior_learned", "Learned priors", "What was tried to improve the pseudo-labels, and what each idea brought."
+    ),
     Section(
         "prior_bounds",
         "How much better a prior could be",
         "The learned prior beside priors that know what nobody can know: trained on true planes along z of the other "
         "half; put in place as a whole, slice by slice; and the noise of the truth alone.",
     ),
-    Section("prior_experiments", "Priors: what was tried", "Every idea with its figure, also those that failed."),
+    Section("prior_experiments", "Priors: what was tried", "Every idea with its result, including those that failed."),
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),
-    Section("slices", "Slices as they are", "Thick slices, and slices that lie off, on generated tissue."),
+    Section("slices", "Slices as they are", "Thick slices and misaligned slices, on generated tissue."),
     Section("labels", "Labels", "How well labels of every F-th slice are carried to the slices between."),
-    Section("denoise", "Denoising and pruning", "What they leave of quality and of the number of Gaussians."),
+    Section("denoise", "Denoising and pruning", "What they do to quality and to the number of Gaussians."),
     Section("modalities", "Other modalities", "A fluorescence stack of a whole mouse brain, 16 bit."),
-    Section("fit_speed", "Speed of a fit", "Seconds a fit takes, and where they go."),
+    Section("fit_speed", "Speed of a fit", "How many seconds a fit takes, and where they go."),
     Section("render_speed", "Speed of the renderer", "All backends against the plain torch reference."),
     Section("gpu", "On a GPU", "Renderers and fits on a graphics card: parity, speed and memory."),
     Section("gui", "In napari", "Scrubbing while a fit runs, and what each costs the other."),
@@ -150,9 +152,10 @@ def page(results: dict[str, Result], figures: Figures) -> str:
     parts = [
         "# Benchmarks",
         "<!-- Made by `python benchmarks/make_report.py` from benchmarks/results. Do not edit by hand. -->",
-        "Every figure on this page comes from a command in `benchmarks/`, named with the machine it ran on. Times are "
-        "of that machine: compare ratios. The volumes are public crops that are not part of the project; where they "
-        "come from and how to run everything is told in `benchmarks/README.md`.",
+        "Every number on this page comes from a command in `benchmarks/`, shown with the machine that it ran on. "
+        "Times are "
+        "for that machine: compare ratios. The volumes are public crops that are not part of the project; "
+        "`benchmarks/README.md` says where they come from and how to run everything.",
         quality_part(results.get("quality"), figures),
         PAPER,
     ]

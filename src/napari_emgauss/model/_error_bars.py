@@ -277,20 +277,20 @@ def check_error_bars(
     depths, places, squared = (_numbers(header[name]) for name in ("depths_nm", "places", "squared"))
     widths = {float(share): tuple(float(one) for one in each) for share, each in header["half_widths"]}
     if ratios.dtype != np.uint8 or ratios.shape != (len(depths), channels, *coarse_size(size)) or not len(ratios):
-        raise ValueError("The planes of errors are not of the slices' size.")
+        raise ValueError("The planes of errors do not have the size of the slices.")
     if depths.ndim != 1 or (np.diff(depths) <= 0).any() or depths[0] <= z_nm[0] or depths[-1] >= z_nm[-1]:
         raise ValueError("The planes of errors lie outside the slices, or not in order.")
     if places.ndim != 1 or (np.diff(places) <= 0).any() or squared.shape != (channels, len(places)):
-        raise ValueError("The usual errors are none.")
+        raise ValueError("The usual errors are not valid.")
     if (squared < 0).any() or (places < 0).any() or (places > 0.5).any():
-        raise ValueError("The usual errors are none.")
+        raise ValueError("The usual errors are not valid.")
     if any(len(each) != channels or min(each) < 0 or not np.isfinite(each).all() for each in widths.values()):
-        raise ValueError("The widths of the bands are none.")
+        raise ValueError("The widths of the bands are not valid.")
     return depths, places, squared, widths
 
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
-        raise ValueError("An error is no number.")
+        raise ValueError("An error is not a number.")
     return numbers

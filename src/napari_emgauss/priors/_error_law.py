@@ -108,7 +108,7 @@ class ErrorLaw:
             and levels
             and tuple(band for band, _ in bands) == BANDS
         ):
-            raise ValueError("The law of errors is none.")
+            raise ValueError("The law of errors is not valid.")
         return cls(squared, levels, shape, bands, surest)
 
 
@@ -116,7 +116,7 @@ def _knots(values: Any) -> Knots:
     knots = tuple((float(place), float(value)) for place, value in values)
     rising = all(one[0] < other[0] for one, other in pairwise(knots))
     if not rising or any(not (math.isfinite(place) and 0 <= value < math.inf) for place, value in knots):
-        raise ValueError("A curve of the law of errors is none.")
+        raise ValueError("A curve of the law of errors is not valid.")
     return knots
 
 
