@@ -39,7 +39,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "give stack": (
         "give it with stack=",
         "give it with --stack FILE",
-        "export from the command line, which can be given the stack",
+        "open that stack as a layer",
     ),
     "undo intensity": (
         "also pass original_intensity=True, or export with look='smooth'",

@@ -76,6 +76,7 @@ def _write_model(path: str, record: Any) -> str:
     from napari_emgauss.plugin.process._export_child import ExportRequest
     from napari_emgauss.plugin.process._export_job import export_job
     from napari_emgauss.plugin.process._job import JobDone
+    from napari_emgauss.plugin.view._layer_look import kept_slices
 
     from ._background import wait_responsively
     from ._preferences import preferences
@@ -86,12 +87,13 @@ def _write_model(path: str, record: Any) -> str:
         format="ome-tiff",
         overwrite=True,  # napari has asked
         device=preferences().device,
+        look=record.look,
     )
 
     def run() -> str:
-        for message in export_job(record.model, request).messages():
+        for message in export_job(record.model, request, kept_slices(record)).messages():
             if isinstance(message, JobDone):
-                return str(message.result)
+                return str(message.result.path)
         raise ExportError(f"{path} was not written.")
 
     return wait_responsively(run)

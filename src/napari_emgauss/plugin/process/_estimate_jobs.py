@@ -25,6 +25,8 @@ Job = Literal["score", "export"]
 
 SECONDS_PER_VOXEL = 8e-8
 """Of an export, on the machine of the benchmarks: rendering, turning into grey values, writing."""
+SECONDS_OF_TEXTURE = 1.4e-7
+"""Of a voxel, in the same seconds, where texture is added."""
 SECONDS_PER_COMPARED_PIXEL = 3.2e-7
 """PSNR, SSIM and FSIM of a hidden slice, in the same seconds."""
 START_S = 4.0
@@ -58,9 +60,9 @@ def plan_score(request: PlanRequest) -> FitPlan:
     return replace(fit, work=work)
 
 
-def export_work(voxels: int) -> Work:
+def export_work(voxels: int, *, textured: bool = False) -> Work:
     """Writing so many voxels."""
-    return Work(0.0, START_S + SECONDS_PER_VOXEL * voxels)
+    return Work(0.0, START_S + (SECONDS_PER_VOXEL + SECONDS_OF_TEXTURE * textured) * voxels)
 
 
 def expected_seconds(job: Job, work: Work | None, device: str | None) -> float | None:

@@ -13,10 +13,12 @@ from napari_emgauss._errors import ExportError
 
 from ._job import answer_job
 from ._process import Channel
+from ._shared_array import SharedArray
 
 if TYPE_CHECKING:
     from napari_emgauss._progress import Progress
-    from napari_emgauss.stack import Normalisation
+    from napari_emgauss.stack import Normalisation, Stack
+    from napari_emgauss.volume import Look
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class ExportRequest:
         Where to render.
     confidence : bool
         Write how far the prior trusted what it inferred beside it, as ``NAME.confidence.ENDING``.
+    look : Look
+        How the volume looks.
+    slices : SharedArray or None
+        For looks that keep them: the slices that were fitted, as they are in a layer; None takes those of the file.
     """
 
     target: str
@@ -51,6 +57,24 @@ class ExportRequest:
     overwrite: bool = False
     device: str = "auto"
     confidence: bool = False
+    look: Look = "smooth"
+    slices: SharedArray | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an export has written.
+
+    Parameters
+    ----------
+    path : str
+        Where to.
+    note : str
+        Which slices it keeps as they are, in a sentence; empty for the smooth look.
+    """
+
+    path: str
+    note: str = ""
 
 
 def confidence_target(target: str) -> str:
@@ -61,9 +85,9 @@ def confidence_target(target: str) -> str:
 
 
 def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -> None:
-    """Target of the export's process; answers with the path that was written and removes the file ``model_path``."""
+    """Target of the export's process; answers with what was written and removes the file ``model_path``."""
 
-    def work(progress: Progress) -> str:
+    def work(progress: Progress) -> Written:
         from napari_emgauss.tiles import load
         from napari_emgauss.volume import export
 
@@ -87,10 +111,27 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
                     "version): untick the confidence."
                 )
             export(model.confidence, confidence_target(request.target), **grid)
-        written = export(model, request.target, on_progress=progress, **grid)
-        return str(written)
+        notes: list[str] = []
+        stack = None if request.slices is None else _stack_of(model, request.slices)
+        written = export(
+            model,
+            request.target,
+            look=request.look,
+            stack=stack,
+            on_note=notes.append,
+            on_progress=progress,
+            **grid,
+        )
+        return Written(str(written), " ".join(notes))
 
     answer_job(channel, work)
+
+
+def _stack_of(model: Any, slices: SharedArray) -> Stack:
+    """The slices that a model was fitted to, as the stack they were."""
+    from napari_emgauss.stack import Stack
+
+    return Stack(slices.array(), model.z_nm, model.pixel_size_nm, model.normalisation, name="of the layer")
 
 
 def with_dtype(normalisation: Normalisation, dtype: str) -> Normalisation:

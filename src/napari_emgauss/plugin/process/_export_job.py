@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from napari_emgauss.volume import sweep_export
+import numpy as np
+
+from napari_emgauss._errors import EmgaussError, StackError
+from napari_emgauss.stack import Stack
+from napari_emgauss.volume import ExactModel, Provenance, exact_model, look_row, sweep_export
 
 from ._export_child import ExportRequest, export_in_child
 from ._job import Job
 from ._remote_model import RemoteModel
+from ._shared_array import SharedArray
 
 
-def export_job(model: RemoteModel, request: ExportRequest) -> Job:
-    """A job that writes a copy of the model's present state: a running fit replaces the file."""
+def export_job(model: RemoteModel, request: ExportRequest, sources: Sequence[Stack] = ()) -> Job:
+    """A job that writes a copy of the model's present state: a running fit replaces the file.
+
+    Of ``sources``, stacks that the model may have been fitted to, the first that it was hands over its slices, where
+    the look needs them and no file is known that has them.
+
+    Raises
+    ------
+    StackError
+        They do not fit into memory.
+    """
+    request = dataclasses.replace(request, slices=_slices_for(model, request, sources))
     copy, target = model.scratch_copy(), Path(request.target)
 
     def clean_up() -> None:
@@ -22,3 +39,28 @@ def export_job(model: RemoteModel, request: ExportRequest) -> Job:
         sweep_export(target)
 
     return Job(export_in_child, (copy, request), name="export", clean_up=clean_up)
+
+
+def _slices_for(model: RemoteModel, request: ExportRequest, sources: Sequence[Stack]) -> SharedArray | None:
+    known = Provenance.from_json(model.provenance)
+    in_file = bool(known.source) and bool(known.own_slices.digests) and Path(str(known.source)).exists()
+    if not look_row(request.look).keeps_own_slices or in_file:
+        return None
+    for source in sources:
+        try:
+            exact = exact_model(model, source)
+            exact.check((0, len(model.z_nm) - 1))
+        except EmgaussError:
+            continue  # another layer, or what the child will say of the file
+        return _shared(exact)
+    return None
+
+
+def _shared(exact: ExactModel) -> SharedArray:
+    try:
+        shared = SharedArray.empty(tuple(exact.slices.shape), exact.slices.dtype)
+    except (MemoryError, OSError) as error:
+        raise StackError("There is not enough memory for the stack: export the smooth look.") from error
+    for index, plane in enumerate(shared.array()):
+        plane[...] = np.asarray(exact.slices[index])
+    return shared

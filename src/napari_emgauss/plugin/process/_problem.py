@@ -84,6 +84,7 @@ class ChildFailedError(EmgaussError, RuntimeError):
 _MORE_MEMORY = {
     "fit": "choose a smaller region, fewer slices or the preset 'fast'",
     "score": "choose a smaller region, fewer slices or the preset 'fast'",
+    "repair": "close other programs, or repair the stack from the command line with a model that was fitted in tiles",
     "export": "close other programs, or write fewer depths at a time",
     "labels": "close other programs, or carry the labels of a smaller part",
     "render": "close other programs, or choose the device 'cpu' in the preferences",

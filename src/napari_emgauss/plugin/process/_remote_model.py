@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
 from napari_emgauss._paths import same_file
-from napari_emgauss.stack import Region
+from napari_emgauss.stack import Normalisation, Region
+from napari_emgauss.volume import ModelTraits
 
 from ._demand import moved_lately
 from ._render_child import ModelInfo
@@ -109,6 +110,13 @@ class RemoteModel:
     def provenance(self) -> dict[str, Any]:
         """Where the model comes from."""
         return self.info.provenance
+
+    @property
+    def traits(self) -> ModelTraits:
+        """What not every model has."""
+        low, high = self.info.limits
+        limits = self.info.channel_limits or None
+        return ModelTraits(normalisation=Normalisation(low, high, self.info.dtype, limits))
 
     def render(
         self, z_nm: Depths, *, region: Region | None = None, shape: tuple[int, int] | None = None

@@ -163,8 +163,10 @@ class StackView:
 
     def __getitem__(self, key: Any) -> Any:
         first, *rest = key if isinstance(key, tuple) else (key,)
+        if self._channels and rest and hasattr(rest[0], "__index__"):
+            return self._values[(rest[0], first, *rest[1:])]  # one channel
         if self._channels and rest and rest[0] != slice(None):
-            raise IndexError("all channels of a slice are read together")
+            raise IndexError("of the channels of a slice one is read, or all")
         if not hasattr(first, "__index__"):
             chosen = np.arange(self.shape[0])[first]
             return np.stack([np.asarray(self[(int(k), *rest)]) for k in chosen])

@@ -16,11 +16,14 @@ from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.plugin.view._compare import add_confidence, add_difference, add_linear, source_candidates
 from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of, refresh_shown, smallest_step_nm
 from napari_emgauss.plugin.view._depth_control import DepthControl
+from napari_emgauss.plugin.view._layer_look import look_sources, model_with_look
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading, rule
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._look_chooser import look_chooser
 from napari_emgauss.plugin.widgets._remedy import Remedy, RemedyButton
 from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.plugin.widgets._z_bar import ZBar
+from napari_emgauss.volume import Look
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 SLIDER_STEPS = 10_000
@@ -35,6 +38,7 @@ class DepthTab(Page):
         self.control = DepthControl(viewer)
         self.chooser = LayerChooser(viewer, is_continuous, "fit a stack, or open a model", follows=True)
         self.chooser.setToolTip("A layer fitted with EMGauss.")
+        self.look = look_chooser()
         self.step = NanometreBox()
         self.step.setToolTip("Distance between two steps of napari's z slider in nm; fractions are fine.")
         self.isotropic_button = QPushButton("Isotropic")
@@ -100,6 +104,7 @@ class DepthTab(Page):
         steps.addWidget(self.isotropic_button)
         form = form_layout()
         form.addRow("Layer", self.chooser)
+        form.addRow("Look", self.look)
         form.addRow("z step (nm)", steps)
         form.addRow("Depth (nm)", self.depth)
         buttons = QHBoxLayout()
@@ -129,6 +134,7 @@ class DepthTab(Page):
     def _connect(self) -> None:
         self.chooser.layer_changed.connect(self._on_layer)
         self.control.moved.connect(self._show_depth)
+        self.look.currentIndexChanged.connect(lambda index: self.set_look(self.look.currentData()))
         self.step.valueChanged.connect(self._on_step)
         self.isotropic_button.clicked.connect(self._make_isotropic)
         self.depth.valueChanged.connect(self.control.go_to)
@@ -146,8 +152,9 @@ class DepthTab(Page):
         self.control.layer = layer
         record = record_of(layer)
         self._listen_to(record)
+        self._show_look()
         for widget in (
-            self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
+            self.look, self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
             self.middle_button, self.next_button, self.source, self.linear_button, self.difference_button,
             self.confidence_button, self.save_button,
         ):  # fmt: skip
@@ -217,6 +224,38 @@ class DepthTab(Page):
         self.bar.set_depth(here)
         if record.problem is None:
             self.where.tell(self.control.where())
+
+    def _show_look(self) -> None:
+        record = self.control.record
+        self.look.blockSignals(True)
+        self.look.setCurrentIndex(0 if record is None else max(0, self.look.findData(record.look)))
+        self.look.blockSignals(False)
+
+    def set_look(self, look: Look) -> None:
+        """Show the layer with another look; what cannot be is said, and the look stays."""
+        record, layer = self.control.record, self.control.layer
+        if record is None or look == record.look:
+            return
+
+        def show(view: Any) -> None:
+            self.look.setEnabled(True)
+            record.look_as(view)
+            if layer in self._viewer.layers:
+                refresh_shown(layer, thumbnail=True)
+            self._show_look()
+            self._show_depth()
+
+        def failed(error: Exception) -> None:
+            self.look.setEnabled(True)
+            self._show_look()
+            problem = problem_of(error)
+            self.where.tell(problem.sentence, theme_colours(self._viewer).error)
+            notify(problem)
+
+        self.look.setEnabled(False)
+        self.where.tell("Comparing with the stack…")
+        sources = look_sources(self._viewer, layer)
+        in_background(self, lambda: model_with_look(record, look, sources), show, failed)
 
     def _on_step(self, z_step_nm: float) -> None:
         self.control.set_step(z_step_nm)

@@ -118,6 +118,8 @@ class EmgaussDock(QWidget):
         told = [self.fit.closing_sentence()] if self.fit.closing_sentence() else []
         if self.export.running:
             told.append("An export is being written: closing cancels it and leaves nothing behind.")
+        if self.fit.repair.running:
+            told.append("A stack is being repaired: closing cancels it and leaves nothing behind.")
         if self.labels.save.running:
             told.append("Labels are being written: closing cancels it and leaves nothing behind.")
         if self.quality.running:
@@ -126,7 +128,7 @@ class EmgaussDock(QWidget):
 
     def _end_work(self) -> None:
         self.fit.end_session()
-        for panel in (self.export.panel, self.labels.save.panel, self.quality.panel):
+        for panel in (self.export.panel, self.fit.repair.panel, self.labels.save.panel, self.quality.panel):
             panel.abandon()
 
     @at_the_door

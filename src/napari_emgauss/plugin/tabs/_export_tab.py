@@ -22,13 +22,13 @@ from qtpy.QtWidgets import (
     QPushButton,
 )
 
-from napari_emgauss._errors import EmgaussError, ExportError
+from napari_emgauss._errors import ConfigError, EmgaussError, ExportError
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import notify
 from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._estimate import Work
 from napari_emgauss.plugin.process._estimate_jobs import expected_seconds, export_work, job_sentence, record_job
-from napari_emgauss.plugin.process._export_child import ExportRequest
+from napari_emgauss.plugin.process._export_child import ExportRequest, Written
 from napari_emgauss.plugin.process._export_job import export_job
 from napari_emgauss.plugin.process._problem import MissingFolderError, Problem, problem_of
 from napari_emgauss.plugin.process._render_child import DeviceInfo
@@ -36,13 +36,22 @@ from napari_emgauss.plugin.process._render_service import RenderService
 from napari_emgauss.plugin.process._scratch import is_scratch
 from napari_emgauss.plugin.process._wording import sentence
 from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of
+from napari_emgauss.plugin.view._layer_look import look_sources
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
+from napari_emgauss.plugin.widgets._look_chooser import look_chooser
 from napari_emgauss.plugin.widgets._remedy import Remedy
 from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.stack import Frame
-from napari_emgauss.volume import ExportFormat, export_ending_of, export_format, export_format_of, output_formats
+from napari_emgauss.volume import (
+    ExportFormat,
+    export_ending_of,
+    export_format,
+    export_format_of,
+    look_row,
+    output_formats,
+)
 
 from ._depth_tab import is_continuous
 
@@ -63,6 +72,8 @@ class ExportTab(Page):
         self.format = QComboBox()
         for row in available_formats():
             self.format.addItem(row.label, row.name)
+        self.format.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.format.setMinimumContentsLength(12)  # no wider than the dock has room for
         self.format.setToolTip("OME-TIFF is read nearly everywhere; OME-Zarr suits volumes of many GB.")
         self.spacing = NanometreBox()
         self.spacing.setToolTip("Distance between the slices of the file, in nm; the pixel size makes it isotropic.")
@@ -73,6 +84,7 @@ class ExportTab(Page):
         self.dtype = QComboBox()
         self.dtype.addItems(DTYPES)
         self.dtype.setToolTip("Grey values are kept where the type can hold them; otherwise they are stretched.")
+        self.look = look_chooser()
         self.path = QLineEdit()
         self.path.setPlaceholderText("choose where to write")
         self.browse_button = QPushButton("…")
@@ -91,6 +103,7 @@ class ExportTab(Page):
             self.first.valueChanged,
             self.last.valueChanged,
             self.dtype.currentIndexChanged,
+            self.look.currentIndexChanged,
             self.path.textChanged,
         ):
             signal.connect(self._show_size)
@@ -132,6 +145,7 @@ class ExportTab(Page):
         depths.addWidget(self.last, 1)
         form.addRow("Depths (nm)", depths)
         form.addRow("Type", self.dtype)
+        form.addRow("Look", self.look)
         where = QHBoxLayout()
         where.addWidget(self.path, 1)
         where.addWidget(self.browse_button)
@@ -170,6 +184,7 @@ class ExportTab(Page):
             overwrite=overwrite,
             device=preferences().device,
             confidence=self.confidence.isChecked(),
+            look=self.look.currentData(),
         )
 
     def start(self, *, ask: bool = False, overwrite: bool = False) -> None:
@@ -188,8 +203,9 @@ class ExportTab(Page):
         if record is None:
             return
         model, work, device = record.model, self._work(request.confidence), self._device
+        sources = look_sources(self._viewer, self.chooser.layer)
         self.panel.run(
-            lambda: export_job(model, request),
+            lambda: export_job(model, request, sources),
             f"EMGauss export: {Path(request.target).name}",
             self._on_done,
             work="export",
@@ -252,11 +268,16 @@ class ExportTab(Page):
             raise EmgaussError("There is no EMGauss layer to export.")
         model = record.model
         depths = (self.first.value(), self.last.value()) if self._is_part(model.z_nm) else None
-        row = self._row()
+        row, dtype = self._row(), self._chosen_dtype() or model.dtype
+        if look_row(self.look.currentData()).keeps_own_slices and np.dtype(dtype) != model.dtype:
+            raise ConfigError(
+                f"Your own slices stay as they are only in their own type, {model.dtype}: choose that type, or the "
+                "smooth look."
+            )
         return plan_export(
             Frame.of(model),
             f"volume{row.ending}",
-            dtype=self._chosen_dtype() or model.dtype,
+            dtype=dtype,
             channels=model.channels,
             spacing_nm=self.spacing.value(),
             z_range_nm=depths,
@@ -265,7 +286,16 @@ class ExportTab(Page):
 
     def _on_layer(self, layer: Any) -> None:
         record = record_of(layer)
-        for widget in (self.format, self.spacing, self.first, self.last, self.dtype, self.path, self.browse_button):
+        for widget in (
+            self.format,
+            self.spacing,
+            self.first,
+            self.last,
+            self.dtype,
+            self.look,
+            self.path,
+            self.browse_button,
+        ):
             widget.setEnabled(record is not None)
         self.panel.set_usable(record is not None)
         if record is not None:
@@ -309,7 +339,8 @@ class ExportTab(Page):
             shape = self._plan().shape
         except EmgaussError:
             return None
-        return export_work(math.prod(shape) * (2 if confidence else 1))
+        textured = look_row(self.look.currentData()).adds_texture
+        return export_work(math.prod(shape) * (2 if confidence else 1), textured=textured)
 
     def _browse(self) -> None:
         layer = self.chooser.layer
@@ -337,8 +368,9 @@ class ExportTab(Page):
         answer = QMessageBox.question(self, "Export", f"{target.name} already exists. Replace it?")
         return bool(answer == QMessageBox.StandardButton.Yes)
 
-    def _on_done(self, path: str) -> None:
-        self.status.tell(f"Written: {Path(path).name}")
+    def _on_done(self, written: Written) -> None:
+        path = written.path
+        self.status.tell(f"Written: {Path(path).name}. {written.note}".strip())
         LOGGER.info("Exported %s", path)
         show_info(f"EMGauss wrote {Path(path).name}.")
         if self.add_layer.isChecked():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
 
 from napari_emgauss._errors import EmgaussError, StackError, VoxelSizeError
 from napari_emgauss.plugin._background import in_background
@@ -36,12 +37,13 @@ from napari_emgauss.plugin.view._geometry import Placement, placement_on
 from napari_emgauss.plugin.view._layer_input import channels_of, check_layer, is_stack_like, layer_data
 from napari_emgauss.plugin.view._region import centre_of_view
 from napari_emgauss.plugin.view._stand_in import add_stand_ins, is_stand_in, replace_stand_in
-from napari_emgauss.plugin.widgets._form import Page, fold, rule
+from napari_emgauss.plugin.widgets._form import Page, fold, rule, stack_up
 
 from ._fit_panel import FitPanel
 from ._fit_remedies import FitRemedies
 from ._method_form import MethodForm
 from ._region_form import RegionForm
+from ._repair import RepairPanel
 from ._session import FitSession
 from ._slices_form import SlicesForm
 from ._stack_form import StackForm
@@ -73,7 +75,10 @@ class FitTab(Page):
         self.stack = StackForm(viewer)
         self.region = RegionForm(viewer)
         self.slices = SlicesForm(viewer)
-        self.slices_fold = fold("Slices and damage", self.slices)
+        self.repair = RepairPanel(viewer, self)
+        bad = QWidget()
+        stack_up(bad, self.slices, self.repair)
+        self.slices_fold = fold("Slices and damage", bad)
         self.method = MethodForm(viewer, service)
         self.panel = FitPanel(viewer)
         for part in (self.stack, self.region, self.slices_fold, rule(), self.method, rule()):
@@ -93,7 +98,7 @@ class FitTab(Page):
     def disconnect_viewer(self) -> None:
         """End a running fit and stop listening; the widget is about to go."""
         self.end_session()
-        for part in (self.stack, self.region, self.slices, self.method, self.panel):
+        for part in (self.stack, self.region, self.slices, self.repair, self.method, self.panel):
             part.disconnect_viewer()
 
     @property

@@ -16,7 +16,7 @@ from napari_emgauss.plugin._preferences import preferences
 from napari_emgauss.plugin.process._demand import fit_runs
 from napari_emgauss.plugin.process._problem import Problem, problem_of
 from napari_emgauss.stack import Frame, Region
-from napari_emgauss.volume import ModelView, VolumeModel
+from napari_emgauss.volume import Look, ModelView, VolumeModel, traits_of
 
 from ._geometry import Placement
 from ._painter import Painter
@@ -129,6 +129,17 @@ class LayerRecord:
 
         return pyramid(self.shifted, spacing_nm=z_step_nm, cache=self.cache)
 
+    @property
+    def look(self) -> Look:
+        """How the layer looks now."""
+        return traits_of(self.shifted.model).look
+
+    def look_as(self, view: VolumeModel) -> None:
+        """Show the model through a view of it from now on, or without one."""
+        self.shifted.model = view
+        self.cache.clear()
+        self.forget_problem()
+
     def become(self, model: VolumeModel) -> bool:
         """Show a fitted model from now on; False, and nothing happens, where its grid is another."""
         now = self.model
@@ -140,9 +151,7 @@ class LayerRecord:
         )
         if same:
             self.kind, self.model = "continuous", model
-            self.shifted.model = model  # the views of the layer look through it
-            self.cache.clear()
-            self.forget_problem()
+            self.look_as(model)
         return same
 
     def forget_problem(self) -> None:

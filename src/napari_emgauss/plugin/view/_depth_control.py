@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
-from napari_emgauss.volume import Provenance, name_of_depth, traits_of
+from napari_emgauss.volume import Provenance, name_of_depth
 
 from ._continuous_layer import LayerRecord, depth_at, go_to_depth, record_of, refresh_shown, set_grid
 from ._software_gl import draw_cheaply, draws_in_software
@@ -133,8 +133,8 @@ class DepthControl:
         z, here = record.model.z_nm, self.depth_nm
         numbers = self._numbers(record)
         # Interpolation passes through the slices themselves; a model only comes near them.
-        own = record.kind == "linear" or traits_of(record.model).look == "exact"
-        name = name_of_depth(here, z.tolist(), numbers, "exact" if own else "smooth")
+        look = "exact" if record.kind == "linear" else record.look
+        name = name_of_depth(here, z.tolist(), numbers, look)
         if not name.startswith("inferred"):
             return f"{name[0].upper()}{name[1:]}."
         return f"Slice {float(np.interp(here, z, numbers)):.2f}: {name}."
