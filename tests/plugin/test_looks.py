@@ -102,7 +102,7 @@ def test_a_look_that_cannot_be_had_is_told_and_not_shown(
     assert "open that stack as a layer" in dock.depth.where.text() and dock.depth.look.currentData() == "smooth"
     viewer.add_image(np.zeros((5, 24, 32), np.uint16), name="a stack")
     choose_look(dock, "exact")
-    assert "type uint16, the model uint8" in dock.depth.where.text() and dock.depth.look.currentData() == "smooth"
+    assert "grey values of type uint16" in dock.depth.where.text() and dock.depth.look.currentData() == "smooth"
     running = show(viewer, RemoteModel.open(service, model_file))
     dock.depth.show_layer(running)
     choose_look(dock, "textured")
