@@ -51,6 +51,7 @@ SECTIONS = (
         "How much of the dropped slices lies within bands that are meant to hold 50, 90 and 95 % of it.",
     ),
     Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
+    Section("texture", "Texture", "What the textured look brings and costs beside the smooth one and linear."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),
     Section(
         "prior_learned", "Learned priors", "What was tried to improve the pseudo-labels, and what each idea brought."

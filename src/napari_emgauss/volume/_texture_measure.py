@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -71,43 +71,40 @@ def measure_texture(
     """
     z_nm = np.asarray(model.z_nm, dtype=np.float64)
     blocks = _blocks(model.shape[1:])
-    most = _MOST_IMAGES // len(blocks)
-    chosen = _spread_over(range(len(z_nm)), most)
-    rendered = _Rendered(model, normalisation, blocks)
-    at_slices = rendered.at(z_nm[chosen])
+    chosen = _samples(range(len(z_nm)), blocks)
+    rendered = _Rendered(model, normalisation)
+    at_slices = rendered.at([(float(z_nm[index]), block) for index, block in chosen])
     observed = np.empty_like(at_slices)
-    for place, index in enumerate(chosen):
-        values = _evened(np.asarray(slices[int(index)]), int(index), channel, lines)
-        unit = normalisation.to_unit(values)
-        masked = damage(int(index))
-        for b, (y0, y1, x0, x1) in enumerate(blocks):
-            part = np.asarray(unit[..., y0:y1, x0:x1], dtype=np.float64).reshape(observed.shape[2:])
-            hole = None if masked is None else masked[y0:y1, x0:x1]
-            observed[place, b] = part if hole is None else np.where(hole, at_slices[place, b], part)
-    distances, far = _distances(z_nm, rendered, most)
+    every = (slice(None),) * (len(slices.shape) - 3)
+    for place, (index, (y0, y1, x0, x1)) in enumerate(chosen):
+        part = np.asarray(slices[(index, *every, slice(y0, y1), slice(x0, x1))])
+        unit = normalisation.to_unit(_evened(part, index, channel, lines)).reshape(observed.shape[1:])
+        masked = damage(index)
+        hole = None if masked is None else masked[y0:y1, x0:x1]
+        observed[place] = unit if hole is None else np.where(hole, at_slices[place], unit)
+    distances, far = _distances(z_nm, rendered, blocks)
     tables = [at_slices, *far]
     return [
-        _of_channel(observed[:, :, c], at_slices[:, :, c], [one[:, :, c] for one in tables], [0.0, *distances])
-        for c in range(observed.shape[2])
+        _of_channel(observed[:, c], at_slices[:, c], [one[:, c] for one in tables], [0.0, *distances])
+        for c in range(observed.shape[1])
     ]
 
 
 class _Rendered:
     """Blocks of a model, in the unit range."""
 
-    def __init__(self, model: VolumeModel, normalisation: Normalisation, blocks: Sequence[_Block]) -> None:
-        self._model, self._normalisation, self._blocks = model, normalisation, blocks
+    def __init__(self, model: VolumeModel, normalisation: Normalisation) -> None:
+        self._model, self._normalisation = model, normalisation
 
-    def at(self, depths_nm: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """``(n, blocks, C, h, w)``."""
+    def at(self, places: Sequence[tuple[float, _Block]]) -> NDArray[np.float64]:
+        """``(n, C, h, w)`` at so many depths and blocks; those of one block stand together."""
         found = []
-        for block in self._blocks:
+        for block, here in groupby(places, key=lambda place: place[1]):
             y0, y1, x0, x1 = (float(edge) for edge in block)
-            unit = self._normalisation.to_unit(
-                np.asarray(self._model.render(np.asarray(depths_nm, dtype=np.float64), region=(y0, y1, x0, x1)))
-            )
+            images = self._model.render(np.array([depth for depth, _ in here]), region=(y0, y1, x0, x1))
+            unit = self._normalisation.to_unit(np.asarray(images))
             found.append(unit[:, None] if unit.ndim == 3 else unit)
-        return np.stack(found, axis=1).astype(np.float64)
+        return np.concatenate(found).astype(np.float64)
 
 
 def _blocks(size: Sequence[int]) -> list[_Block]:
@@ -121,14 +118,15 @@ def _blocks(size: Sequence[int]) -> list[_Block]:
     return [(y, y + side, x, x + side) for y, x in product(*starts)]
 
 
-def _spread_over(items: Sequence[int], most: int) -> list[int]:
-    """At most ``most`` of some items, evenly spread."""
-    places = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
-    return [items[int(k)] for k in places]
+def _samples(items: Sequence[int], blocks: Sequence[_Block]) -> list[tuple[int, _Block]]:
+    """Some items, each with a block, evenly spread over both."""
+    pairs = [(item, block) for block in blocks for item in items]
+    places = np.linspace(0, len(pairs) - 1, min(_MOST_IMAGES, len(pairs))).round().astype(int)
+    return [pairs[int(k)] for k in places]
 
 
 def _distances(
-    z_nm: NDArray[np.float64], rendered: _Rendered, most: int
+    z_nm: NDArray[np.float64], rendered: _Rendered, blocks: Sequence[_Block]
 ) -> tuple[list[float], list[NDArray[np.float64]]]:
     """Distances from observed slices that there are in the gaps, and blocks that lie so far from one."""
     gaps = np.diff(z_nm)
@@ -137,11 +135,13 @@ def _distances(
         distance = share * float(np.median(gaps))
         wide = np.flatnonzero(gaps >= 2 * distance * (1 - 1e-6)).tolist()
         if wide:
-            few = _spread_over(wide, most)
-            # Before the next slice in every other gap, so that neither side counts more.
-            depths = [z_nm[k] + distance if n % 2 else z_nm[k + 1] - distance for n, k in enumerate(few)]
+            places = [
+                # Before the next slice in every other gap, so that neither side counts more.
+                (float(z_nm[k] + distance if n % 2 else z_nm[k + 1] - distance), block)
+                for n, (k, block) in enumerate(_samples(wide, blocks))
+            ]
             distances.append(distance)
-            found.append(rendered.at(depths))
+            found.append(rendered.at(places))
     return distances, found
 
 
@@ -169,7 +169,7 @@ def _of_channel(
     rendered: Sequence[NDArray[np.float64]],
     distances: Sequence[float],
 ) -> Texture:
-    """The texture of one channel: observed blocks, rendered ones, and those at each distance, ``(n, blocks, h, w)``."""
+    """The texture of one channel: observed blocks, rendered ones, and those at each distance, ``(n, h, w)``."""
     frequencies, power = _spectrum(observed)
     greys, by_grey, edges, by_edge = _strengths(observed - at_slices, at_slices)
     added = [_added(frequencies, np.array(power), one) for one in rendered]
@@ -196,7 +196,7 @@ def _nothing(distances: Sequence[float]) -> Texture:
 def _added(
     frequencies: list[float], wanted: NDArray[np.float64], rendered: NDArray[np.float64]
 ) -> tuple[list[float], list[float]]:
-    """Factor of the contrast, and power of the noise, that bring rendered blocks ``(n, blocks, h, w)`` to a power."""
+    """Factor of the contrast, and power of the noise, that bring rendered blocks ``(n, h, w)`` to a power."""
     power = np.array(_spectrum(rendered)[1])
     changed = np.array(frequencies) >= COARSEST
     full = np.sqrt(wanted / np.maximum(power, 1e-6 * max(float(wanted.max()), 1e-12)))
@@ -218,8 +218,7 @@ def _added(
 
 
 def _each_convolved(images: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    flat = images.reshape(-1, *images.shape[-2:])
-    return np.stack([convolved(np.pad(one, REACH, mode="symmetric"), kernel) for one in flat]).reshape(images.shape)
+    return np.stack([convolved(np.pad(one, REACH, mode="symmetric"), kernel) for one in images])
 
 
 def _window(height: int, width: int) -> NDArray[np.float64]:
@@ -228,12 +227,12 @@ def _window(height: int, width: int) -> NDArray[np.float64]:
 
 
 def _spectrum(images: NDArray[np.float64]) -> tuple[list[float], list[float]]:
-    """Frequencies and mean power of images ``(n, blocks, h, w)`` in rings; white noise of variance v has v in each."""
+    """Frequencies and mean power of images ``(n, h, w)`` in rings; white noise of variance v has v in each."""
     *_, height, width = images.shape
     window = _window(height, width)
     around = images - images.mean(axis=(-2, -1), keepdims=True)
     found = np.abs(scipy.fft.fft2(around * window)) ** 2
-    power = found.mean(axis=(0, 1)) / (window**2).sum()
+    power = found.mean(axis=0) / (window**2).sum()
     radii = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
     ring = np.digitize(radii, _BANDS)
     frequencies, means = [], []
@@ -249,10 +248,9 @@ def _strengths(
     residual: NDArray[np.float64], rendered: NDArray[np.float64]
 ) -> tuple[list[float], list[float], list[float], list[float]]:
     """How the noise of observed slices depends on the grey value, and on the edges, that were rendered there."""
-    flat = (-1, *residual.shape[-2:])
     # The finest part alone: what is coarser is structure that the model misses.
-    fine = np.stack([one - gaussian_filter(one, 1.0) for one in residual.reshape(flat)])
-    looks = [smoothed(one) for one in rendered.reshape(flat)]
+    fine = np.stack([one - gaussian_filter(one, 1.0) for one in residual])
+    looks = [smoothed(one) for one in rendered]
     grey, edge = (np.stack([look[k] for look in looks]).ravel() for k in (0, 1))
     noise = fine.ravel() ** 2
     greys, by_grey = _by_class(grey, noise, _GREY_SHARES)
