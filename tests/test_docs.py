@@ -126,6 +126,10 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     assert "emgauss export" in (site / "reference" / "command-line.html").read_text(encoding="utf-8")
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     assert "voxel_size_nm" in python
+    start = (site / "index.html").read_text(encoding="utf-8")
+    assert '<div class="grid cards">' in start
+    marks_left = re.findall(r"<p>: |^: ", start, flags=re.MULTILINE)
+    assert not marks_left, "Markdown that no extension reads is shown as it is"
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
