@@ -136,6 +136,12 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
     assert "PSNR, SSIM and FSIM together" in widget.quality.verdict.text()
     assert "harder task" in widget.quality.caution.text()
     assert [widget.quality.table.item(row, 0).text() for row in range(5)][-1] == "EMGauss"
+    assert "EMGauss" in widget.quality.resolution.text() and "linear" in widget.quality.resolution.text()
+    widget.quality.report.save(str(tmp_path / "report"))
+    wait(lambda: not widget.quality.running, "the report")
+    assert widget.quality.report.status.text() == "Written: report.html"
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert widget.quality.table.item(0, 1).text() in page and "The worst of the hidden slices" in page
 
     # export and open again
     widget.export.path.setText(str(tmp_path / "iso"))

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.evaluation import BASELINE, MIN_SLICES, SCORED, method_label
+from napari_emgauss.evaluation import BASELINE, CRITERIA, MIN_SLICES, SCORED, method_label, resolution_text
 from napari_emgauss.plugin.process._estimate import Work
 from napari_emgauss.plugin.process._estimate_jobs import expected_seconds, job_sentence, record_job
 from napari_emgauss.plugin.process._job import Job
@@ -30,6 +30,7 @@ from napari_emgauss.plugin.widgets._score_plot import ScorePlot
 from napari_emgauss.plugin.widgets._theme import theme_colours
 
 from ._fit_tab import FitTab
+from ._save_report import SaveReport
 
 COLUMNS = (("method", "Method"), ("psnr", "PSNR"), ("ssim", "SSIM"), ("fsim", "FSIM"), ("gain", "vs linear"))
 
@@ -54,7 +55,8 @@ class QualityTab(Page):
         self.estimate = Note()
         self.panel = JobPanel(viewer, self.score_button, in_activity_dock=False)
         self.status = self.panel.status
-        self.verdict, self.caution = Note(), Note()
+        self.verdict, self.resolution, self.caution = Note(), Note(), Note()
+        self.report = SaveReport(viewer, lambda: self.result)
         font = self.verdict.font()
         font.setBold(True)
         self.verdict.setFont(font)
@@ -71,8 +73,10 @@ class QualityTab(Page):
             self.verdict,
             self.advice_button,
             self.table,
+            self.resolution,
             self.plot,
             self.caution,
+            self.report,
         ):
             self.column.addWidget(widget)
         self.column.addStretch(1)
@@ -84,12 +88,13 @@ class QualityTab(Page):
 
     @property
     def running(self) -> bool:
-        """Whether a score is being computed."""
-        return self.panel.running
+        """Whether a score is being computed, or a report written."""
+        return self.panel.running or self.report.running
 
     def disconnect_viewer(self) -> None:
         """End a running score and stop listening; the widget is about to go."""
         self.panel.abandon()
+        self.report.abandon()
         self.plot.disconnect_viewer()
 
     def start(self) -> None:
@@ -111,6 +116,7 @@ class QualityTab(Page):
         self.table.hide()
         self.plot.hide()
         self.verdict.tell("")
+        self.resolution.tell("")
         self.caution.tell("")
         work, device = self._work(), self._device()
         self.panel.run(
@@ -164,6 +170,7 @@ class QualityTab(Page):
         self.plot.show_result(result)
         self.plot.show()
         self.verdict.tell(str(result["verdict"]))
+        self.resolution.tell(resolution_sentence(result))
         self.caution.tell(str(result["caution"]), theme_colours(self._viewer).muted_text)
         advised = self._advised()
         self.advice_button.setVisible(bool(advised))
@@ -179,6 +186,17 @@ class QualityTab(Page):
         """Settings by name, of which the score says that they are best."""
         told = {} if self.result is None else self.result.get("advice", {})
         return {setting: str(value) for setting, value in told.items() if value}
+
+
+def resolution_sentence(result: dict[str, Any]) -> str:
+    """Down to which detail methods agree with the hidden slices; empty where that was not measured."""
+    told = []
+    for name, one in result["methods"].items():
+        found = one.get("resolution", {}).get("xy")
+        if found is not None:
+            nm = found["nm"][CRITERIA[0].name]
+            told.append(f"{method_label(name)} {resolution_text(nm, found['limit_nm'])}")
+    return f"Resolution in plane, nm (Fourier ring correlation, 1/7): {', '.join(told)}." if told else ""
 
 
 def score_rows(result: dict[str, Any]) -> list[list[str]]:
