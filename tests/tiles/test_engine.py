@@ -95,6 +95,23 @@ def test_a_scheduler_that_does_not_answer_is_told(
         list(fit_tiles(small_stack, quick_config, folder=tmp_path / "run", size=SIZE, options=options))
 
 
+def test_a_client_that_nobody_answered_ends_without_a_traceback() -> None:
+    """In a process of its own: dask's client complained as the interpreter went down."""
+    pytest.importorskip("distributed")
+    code = (
+        "from napari_emgauss import ConfigError\n"
+        "from napari_emgauss.tiles import _engine\n"
+        "_engine._CONNECT_TIMEOUT_S = 0.3\n"
+        "try:\n"
+        "    _engine.Cluster(None, 'nowhere', 1)\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert "No dask scheduler answers at nowhere" in done.stdout
+    assert done.stderr == ""
+
+
 def test_without_dask_distributed_it_says_what_to_install(
     small_stack: Stack, quick_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,7 +79,7 @@ class Cluster:
     def __init__(self, workers: int | None, scheduler: str | None, threads: int) -> None:
         _check_installed(encrypted=scheduler is None)
         import dask
-        from distributed import Client, LocalCluster, Security
+        from distributed import LocalCluster, Security
 
         asked_for = scheduler
         self._exit = contextlib.ExitStack()
@@ -116,9 +116,7 @@ class Cluster:
                 scheduler = str(self._cluster.scheduler_address)
             else:
                 security = None  # as dask's configuration says
-            self._client: Any = self._exit.enter_context(
-                Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, security=security)
-            )
+            self._client: Any = self._exit.enter_context(_connected(scheduler, security))
             if workers is not None:
                 self._client.register_plugin(_one_card_each())
         except BaseException as error:
@@ -311,6 +309,19 @@ def _one_card_each() -> Any:
                 os.environ["CUDA_VISIBLE_DEVICES"] = card
 
     return OneCardEach()
+
+
+def _connected(scheduler: str, security: Any) -> Any:
+    """A client of a scheduler; one that nobody answered is not waited for, and says nothing, when it is deleted."""
+    from distributed import Client
+
+    client: Any = Client.__new__(Client)
+    try:
+        client.__init__(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False, security=security)
+    except BaseException:
+        client.status = "closed"
+        raise
+    return client
 
 
 @contextlib.contextmanager
