@@ -342,6 +342,11 @@ def main() -> int:
     wait(lambda: len(viewer.layers) == 3, 60)
     take("plugin-confidence")
     viewer.layers.remove(viewer.layers[-1])
+    dock.depth.error_button.click()
+    wait(lambda: len(viewer.layers) == 3, 60)
+    viewer.layers.selection.active = layer
+    take("plugin-error-bars")
+    viewer.layers.remove(viewer.layers[-1])
     viewer.dims.order = (1, 0, 2)
     viewer.reset_view()
     source.visible = False

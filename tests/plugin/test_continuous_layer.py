@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -206,3 +207,69 @@ def test_confidence_lies_on_its_layer_and_a_model_without_is_refused(viewer: Vie
     assert 100 <= np.asarray(added.data[0][4]).max() < 255
     with pytest.raises(StackError, match="holds no confidence"):
         add_confidence(viewer, layer, None)
+
+
+def _known_error(shape: tuple[int, int] = (24, 32)) -> Any:
+    """Error bars of 9 grey values in the left half of every mid-gap, and of 18 in the right one."""
+    from napari_emgauss.model import error_bars
+
+    z = np.arange(5) * 40.0
+    plane = np.where(np.arange(shape[1]) < shape[1] // 2, 9.0, 18.0) ** 2 * np.ones((shape[0], 1)) / 255**2
+    middles = (z[:-1] + z[1:]) / 2
+    usual, widths = {0.5: [float(plane.mean())]}, {0.5: (0.7,), 0.9: (1.6,), 0.95: (2.0,)}
+    return error_bars([plane[None]] * 4, middles, usual, widths, z, (4.0, 5.0), shape).in_grey_values([255.0])
+
+
+def test_error_bars_lie_on_their_layer_and_a_model_without_is_refused(viewer: ViewerModel) -> None:
+    from napari_emgauss._errors import StackError
+    from napari_emgauss.plugin.view._compare import add_error
+
+    layer = _add(viewer)
+    added = add_error(viewer, layer, _known_error())
+    record = record_of(added)
+    assert record.kind == "error" and record.shift is record_of(layer).shift
+    assert added.data[0].shape == layer.data[0].shape and tuple(added.scale) == tuple(layer.scale)
+    assert added.dtype == np.float32
+    middle = np.asarray(added.data[0][np.argmin(np.abs(np.arange(37) * 160 / 36 - 20))])
+    assert middle[:, 0] == pytest.approx(9, rel=0.05) and middle[:, -1] == pytest.approx(18, rel=0.05)
+    with pytest.raises(StackError, match="holds no error bars"):
+        add_error(viewer, layer, None)
+
+
+def test_the_status_says_how_far_the_value_under_the_pointer_may_be_off(viewer: ViewerModel, qtbot: Any) -> None:
+    from qtpy.QtCore import QObject
+
+    from napari_emgauss.plugin.view._error_status import ErrorStatus
+
+    model = Ramp()
+    model.error = _known_error()
+    layer = _add(viewer, model)
+    viewer.layers.selection.active = layer
+    owner = QObject()
+    status = ErrorStatus(viewer, owner)
+    go_to_depth(layer, viewer, 20.0)
+
+    def told(y: float, x: float, value: str = "128") -> str:
+        viewer.cursor.position = (viewer.dims.point[0], *layer.data_to_world((0, y, x))[-2:])
+        viewer.status = {"layer_name": "ramp", "coords": " [1 2 3]", "value": value, "coordinates": " [1 2 3]: 128"}
+        assert isinstance(viewer.status, dict)
+        return str(viewer.status["coordinates"])
+
+    told(5, 2)  # asks for the error bars
+    qtbot.waitUntil(lambda: "±" in told(5, 2), timeout=5000)
+    assert told(5, 2) == " [1 2 3]: 128 ± 9"
+    assert told(5, 30) == " [1 2 3]: 128 ± 18"
+    assert told(500, 30) == " [1 2 3]: 128"  # beside the layer
+    assert told(5, 2, "") == " [1 2 3]: 128"  # nothing there
+    other = viewer.add_image(np.zeros((5, 24, 32), np.uint8))
+    viewer.layers.selection.active = other
+    assert told(5, 2) == " [1 2 3]: 128"
+    status.disconnect_viewer()
+    viewer.layers.selection.active = layer
+    assert told(5, 2) == " [1 2 3]: 128"
+
+
+def test_sigma_is_told_in_two_digits() -> None:
+    from napari_emgauss.plugin.view._error_status import as_text
+
+    assert [as_text(one) for one in (0.1234, 9.04, 9.26, 12.6, 1234.4)] == ["0.12", "9", "9.3", "13", "1234"]

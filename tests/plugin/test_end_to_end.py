@@ -122,6 +122,25 @@ def test_a_session(dock: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.Mo
         np.asarray(difference.data[0][20]), np.asarray(layer.data[0][20], np.float32) - between
     )
 
+    # how far that may be off, as a layer and under the pointer
+    widget.depth.chooser.layer = layer
+    widget.depth.error_button.click()
+    wait(lambda: "phantom stack EMGauss error bars" in viewer.layers, "the error bars")
+    sigma = np.asarray(viewer.layers["phantom stack EMGauss error bars"].data[0][20])
+    assert sigma.dtype == np.float32 and 1 < sigma.mean() < 60
+    viewer.layers.selection.active = layer
+    viewer.mouse_over_canvas = True
+    viewer.cursor.position = layer.data_to_world((20, 10, 12))
+
+    def told() -> str:
+        viewer.update_status_from_cursor()
+        return str(viewer.status["coordinates"]) if isinstance(viewer.status, dict) else ""
+
+    wait(lambda: "±" in told(), "the error under the pointer", 20)
+    value = np.asarray(layer.data[0][20])[10, 12]
+    assert told().endswith(f"{value} ± {sigma[10, 12]:.2g}") or told().endswith(f"{value} ± {sigma[10, 12]:.0f}")
+    viewer.layers.remove("phantom stack EMGauss error bars")
+
     # preferences count at once
     settings = get_plugin_settings(PLUGIN_NAME)
     settings.view.cache_mib, settings.fit.preset = 64, "best"

@@ -19,7 +19,7 @@ from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
 from napari_emgauss._paths import same_file
 from napari_emgauss.stack import Normalisation, Region
-from napari_emgauss.volume import ModelTraits
+from napari_emgauss.volume import ModelTraits, ModelView
 
 from ._demand import moved_lately
 from ._render_child import ModelInfo
@@ -27,7 +27,7 @@ from ._render_service import Depths, RenderService
 from ._scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from napari_emgauss.model import Confidence
+    from napari_emgauss.model import Confidence, ErrorBars
 
 _Box = tuple[tuple[float, ...], Region | None, tuple[int, int] | None]
 
@@ -145,6 +145,21 @@ class RemoteModel:
         """
         return self._service.confidence(str(self._path))
 
+    @property
+    def error(self) -> ErrorBars | RemoteError | None:
+        """σ of what is rendered; None where the model does not know.
+
+        The rendering process is asked: for a worker thread.
+        """
+        found = self._service.error(str(self._path))
+        return RemoteError(self, found) if isinstance(found, dict) else found
+
+    def sigma_of_tiles(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
+    ) -> NDArray[np.float32]:
+        """σ ``(n, h, w)`` of a tiled model, from the rendering process."""
+        return self._service.render_error(str(self._path), depths_nm.tolist(), region, shape)
+
     def prepare(self, path: str | Path) -> PreparedState:
         """Load a newer state and render what is on screen; for a worker thread."""
         if Path(path).is_dir():  # the same folder as before, with more tiles
@@ -218,6 +233,42 @@ class RemoteModel:
             if present == path:
                 raise
             return self._service.render(str(present), *box)
+
+
+class RemoteError(ModelView):
+    """σ of a tiled model, whose tiles stay in the rendering process.
+
+    Parameters
+    ----------
+    model : RemoteModel
+    half_widths : dict
+        Share of the truth, and how many σ hold it.
+    """
+
+    confidence = None
+
+    def __init__(self, model: RemoteModel, half_widths: dict[float, float]) -> None:
+        super().__init__(model)
+        self._half_widths = half_widths
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """It has none of its own: it belongs to a model."""
+        return {}
+
+    def half_width(self, share: float, channel: int = 0) -> float:
+        """How many σ on either side hold a share of the truth."""
+        return self._half_widths[share]
+
+    def _images(
+        self, depths_nm: NDArray[np.float64], region: Region | None, shape: tuple[int, int] | None
+    ) -> NDArray[Any]:
+        return np.asarray(self.model.sigma_of_tiles(depths_nm, region, shape))
 
 
 def _pixels(box: _Box, info: ModelInfo) -> int:

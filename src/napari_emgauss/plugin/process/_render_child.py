@@ -109,6 +109,17 @@ def _describe(model: EmgaussModel | TiledModel) -> ModelInfo:
     )
 
 
+def _error(model: EmgaussModel | TiledModel) -> Any:
+    """The error bars themselves; of tiles, which stay here, only how wide the bands are; None where there are none."""
+    from napari_emgauss.model import ErrorBars
+    from napari_emgauss.priors import BANDS
+
+    error = model.error
+    if error is None or isinstance(error, ErrorBars):
+        return error
+    return {share: error.half_width(share) for share in BANDS}
+
+
 def describe_device(device: str) -> DeviceInfo:
     """What ``device`` (``auto`` or a name) means on this machine."""
     from napari_emgauss.render import choose_backend
@@ -135,6 +146,12 @@ def _answer(models: _Models, threads: int, verb: str, arguments: tuple[Any, ...]
         return _describe(models.get(arguments[0]))
     if verb == "confidence":
         return models.get(arguments[0]).confidence
+    if verb == "error":
+        return _error(models.get(arguments[0]))
+    if verb == "render_error":
+        path, z_nm, region, shape = arguments
+        error = models.get(path).error
+        return None if error is None else error.render(z_nm, region=region, shape=shape)
     if verb == "warm":
         import torch
 

@@ -23,7 +23,7 @@ from ._render_child import DeviceInfo, ModelInfo, serve
 from ._sharing import keep_freed_memory, lower_priority
 
 if TYPE_CHECKING:
-    from napari_emgauss.model import Confidence
+    from napari_emgauss.model import Confidence, ErrorBars
 
 LOGGER = logging.getLogger("napari_emgauss.plugin")
 
@@ -143,6 +143,16 @@ class RenderService:
     def confidence(self, path: str) -> Confidence | None:
         """How far the prior of a model trusted its guesses; None where the model does not know."""
         return self._ask("confidence", path)
+
+    def error(self, path: str) -> ErrorBars | dict[float, float] | None:
+        """Error bars of a model; of tiles only how many σ hold which share; None where the model has none."""
+        return self._ask("error", path)
+
+    def render_error(
+        self, path: str, z_nm: Sequence[float], region: Region | None, shape: tuple[int, int] | None
+    ) -> NDArray[np.float32]:
+        """σ ``(n, h, w)`` of a tiled model."""
+        return np.asarray(self._ask("render_error", path, [float(z) for z in z_nm], region, shape))
 
     def drop(self, path: str) -> None:
         """Forget a model; nothing happens when the process does not run."""

@@ -13,9 +13,16 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QSlider
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import at_the_door, notify
 from napari_emgauss.plugin.process._problem import Problem, problem_of
-from napari_emgauss.plugin.view._compare import add_confidence, add_difference, add_linear, source_candidates
+from napari_emgauss.plugin.view._compare import (
+    add_confidence,
+    add_difference,
+    add_error,
+    add_linear,
+    source_candidates,
+)
 from napari_emgauss.plugin.view._continuous_layer import LayerRecord, record_of, refresh_shown, smallest_step_nm
 from napari_emgauss.plugin.view._depth_control import DepthControl
+from napari_emgauss.plugin.view._error_status import ErrorStatus, error_of
 from napari_emgauss.plugin.view._layer_look import look_sources, model_with_look
 from napari_emgauss.plugin.widgets._form import NanometreBox, Note, Page, form_layout, heading, rule
 from napari_emgauss.plugin.widgets._layer_chooser import LayerChooser
@@ -67,6 +74,12 @@ class DepthTab(Page):
         self.confidence_button.setToolTip(
             "A layer that is bright where the prior trusts what it inferred, and dark where to look twice."
         )
+        self.error_button = QPushButton("Add error bars")
+        self.error_button.setToolTip(
+            "A layer with σ in grey values: how far what is inferred is to be expected from the truth. The status bar "
+            "shows it under the pointer, as 128 ± 9."
+        )
+        self.error_status = ErrorStatus(viewer, self)
         self.save_button = QPushButton("Save model…")
         self.save_button.setToolTip("A small file that holds the whole continuous volume; drop it on napari to reopen.")
         self._heard: LayerRecord | None = None
@@ -94,7 +107,7 @@ class DepthTab(Page):
         if self._heard is not None:
             self._heard.troubled.disconnect(self._show_trouble)
             self._heard = None
-        for part in (self.chooser, self.source, self.bar):
+        for part in (self.chooser, self.source, self.bar, self.error_status):
             part.disconnect_viewer()
 
     def _lay_out(self) -> None:
@@ -127,7 +140,10 @@ class DepthTab(Page):
         column.addLayout(compare)
         column.addLayout(pair)
         column.addWidget(rule())
-        column.addWidget(self.confidence_button)
+        certain = QHBoxLayout()
+        certain.addWidget(self.confidence_button, 1)
+        certain.addWidget(self.error_button, 1)
+        column.addLayout(certain)
         column.addWidget(self.save_button)
         column.addStretch(1)
 
@@ -146,6 +162,7 @@ class DepthTab(Page):
         self.linear_button.clicked.connect(lambda: self._compare(difference=False))
         self.difference_button.clicked.connect(lambda: self._compare(difference=True))
         self.confidence_button.clicked.connect(self.add_confidence)
+        self.error_button.clicked.connect(self.add_error)
         self.save_button.clicked.connect(self._ask_where_to_save)
 
     def _on_layer(self, layer: Any) -> None:
@@ -156,7 +173,7 @@ class DepthTab(Page):
         for widget in (
             self.look, self.step, self.isotropic_button, self.depth, self.slider, self.bar, self.previous_button,
             self.middle_button, self.next_button, self.source, self.linear_button, self.difference_button,
-            self.confidence_button, self.save_button,
+            self.confidence_button, self.error_button, self.save_button,
         ):  # fmt: skip
             widget.setEnabled(record is not None)
         if record is None:
@@ -299,6 +316,18 @@ class DepthTab(Page):
                 add_confidence(self._viewer, layer, confidence)
 
         in_background(self, lambda: record.model.confidence, show)
+
+    def add_error(self) -> None:
+        """Show how far what is inferred is to be expected from the truth."""
+        record, layer = self.control.record, self.control.layer
+        if record is None:
+            return
+
+        def show(error: Any) -> None:
+            if layer in self._viewer.layers:
+                add_error(self._viewer, layer, error)
+
+        in_background(self, lambda: error_of(record.model), show)
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record

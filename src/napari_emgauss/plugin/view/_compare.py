@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from napari_emgauss._errors import StackError
 from napari_emgauss.stack import StackRecord
 from napari_emgauss.volume import Provenance
@@ -14,6 +16,7 @@ from ._linear_model import DifferenceModel, LinearModel
 
 DIFFERENCE_COLOURMAP = "PiYG"
 CONFIDENCE_COLOURMAP = "viridis"
+ERROR_COLOURMAP = "inferno"
 
 
 def source_candidates(viewer: Any, layer: Any) -> list[Any]:
@@ -147,6 +150,28 @@ def add_confidence(viewer: Any, layer: Any, confidence: Any) -> Any:
         )
     look = {"contrast_limits": (0, 255), "colormap": CONFIDENCE_COLOURMAP, "opacity": 0.5}
     return _add(viewer, layer, record, "confidence", confidence, f"{layer.name} confidence", look)
+
+
+def add_error(viewer: Any, layer: Any, error: Any) -> Any:
+    """Add a layer with the error bars of ``layer``: σ in grey values.
+
+    Raises
+    ------
+    StackError
+        The model has none.
+    """
+    record = record_of(layer)
+    if record is None:
+        raise StackError("Choose an EMGauss layer first.")
+    if error is None:
+        raise StackError(
+            f"“{layer.name}” holds no error bars: it was fitted without a prior, to too few slices, or by an older "
+            "version, or its fit has not come that far."
+        )
+    z = error.z_nm
+    middle = np.asarray(error.render(float(z[len(z) // 2 - 1] + z[len(z) // 2]) / 2))
+    look = {"contrast_limits": (0, max(2 * float(middle.mean()), 1e-6)), "colormap": ERROR_COLOURMAP, "opacity": 0.5}
+    return _add(viewer, layer, record, "error", error, f"{layer.name} error bars", look)
 
 
 def _checked(layer: Any, source: Any) -> LayerRecord:

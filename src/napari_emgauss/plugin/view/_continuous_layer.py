@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KEY = "emgauss"
 """Where a layer's record is, in ``layer.metadata``."""
 
-LayerKind = Literal["continuous", "linear", "difference", "confidence", "labels"]
+LayerKind = Literal["continuous", "linear", "difference", "confidence", "error", "labels"]
 
 MOST_STEPS = 50_000
 """Longest z slider; beyond it a pixel of the slider is hundreds of steps, and the exact depth is typed in anyway."""
@@ -73,7 +73,7 @@ class LayerRecord:
 
     Parameters
     ----------
-    kind : {"continuous", "linear", "difference", "confidence", "labels"}
+    kind : {"continuous", "linear", "difference", "confidence", "error", "labels"}
         What it shows.
     model : VolumeModel
         Where its pixels come from.
