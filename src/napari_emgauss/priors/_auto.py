@@ -26,7 +26,6 @@ from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
 from napari_emgauss.priors.classical._flow_prior import blurred_flow_prior, flow_prior
 from napari_emgauss.priors.learned._cost import cost_of_learning
-from napari_emgauss.priors.learned._learned_prior import LearnedPrior
 from napari_emgauss.priors.learned._self import SelfPrior, self_prior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig, trial_config
 
@@ -302,7 +301,8 @@ def _try_all(
     )
     if correction < config.learned.correction and "self" in weights:
         note += f"; {correction:.0%} of self's correction does better there than {config.learned.correction:.0%}"
-    law = ours.law(correction, weight, classical, hidden, learned.device, seed) if weight > 0 else None
+    mixed = np.float32(weight) * guess + np.float32(1 - weight) * guesses[classical]
+    law = ours.law(mixed, truth) if weight > 0 else None
     return Choice(weights, scores, len(truth), note, replace(learned, correction=correction), law)
 
 
@@ -340,18 +340,11 @@ class _Learned:
     images: dict[float, NDArray[np.float32]]
     confidences: NDArray[np.float32]
     predicted_error: PredictedError
-    prior: LearnedPrior
 
-    def law(
-        self, share: float, weight: float, classical: str, hidden: HiddenSlices, device: str, seed: int
-    ) -> ErrorLaw | None:
-        """The law of its errors with so much correction, or of its mean with another prior."""
-        if weight < 1:
-            learned = replace(self.prior, config=replace(self.prior.config, correction=share))
-            parts = (("self", weight, learned), (classical, 1 - weight, get_prior(classical, device=device)))
-            return hidden_law(WeightedPrior("auto", parts), hidden, seed=seed)
-        labels = [PseudoLabel(*pair) for pair in zip(self.images[share], self.confidences, strict=True)]
-        return predicted_law(labels, hidden.truth, self.predicted_error)
+    def law(self, guess: NDArray[np.float32], truth: NDArray[np.float32]) -> ErrorLaw | None:
+        """The law of the errors of ``guess``: what it restored, or the mean of that with another prior's."""
+        labels = [PseudoLabel(*pair) for pair in zip(guess, self.confidences, strict=True)]
+        return predicted_law(labels, truth, self.predicted_error)
 
 
 def _restored_by_learning(
@@ -372,7 +365,7 @@ def _restored_by_learning(
         shares = (trial.correction, trial.correction / 2, 0.0)
         images = {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
     confidences = np.stack([confidence_at(label, thinned, float(z)) for label, z in zip(labels, depths, strict=True)])
-    return _Learned(images, confidences, versions[0].predicted_error or PredictedError(0.0), learned)
+    return _Learned(images, confidences, versions[0].predicted_error or PredictedError(0.0))
 
 
 def _correction(tried: dict[float, dict[str, float]], margin: float) -> float:
