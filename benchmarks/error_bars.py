@@ -86,6 +86,7 @@ def measured(volume: str, source: Path | None, factor: int | None, method: str, 
     if coverage is None:
         raise SystemExit(f"{method} has no error bars on {volume}.")
     row = as_row(coverage)
+    row["prior"] = (made.about.get("prior") or {}).get("weights")
     row["psnr"] = round(float(np.mean([psnr(one, other) for one, other in zip(made.images, truth, strict=True)])), 2)
     row["seconds"] = round(time.perf_counter() - began, 1)
     return row
