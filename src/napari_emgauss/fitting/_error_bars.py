@@ -7,12 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from napari_emgauss.fitting._labels import Labels
-from napari_emgauss.model import PLANES_PER_GAP, ErrorBars, chosen_depths, error_bars
+from napari_emgauss.model import PLANES_PER_GAP, ErrorBars, block_means, chosen_depths, coarse_size, error_bars
 from napari_emgauss.priors import ErrorLaw, Observation, PseudoLabel, confidence_at, locate_gap, place_in_gap
 from napari_emgauss.render import EmgaussModel
 
 _SLICES = 8
 _GAPS = 6
+_SIDE = 384
 
 
 def label_error_bars(
@@ -49,26 +50,33 @@ def label_error_bars(
             found.append(law.squared_error(confidence_at(alone, observation, depth), place))
         return np.stack(found)
 
+    size = (images.shape[-2], images.shape[-1])
     kept = labels.images is not None  # else each is computed anew
     chosen = chosen_depths(z_nm, depths, PLANES_PER_GAP if kept else 1)
-    planes = {index: squared(index) for index in chosen}
-    some = _of_usual_gaps(depths, z_nm) if kept else chosen
-    planes |= {index: squared(index) for index in some if index not in planes}
+    some = set(_of_usual_gaps(depths, z_nm)) & set(range(len(depths)) if kept else chosen)
+    y0, y1, x0, x1 = _middle(size)
+    coarse: list[NDArray[np.float32]] = []
+    fine: dict[int, NDArray[np.float32]] = {}
     usual: dict[float, list[NDArray[np.float64]]] = {}
-    for index in some:
-        place = round(place_in_gap(z_nm, float(depths[index])), 3)
-        usual.setdefault(place, []).append(planes[index].mean(axis=(1, 2), dtype=np.float64))
+    for index in sorted({*chosen, *some}):  # one whole plane at a time: there may be hundreds
+        plane = squared(index)
+        if index in chosen:
+            coarse.append(np.stack([block_means(one, coarse_size(size)) for one in plane]))
+        if index in some:
+            place = round(place_in_gap(z_nm, float(depths[index])), 3)
+            usual.setdefault(place, []).append(plane.mean(axis=(1, 2), dtype=np.float64))
+            fine[index] = plane[:, y0:y1, x0:x1].copy()
     widths = [dict(law.bands) for law in laws]
     bars = error_bars(
-        [planes[index] for index in chosen],
+        coarse,
         depths[chosen],
         {place: list(np.mean(found, axis=0)) for place, found in usual.items()},
         {share: tuple(one[share] for one in widths) for share in widths[0]},
         z_nm,
         pixel_size_nm,
-        (images.shape[-2], images.shape[-1]),
+        size,
     )
-    return bars.sharpened([planes[index] for index in some], depths[some])
+    return bars.sharpened(list(fine.values()), depths[list(fine)], region=(y0, y1, x0, x1))
 
 
 def with_fitted_slices(
@@ -95,6 +103,13 @@ def with_fitted_slices(
         sums += ((shown - several[k]) ** 2 * weight).sum(axis=(1, 2), dtype=np.float64)
         counts += float(weight.sum())
     return bars if counts == 0 else bars.with_observed(list(sums / counts))
+
+
+def _middle(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """``(y0, y1, x0, x1)`` of the middle of a slice, large enough to tell how errors are spread."""
+    height, width = (min(side, _SIDE) for side in size)
+    y0, x0 = (size[0] - height) // 2, (size[1] - width) // 2
+    return y0, y0 + height, x0, x0 + width
 
 
 def _channel(label: PseudoLabel, channel: int) -> PseudoLabel:

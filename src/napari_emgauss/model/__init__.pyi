@@ -10,8 +10,10 @@ from ._agreement import (
 from ._confidence import (
     PLANES_PER_GAP as PLANES_PER_GAP,
     Confidence as Confidence,
+    block_means as block_means,
     chosen_depths as chosen_depths,
     coarse_confidence as coarse_confidence,
+    coarse_size as coarse_size,
 )
 from ._config import FieldName as FieldName, ModelConfig as ModelConfig
 from ._error_bars import (

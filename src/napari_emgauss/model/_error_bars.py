@@ -145,7 +145,9 @@ class ErrorBars:
         usual[:, 0] = np.minimum(np.asarray(squared, dtype=np.float64), usual[:, 1:].min(axis=1, initial=np.inf))
         return replace(self, squared=usual)
 
-    def sharpened(self, planes: Sequence[NDArray[np.floating[Any]]], depths_nm: ArrayLike) -> ErrorBars:
+    def sharpened(
+        self, planes: Sequence[NDArray[np.floating[Any]]], depths_nm: ArrayLike, region: Region | None = None
+    ) -> ErrorBars:
         """The same with ratios as far apart as they are on finer planes.
 
         Lines between coarse values are smoother than what they stand for: where they are low the truth is lower, where
@@ -157,21 +159,23 @@ class ErrorBars:
             ``(C, H, W)`` expected squared error, unit range².
         depths_nm : array_like
             Depth of each.
+        region : tuple, optional
+            ``(y0, y1, x0, x1)`` of the slice that they show; all of it by default.
         """
         bars = self.in_grey_values([1.0])
         for _ in range(_ROUNDS):
-            bars = replace(bars, ratios=bars._spread_out(planes, np.atleast_1d(np.asarray(depths_nm))))
+            bars = replace(bars, ratios=bars._spread_out(planes, np.atleast_1d(np.asarray(depths_nm)), region))
         return replace(bars, grey_range=self.grey_range)
 
     def _spread_out(
-        self, planes: Sequence[NDArray[np.floating[Any]]], depths_nm: NDArray[np.float64]
+        self, planes: Sequence[NDArray[np.floating[Any]]], depths_nm: NDArray[np.float64], region: Region | None
     ) -> NDArray[np.uint8]:
         """The ratios along a rising curve from what is shown to what there is."""
         from scipy.optimize import isotonic_regression
 
         usual = [np.maximum(self._usual(float(depth)), 1e-12)[:, None, None] for depth in depths_nm]
         there = np.stack([np.asarray(plane) / one for plane, one in zip(planes, usual, strict=True)], axis=1)
-        shown = [self.render(float(depth)).reshape(there[:, 0].shape) ** 2 for depth in depths_nm]
+        shown = [self.render(float(depth), region=region).reshape(there[:, 0].shape) ** 2 for depth in depths_nm]
         here = np.stack([one / level for one, level in zip(shown, usual, strict=True)], axis=1)
         ratios = self.ratios.copy()
         for channel in range(self.channels):
@@ -237,7 +241,7 @@ def error_bars(
     Parameters
     ----------
     planes : sequence of ndarray
-        ``(C, H, W)`` expected squared error, unit range².
+        ``(C, H, W)`` expected squared error, unit range², or its means over the blocks that share one value.
     depths_nm : ndarray
         ``(L,)`` depth of each, increasing.
     usual : mapping
