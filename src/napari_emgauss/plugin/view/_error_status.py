@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject
 
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.stack import Frame
+from napari_emgauss.volume import ExactModel
 
 from ._continuous_layer import LayerRecord, record_of
 
@@ -78,7 +79,7 @@ class ErrorStatus(QObject):
 
 
 def sigma_at(layer: Any, record: LayerRecord, bars: Any, position: Any) -> float | None:
-    """σ under a position of the world, in grey values; None outside the layer."""
+    """σ under a position of the world, in grey values; None outside the layer, and where a pixel is the user's own."""
     z, y, x = (float(one) for one in np.asarray(layer.world_to_data(position))[-3:])
     height, width = record.model.shape[-2:]
     if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
@@ -89,9 +90,13 @@ def sigma_at(layer: Any, record: LayerRecord, bars: Any, position: Any) -> float
     depth = first + round(z) * step + record.shift.nm
     if not first - step / 2 <= depth <= last + step / 2:
         return None
-    row, column = round(y), round(x)
+    depth = min(max(depth, first), last)
+    row, column = min(max(round(y), 0), height - 1), min(max(round(x), 0), width - 1)
+    shown = record.shifted.model
+    if isinstance(shown, ExactModel) and not shown.inferred(depth)[row, column]:
+        return None  # the user's own pixel
     box = Frame.of(record.model).checked_region((row, row + 1, column, column + 1))
-    sigma = bars.render(min(max(depth, first), last), region=box, shape=(1, 1))
+    sigma = bars.render(depth, region=box, shape=(1, 1))
     return float(np.asarray(sigma).reshape(-1)[0])
 
 

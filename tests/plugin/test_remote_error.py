@@ -1,0 +1,48 @@
+"""Error bars of models that the rendering process holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_emgauss.fitting import preset
+from napari_emgauss.model import ErrorBars
+from napari_emgauss.plugin.process._remote_model import RemoteError, RemoteModel
+from napari_emgauss.plugin.view._error_status import error_of, quick_error_of
+from napari_emgauss.stack import stack_from_array
+from napari_emgauss.tiles import TiledModel, TileSize, fit_tiles
+
+QUICK = preset("fast", prior="linear", device="cpu", iterations_scale=0.001, pixels_per_gaussian=40.0)
+
+
+def test_sigma_of_tiles_comes_from_the_renderer(service: Any, tmp_path: Path) -> None:
+    z, y, _x = np.mgrid[:5, :100, :66]
+    grey = 128 + 60 * np.sin((y + 3 * z) / 9) + np.random.default_rng(0).normal(0, 8, z.shape)
+    stack = stack_from_array(np.clip(grey, 0, 255).astype(np.uint8), (40, 8, 8), name="waves")
+    for _ in fit_tiles(stack, QUICK, folder=tmp_path / "run", size=TileSize(pixels=64, halo_pixels=8)):
+        pass
+    here = TiledModel(tmp_path / "run", device="cpu").error
+    assert here is not None
+    model = RemoteModel.open(service, tmp_path / "run")
+    found = error_of(model)
+    assert isinstance(found, RemoteError) and found.dtype == np.float32 and found.shape == model.shape
+    np.testing.assert_array_equal(found.render([60.0, 20.0]), here.render([60.0, 20.0]))
+    np.testing.assert_array_equal(found.render(60.0, region=(3, 9, 4, 8)), here.render(60.0, region=(3, 9, 4, 8)))
+    assert found.half_width(0.9) == here.half_width(0.9)
+    assert quick_error_of(model) is None, "the pointer does not wait for the rendering process"
+
+
+def test_a_model_without_error_bars_has_none_here_either(service: Any, model_file: Path) -> None:
+    assert error_of(RemoteModel.open(service, model_file)) is None
+
+
+def test_error_bars_of_one_model_are_brought_over(service: Any, tmp_path: Path) -> None:
+    from napari_emgauss.fitting import run_fit
+
+    z, y, _x = np.mgrid[:5, :48, :48]
+    grey = 128 + 60 * np.sin((y + 3 * z) / 9) + np.random.default_rng(0).normal(0, 8, z.shape)
+    fitted = run_fit(stack_from_array(np.clip(grey, 0, 255).astype(np.uint8), (40, 8, 8), name="waves"), QUICK)
+    fitted.save(tmp_path / "m.safetensors")
+    found = quick_error_of(RemoteModel.open(service, tmp_path / "m.safetensors"))
+    assert isinstance(found, ErrorBars) and fitted.error is not None
+    np.testing.assert_array_equal(found.render(60.0), fitted.error.render(60.0))
