@@ -51,7 +51,7 @@ def main() -> int:
         grey, labels = (tifffile.imread(path) for path in paths)
         for factor in arguments.factors:
             known = {row["method"] for row in rows if (row["volume"], row["factor"]) == (name, factor)}
-            wanted = [method for method in METHODS if method not in known]
+            wanted = [method for method in METHODS if method in arguments.methods and method not in known]
             if wanted:
                 settings = emg.preset("fast", iterations_scale=arguments.scale)
                 found = measure(grey, labels, factor, pixel_nm, wanted, arguments.stride, settings)
@@ -155,6 +155,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=list(VOLUMES))
     parser.add_argument("--factors", nargs="+", type=int, default=[4, 8, 10])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--stride", type=int, default=4, help="look at one gap in so many")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the iterations of the fit")
     parser.add_argument("--output", help="file to write in place of results/labels.json")

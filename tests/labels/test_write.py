@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from ngff_zarr.validate import validate
 
 from napari_emgauss._errors import ExportError
 from napari_emgauss.labels import CarriedLabels, _carry as carrying, export_labels, label_slices
@@ -25,7 +26,7 @@ def carried(model: TubeModel) -> CarriedLabels:
     return CarriedLabels(label_slices(model.observed_labels(), model, name="neurites.tif"), model, method="distances")
 
 
-@pytest.mark.parametrize("format", ["ome-zarr", "ome-zarr-0.5"])
+@pytest.mark.parametrize("format", ["ome-zarr", "ome-zarr-0.5", "ome-zarr-0.6"])
 def test_labels_go_beside_the_image(tmp_path: Path, large: TubeModel, format: str) -> None:
     path = tmp_path / "iso.ome.zarr"
     export(large, path, format=format)
@@ -46,6 +47,10 @@ def test_labels_go_beside_the_image(tmp_path: Path, large: TubeModel, format: st
         assert listed["ome"]["labels"] == ["neurites"] and "image-label" in about["ome"]
         mine, its = about["ome"]["multiscales"][0], dict(group.attrs)["ome"]["multiscales"][0]
     assert mine["datasets"] == its["datasets"]  # the same levels at the same places
+    # The rules of NGFF itself, of the image of labels and of what makes it one.
+    version = format.removeprefix("ome-zarr").removeprefix("-") or "0.4"
+    for kind in ("image", "label"):
+        validate(about, version, kind)
     with pytest.raises(ExportError, match="already exists"):
         export_labels(labels, path)
     export_labels(labels, path, name="again")
