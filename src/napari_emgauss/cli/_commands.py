@@ -319,7 +319,11 @@ def add_labels(commands: Commands) -> None:
     )
     parser.add_argument("--unlabelled", type=int, metavar="VALUE", help="value of pixels about which nothing is known")
     parser.add_argument("--dataset", help=dataset_help())
-    parser.add_argument("--method", choices=("model", "distances", "nearest"), help="how to carry (default: model)")
+    parser.add_argument(
+        "--method",
+        choices=("auto", "model", "distances", "nearest"),
+        help="how to carry (default: auto, model or distances, whichever restores hidden labelled slices better)",
+    )
     parser.add_argument(
         "--channel", type=int, metavar="N", help="look for motion and membranes in this channel, counted from 0"
     )

@@ -99,7 +99,7 @@ def _score(arguments: argparse.Namespace) -> int:
     labels, model = _labels_and_model(arguments)
     from napari_emgauss.labels import CARRY_METHODS, score_labels
 
-    methods = tuple(CARRY_METHODS) if arguments.method is None else (arguments.method,)
+    methods = tuple(CARRY_METHODS) if arguments.method in (None, "auto") else (arguments.method,)
     with _bar("score", arguments.quiet) as bar:
         scores = score_labels(
             labels,
@@ -188,10 +188,10 @@ def _depths_of(volume: Any, model: Any, arguments: argparse.Namespace) -> Any:
 
 
 def _carried(arguments: argparse.Namespace) -> CarriedLabels:
-    from napari_emgauss.labels import CarriedLabels
+    from napari_emgauss.labels import carry_labels
 
     labels, model = _labels_and_model(arguments)
-    return CarriedLabels(labels, model, method=arguments.method or "model")
+    return carry_labels(labels, model, arguments.method or "auto")
 
 
 def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, Any]:

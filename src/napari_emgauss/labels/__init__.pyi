@@ -5,9 +5,15 @@ from ._bring_back import (
     write_slices as write_slices,
 )
 from ._carry import CarriedLabels as CarriedLabels
+from ._choose import carry_labels as carry_labels, choose_method as choose_method
 from ._container import holds_image as holds_image
 from ._depths_in_file import depths_in_file as depths_in_file
-from ._methods import CARRY_METHODS as CARRY_METHODS, CarryMethod as CarryMethod
+from ._methods import (
+    CARRY_CHOICES as CARRY_CHOICES,
+    CARRY_METHODS as CARRY_METHODS,
+    CarryChoice as CarryChoice,
+    CarryMethod as CarryMethod,
+)
 from ._score import (
     Interval as Interval,
     LabelAgreement as LabelAgreement,

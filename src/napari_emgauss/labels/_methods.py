@@ -12,3 +12,12 @@ CARRY_METHODS: Mapping[CarryMethod, str] = {
     "nearest": "the nearest labelled slice",
 }
 """What each method does, for help and tables; the best first."""
+
+CarryChoice: TypeAlias = Literal["auto", "model", "distances", "nearest"]
+CARRY_CHOICES: Mapping[CarryChoice, str] = {
+    "auto": "model, or distances where that restores labelled slices better that are hidden for it",
+    "model": CARRY_METHODS["model"],
+    "distances": CARRY_METHODS["distances"],
+    "nearest": CARRY_METHODS["nearest"],
+}
+"""What a user chooses among: a method, or the one that suits the stack."""

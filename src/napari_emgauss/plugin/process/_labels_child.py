@@ -17,7 +17,7 @@ from ._sharing import keep_freed_memory, lower_priority, share_cores
 
 if TYPE_CHECKING:
     from napari_emgauss._progress import Progress
-    from napari_emgauss.labels import CarriedLabels, CarryMethod
+    from napari_emgauss.labels import CarriedLabels, CarryChoice
     from napari_emgauss.stack import Region
 
 PLANES_BYTES = 256 << 20
@@ -41,7 +41,7 @@ class LabelsOrder:
     name : str
         Of the labels.
     method : str
-        Key of :data:`~napari_emgauss.labels.CARRY_METHODS`.
+        Key of :data:`~napari_emgauss.labels.CARRY_CHOICES`.
     device : str
         Where to render.
     channel : int
@@ -53,13 +53,13 @@ class LabelsOrder:
     labelled: tuple[int, ...]
     unlabelled: int | None
     name: str
-    method: CarryMethod
+    method: CarryChoice
     device: str = "auto"
     channel: int = 0
 
     def carried(self) -> CarriedLabels:
         """What it asks for; loads the model."""
-        from napari_emgauss.labels import CarriedLabels, LabelledSlices
+        from napari_emgauss.labels import LabelledSlices, carry_labels
         from napari_emgauss.tiles import load
         from napari_emgauss.volume import VolumeModel, channel_models
 
@@ -67,7 +67,7 @@ class LabelsOrder:
         if model.channels > 1:
             model = channel_models(model)[self.channel]
         labels = LabelledSlices(self.values.array(), self.labelled, self.unlabelled, self.name)
-        return CarriedLabels(labels, model, method=self.method)
+        return carry_labels(labels, model, self.method)
 
 
 @dataclass(frozen=True)

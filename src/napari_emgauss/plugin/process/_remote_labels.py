@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.labels import CarryMethod, LabelledSlices, holds_image, label_slices, move_slice
+from napari_emgauss.labels import CarryChoice, LabelledSlices, holds_image, label_slices, move_slice
 from napari_emgauss.stack import Frame, Region, SliceSource, parse_slices
 
 from ._asked_child import AskedChild
@@ -111,7 +111,7 @@ class RemoteLabels:
     model : RemoteModel
         Says depths and shows motion.
     method : str
-        Key of :data:`~napari_emgauss.labels.CARRY_METHODS`.
+        Key of :data:`~napari_emgauss.labels.CARRY_CHOICES`.
     device, channel
         See :class:`LabelsOrder`.
 
@@ -127,7 +127,7 @@ class RemoteLabels:
         self,
         source: FittedLabels,
         model: RemoteModel,
-        method: CarryMethod,
+        method: CarryChoice,
         *,
         device: str = "auto",
         channel: int = 0,
@@ -157,7 +157,7 @@ class RemoteLabels:
         return self._order.labelled
 
     @property
-    def method(self) -> CarryMethod:
+    def method(self) -> CarryChoice:
         """How they are carried."""
         return self._order.method
 

@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QPushButton, QSpinBox
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.labels import CARRY_METHODS
+from napari_emgauss.labels import CARRY_CHOICES
 from napari_emgauss.plugin._background import in_background
 from napari_emgauss.plugin._door import at_the_door, notify
 from napari_emgauss.plugin._preferences import preferences
@@ -55,7 +55,7 @@ class LabelsTab(Page):
         self.continuous = LayerChooser(viewer, is_continuous, "fit a stack, or open a model")
         self.continuous.setToolTip("The layer fitted to that stack: its model shows how structures move.")
         self.method = QComboBox()
-        for name, does in CARRY_METHODS.items():
+        for name, does in CARRY_CHOICES.items():
             self.method.addItem(name, name)
             self.method.setItemData(self.method.count() - 1, does, 3)  # Qt's role of tool tips
         self.method_note = Note()
@@ -318,7 +318,7 @@ class LabelsTab(Page):
     # fields
 
     def _show_method(self) -> None:
-        does = CARRY_METHODS[self.method.currentData()]
+        does = CARRY_CHOICES[self.method.currentData()]
         self.method_note.tell(does[0].upper() + does[1:] + ".", theme_colours(self._viewer).muted_text)
 
     def _show_usable(self, *_: Any) -> None:
