@@ -201,7 +201,7 @@ def labels_carried(photographer: Photographer, dock: Any, source: Any, layer: An
     cells.visible = source.visible = False
     viewer.dims.set_point(0, 215.0)
     photographer.settle(1)
-    photographer.wait(lambda: "carried by" in tab.status.text(), 600)
+    photographer.wait(lambda: "labelled slices carried" in tab.status.text(), 600)
     photographer.take("plugin-labels", dock)
     source.visible = True
     viewer.layers.remove(carried)

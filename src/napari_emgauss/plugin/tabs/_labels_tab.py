@@ -235,13 +235,12 @@ class LabelsTab(Page):
             self._tell_problem(record.problem, Remedy("Try again", self._work_again))
             return
         self.retry_button.offer(None)
-        count = len(record.model.labelled)
+        count, method = len(record.model.labelled), record.model.method
+        how = "" if method == "auto" else f" by {method}"
         if record.busy:
             self.status.tell("Working out labels; meanwhile those of the nearest labelled slice are shown.")
         else:
-            self.status.tell(
-                f"{count} labelled slices carried by {record.model.method}; the layer follows what you paint."
-            )
+            self.status.tell(f"{count} labelled slices carried{how}; the layer follows what you paint.")
 
     def _work_again(self) -> None:
         record = self._heard
