@@ -133,7 +133,7 @@ def test_an_export_takes_the_slices_of_the_layer(
 def test_repair_refuses_what_cannot_be_filled(dock: EmgaussDock, stack_layer: Any) -> None:
     repair = dock.fit.repair
     repair.start("anywhere.ome.tif")
-    assert repair.status.text().startswith("Nothing is to be filled: untick the bad slices")
+    assert repair.status.text().startswith("There is nothing to fill: untick the bad slices")
     dock.fit.slices.leave_out([0])
     repair.start("anywhere.ome.tif")
     assert repair.status.text().startswith("Slice 0 cannot be filled") and not repair.running

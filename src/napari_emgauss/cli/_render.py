@@ -60,12 +60,12 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     if "confidence" in paths and model.confidence is None:
         raise ExportError(
             f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
-            "older version: leave --confidence out."
+            "older version; leave --confidence out."
         )
     if "error" in paths and traits_of(model).error is None:
         raise ExportError(
             f"'{arguments.model}' holds no error bars: it was fitted without a prior, to too few slices to try it on, "
-            "or by an older version: leave --error out, or fit the stack again."
+            "or by an older version; leave --error out, or fit the stack again."
         )
     shown: dict[str, Any] = {
         "channel": arguments.channel,

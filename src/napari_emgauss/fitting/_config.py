@@ -236,7 +236,7 @@ displacement_pixels, softness_pixels
         if not 2 <= self.slab_samples <= 9:
             raise ConfigError(f"slab_samples is {self.slab_samples}, but must be between 2 and 9.")
         if self.slice_shifts and not self.joint:
-            raise ConfigError("slice_shifts are learned in the joint stage, which is off: switch joint on.")
+            raise ConfigError("slice_shifts are learned in the joint stage, which is off: turn joint on.")
         self.for_stack(2, 1.0).model_config()
 
     def _check_types(self) -> None:

@@ -94,14 +94,14 @@ ROWS = (
         "flow+linear",
         f"{_FLOW_PRIORS}:flow_and_linear_prior",
         summary="mean of linear and flow, neither blurred",
-        suits="as the ensemble, where there is hardly any noise that a blur could take off",
+        suits="like the ensemble, but with hardly any noise for a blur to remove",
         colour="#d97742",
         cost=_FLOW,
     ),
     PriorInfo(
         "self",
         f"{_LEARNED}:self_prior",
-        summary="a small network trained on this stack: it learns from xy slices how rows between rows look, and "
+        summary="a small network trained on this stack: it learns from xy slices what lies between rows, and "
         "applies that along z in several directions; a network that knows generated phantoms fuses what these say",
         suits="tissue looks alike in xy and xz",
         learns=True,
@@ -113,7 +113,7 @@ ROWS = (
     PriorInfo(
         "auto",
         f"{_AUTO}:auto_prior",
-        summary="hides every second slice, keeps the prior that restores it best, and as much of the correction by "
+        summary="hides every second slice, keeps the prior that restores it best, and as much of the correction from "
         "phantoms as helps",
         suits="not sure",
         learns=True,
@@ -134,5 +134,5 @@ ROWS = (
 
 def _refuse_alone(**_: object) -> Prior:
     raise ConfigError(
-        f"The prior '{FIT_ONLY}' is the running average of a model while it is fitted; it cannot be used by itself."
+        f"The prior '{FIT_ONLY}' is the running average of a model while it is fitted; it cannot be used on its own."
     )

@@ -35,6 +35,8 @@ class RunOptions:
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"There must be at least one worker, not {self.workers}.")
         if self.workers is not None and self.scheduler is not None:
-            raise ConfigError("Give a number of workers to start here, or a scheduler that has its own, not both.")
+            raise ConfigError(
+                "Give either a number of workers to start here or a scheduler that has its own, not both."
+            )
         if self.threads_per_tile < 1:
             raise ConfigError(f"A tile needs at least one thread, not {self.threads_per_tile}.")

@@ -73,7 +73,9 @@ def repair_in_child(channel: Channel, request: FitRequest, data: FitData, target
 
         config = request_config(request)
         if config.slice_shifts:
-            raise ConfigError("Slices that the fit moves cannot stay as they are: untick that the fit learns shifts.")
+            raise ConfigError(
+                "Slices that the fit shifts cannot stay as they are: untick slice shifts under Advanced settings."
+            )
         stack = _with_left_out(request_stack(request, data), request)
         check_repair(stack)
         dtype = stack.normalisation.dtype

@@ -271,7 +271,8 @@ class ExportTab(Page):
         row, dtype = self._row(), self._chosen_dtype() or model.dtype
         if look_row(self.look.currentData()).keeps_own_slices and np.dtype(dtype) != model.dtype:
             raise ConfigError(
-                f"Your own slices stay as they are only in their own type, {model.dtype}: choose that type, or the "
+                f"Observed slices can be kept as they are only in their own type, {model.dtype}: choose that type, "
+                "or the "
                 "smooth look."
             )
         return plan_export(

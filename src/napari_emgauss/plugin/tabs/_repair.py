@@ -48,7 +48,7 @@ class RepairPanel(QWidget):
         self._viewer, self._fit_tab = viewer, fit_tab
         self.button = QPushButton("Repair only…")
         self.button.setToolTip(
-            "Write the stack again on its own grid: slices that are left out and damaged pixels are filled, all else "
+            "Write the stack again on its own grid: slices that are left out and damaged pixels are filled; all else "
             "stays byte for byte."
         )
         self.panel = JobPanel(viewer, self.button)
@@ -76,12 +76,12 @@ class RepairPanel(QWidget):
         request = self._fit_tab.request()
         request = whole_stack(request, tuple(layer_data(self._fit_tab.stack.layer).shape))
         if not request.skip and not request.masked:
-            raise ConfigError("Nothing is to be filled: untick the bad slices, or choose a mask of damaged pixels.")
+            raise ConfigError("There is nothing to fill: untick the bad slices, or choose a mask of damaged pixels.")
         first, last = request.slices
         for end in (first, last):
             if end in request.skip:
                 raise ConfigError(
-                    f"Slice {end} cannot be filled: there are no good slices on both sides of it. Cut the stack there "
+                    f"Slice {end} cannot be filled: there are no good slices on both sides of it. Crop the stack there "
                     "first, or tick it."
                 )
         check_request(request)
