@@ -76,7 +76,7 @@ class DepthTab(Page):
         )
         self.error_button = QPushButton("Add error bars")
         self.error_button.setToolTip(
-            "A layer with σ in grey values: how far what is inferred is to be expected from the truth. The status bar "
+            "A layer with σ in grey values: how far the truth is likely to be from what was inferred. The status bar "
             "shows it under the pointer, as 128 ± 9."
         )
         self.error_status = ErrorStatus(viewer, self)
@@ -318,7 +318,7 @@ class DepthTab(Page):
         in_background(self, lambda: record.model.confidence, show)
 
     def add_error(self) -> None:
-        """Show how far what is inferred is to be expected from the truth."""
+        """Show how far the truth is likely to be from what was inferred."""
         record, layer = self.control.record, self.control.layer
         if record is None:
             return
