@@ -50,7 +50,7 @@ def test_good_layers_pass() -> None:
         ({"slices": (4, 1)}, StackError, "The z range holds 0 slices"),
         ({"region": (0, 24, 5, 20)}, StackError, "The region is 24×15 pixels"),
         ({"voxel_size_nm": (0, 4, 5)}, VoxelSizeError, "The voxel size is unknown"),
-        ({"voxel_size_nm": (4.5, 4, 5)}, VoxelSizeError, "z step 4.5 nm is no larger than a pixel"),
+        ({"voxel_size_nm": (4.5, 4, 5)}, VoxelSizeError, "The z step of 4.5 nm is no larger than a pixel"),
     ],
 )
 def test_requests_that_cannot_be_fitted(request_for: Any, changes: Any, kind: type, sentence: str) -> None:
