@@ -209,11 +209,10 @@ def labels_carried(photographer: Photographer, dock: Any, source: Any, layer: An
 
 
 def patch_tried(photographer: Photographer, dock: Any, source: Any) -> None:
-    """A patch beside linear interpolation and the stack; its prior has learned from the whole."""
+    """A patch beside linear interpolation and the stack."""
     viewer, panel = photographer.viewer, dock.fit.panel
     before = set(viewer.layers)
     photographer.wait(panel.patch_button.isEnabled, 120)
-    photographer.take("plugin-kept-prior", dock)
     panel.patch_button.click()
     session = dock.fit.session
     photographer.wait(lambda: not session.state.status.active)
