@@ -159,7 +159,7 @@ def test_repair_fills_and_keeps_the_rest(
     dock.fit.repair.start(str(target))
     assert dock.fit.repair.running
     wait(lambda: not dock.fit.repair.running, "the repair")
-    assert "Slices filled whole: 1; in part: 1; as they were: 3" in dock.fit.repair.status.text()
+    assert "Slices filled completely: 1; in part: 1; unchanged: 3" in dock.fit.repair.status.text()
     wait(lambda: "a stack filled" in viewer.layers, "the layers")
     written, good = tifffile.imread(target), hole == 0
     good[1] = False
