@@ -13,7 +13,7 @@ from napari_emgauss.render import EmgaussModel
 
 _SLICES = 8
 _GAPS = 6
-_SIDE = 384
+_SIDE = 192
 
 
 def label_error_bars(
