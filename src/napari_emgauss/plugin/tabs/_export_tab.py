@@ -371,7 +371,7 @@ class ExportTab(Page):
 
     def _on_done(self, written: Written) -> None:
         path = written.path
-        self.status.tell(f"Written: {Path(path).name}. {written.note}".strip())
+        self.status.tell(". ".join(part for part in (f"Written: {Path(path).name}", written.note) if part))
         LOGGER.info("Exported %s", path)
         show_info(f"EMGauss wrote {Path(path).name}.")
         if self.add_layer.isChecked():
