@@ -50,6 +50,11 @@ SECTIONS = (
         "Error bars",
         "How much of the dropped slices lies within bands that are meant to hold 50, 90 and 95 % of it.",
     ),
+    Section(
+        "referee",
+        "What referees ask for",
+        "Resolution in nm, perceptual indices and 3D PSNR, each mean with ± half of its 95 % interval over slices.",
+    ),
     Section("masks", "Structures", "How well mitochondria are found in reconstructed slices of epfl."),
     Section("texture", "Texture", "What the textured look brings and costs beside the smooth one and linear."),
     Section("prior_classical", "Classical priors", "The interpolations that cost nothing to learn."),

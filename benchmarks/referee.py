@@ -54,9 +54,9 @@ def main() -> int:
         for name in arguments.volumes:
             if any((row["volume"], row["factor"], row["what"]) == (name, factor, "dropped slices") for row in rows):
                 continue
-            keep(planes(needed(name), name, factor, arguments.crop))
+            keep(planes(needed(name), name, factor, arguments.crop, arguments.methods))
         if not arguments.no_cells and not any((row["factor"], row["what"]) == (factor, "cells") for row in rows):
-            keep(cells(factor))
+            keep(cells(factor, arguments.methods))
     print_table(rows, COLUMNS)
     return 0
 
@@ -69,11 +69,13 @@ def needed(name: str) -> Path:
     return path
 
 
-def planes(path: Path, name: str, factor: int, crop: tuple[int, int, int] | None) -> list[dict[str, Any]]:
+def planes(
+    path: Path, name: str, factor: int, crop: tuple[int, int, int] | None, methods: list[str]
+) -> list[dict[str, Any]]:
     """One row a method: metrics of dropped slices, and resolution."""
     print(f"{name} ×{factor}", file=sys.stderr)
     rows = []
-    for method, one in evaluate(read_volume(path), factor, methods=METHODS, crop=crop).methods.items():
+    for method, one in evaluate(read_volume(path), factor, methods=methods, crop=crop).methods.items():
         middle = one.by_distance[-1].resolution
         rows.append(
             {
@@ -92,12 +94,12 @@ def planes(path: Path, name: str, factor: int, crop: tuple[int, int, int] | None
     return rows
 
 
-def cells(factor: int) -> list[dict[str, Any]]:
+def cells(factor: int, methods: list[str]) -> list[dict[str, Any]]:
     """One row a method: how well membranes still part cells."""
     grey, labels, axis = CELLS
     print(f"{grey} ×{factor}: cells", file=sys.stderr)
     found = evaluate_labels(
-        read_volume(needed(grey)), read_volume(needed(labels)), factor, methods=METHODS, axis=axis
+        read_volume(needed(grey)), read_volume(needed(labels)), factor, methods=methods, axis=axis
     ).methods
     return [
         {"volume": grey, "factor": factor, "method": method, "what": "cells", **texts(one)}
@@ -122,6 +124,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--volumes", nargs="+", default=list(VOLUMES), choices=VOLUMES)
     parser.add_argument("--factors", nargs="+", type=int, default=[8])
     parser.add_argument("--crop", type=int, nargs=3, metavar=("Z", "Y", "X"), help="first voxels only (not of cells)")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--no-cells", action="store_true", help="leave out cells")
     parser.add_argument("--output", metavar="FILE", help="result file (default: results/referee.json)")
     arguments = parser.parse_args()
