@@ -23,7 +23,7 @@ from napari_emgauss import (
     read_stack,
     run_fit,
 )
-from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, _run, cut, fit_tiles, load, run_fit_tiles
+from napari_emgauss.tiles import RunOptions, TiledModel, TileSize, _clock, cut, fit_tiles, load, run_fit_tiles
 from napari_emgauss.tiles._task import tile_task
 
 SIZE = TileSize(70, 8, 4, 2)
@@ -316,8 +316,8 @@ def test_a_run_that_another_one_got_ahead_of_looks_again(
 
 def test_what_is_left_is_told_at_the_pace_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(_run.time, "monotonic", lambda: now[0])
-    clock = _run._Clock(4)
+    monkeypatch.setattr(_clock.time, "monotonic", lambda: now[0])
+    clock = _clock.Clock(4)
     now[0] = 130.0
     assert clock.eta_s(0.01) is None  # too early to tell
     clock.tile_done()
