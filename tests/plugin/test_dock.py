@@ -290,7 +290,8 @@ def with_model(dock: EmgaussDock, viewer: ViewerModel, model_file: Path) -> Emga
 
 def test_export_states_its_size_and_refuses_what_cannot_be(with_model: EmgaussDock) -> None:
     tab = with_model.export
-    assert tab.size.text() == "37 × 24 × 32 voxels of 4.444 × 4 × 5 nm, uint8: 0.0 MB"  # 160 / 36 ≈ 4.5
+    wait(lambda: "Estimate" in tab.size.text(), "the device")
+    assert tab.size.text().startswith("37 × 24 × 32 voxels of 4.444 × 4 × 5 nm, uint8: 0.0 MB. ")  # 160 / 36 ≈ 4.5
     tab.dtype.setCurrentText("float32")
     assert "float32" in tab.size.text()
     tab.first.setValue(40)

@@ -98,7 +98,9 @@ def test_lazy_data_are_read_slice_by_slice_and_only_the_region(request_for: Any)
         if message is not None and message.kind == "device":
             fit.stop()
         last = message
-    assert lazy.keys == [(k, slice(7, 25), slice(100, 121)) for k in (11, 12, 13, 14)]
+    assert lazy.keys[:4] == [(k, slice(7, 25), slice(100, 121)) for k in (11, 12, 13, 14)]
+    # And windows of a few slices, by which the stack is known again.
+    assert all(rows.stop - rows.start <= 256 and columns.stop - columns.start <= 256 for _, rows, columns in lazy.keys)
     with open(last.model_path) as file:
         assert int(file.read()) == 18 * 21 * (11 + 12 + 13 + 14)
 
