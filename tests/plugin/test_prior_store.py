@@ -77,6 +77,8 @@ def test_a_prior_serves_parts_that_are_no_larger(request_for: Callable[..., Any]
     assert find_prior("b" * 16, half, CONFIG) is None
     assert find_prior("a" * 16, half, dataclasses.replace(CONFIG, prior="self")) is None
     assert find_prior("a" * 16, request_for(region=half.region, voxel_size_nm=(80.0, 4.0, 5.0)), CONFIG) is None
+    assert find_prior("a" * 16, request_for(region=half.region, skip=(2,)), CONFIG) is None  # it has seen slice 2
+    assert find_prior("a" * 16, request_for(region=half.region, masked=True), CONFIG) is None  # and damage
 
     keep_prior("a" * 16, whole, CONFIG, learned(2.0))
     keep_prior("a" * 16, half, CONFIG, learned(3.0))  # from less: what is there is better

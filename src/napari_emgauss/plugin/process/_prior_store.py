@@ -115,11 +115,11 @@ def find_prior(stack_id: str, request: FitRequest, config: FitConfig) -> KeptPri
 def read_prior(kept: KeptPrior) -> PriorState | None:
     """What a prior has learned; None where the file has gone or is damaged."""
     from napari_emgauss.model import read_tensors
-    from napari_emgauss.priors import PriorState, entries_from
+    from napari_emgauss.priors import PriorState, state_from_tensors
 
     try:
         tensors, header = read_tensors(kept.path, expected_format=FORMAT, newest_version=_VERSION, kind="prior")
-        state = PriorState(entries_from(tensors, header["entries"]))
+        state = PriorState(state_from_tensors(tensors, header["entries"]))
     except (ModelFileError, KeyError, TypeError, AttributeError) as error:
         LOGGER.warning("A kept prior cannot be used: %s", error)
         return None
@@ -134,9 +134,9 @@ def keep_prior(stack_id: str, request: FitRequest, config: FitConfig, state: Pri
     That it cannot be kept is no reason to bother anybody: it is in the log.
     """
     from napari_emgauss.model import write_tensors
-    from napari_emgauss.priors import flattened
+    from napari_emgauss.priors import state_to_tensors
 
-    tensors, entries = flattened(state.entries())
+    tensors, entries = state_to_tensors(state.entries())
     if not tensors:
         return
     try:
@@ -198,6 +198,8 @@ def _path(stack_id: str, request: FitRequest, config: FitConfig) -> Path:
         "gap": round(float(np.median(gaps)), 6),  # gaps decide on the size of a network
         "channels": request.channels,
         "shifts": config.slice_shifts,
+        "skip": list(request.skip),  # a bad slice that was left out since must not be remembered
+        "masked": request.masked,
     }
     settings = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
     return store_folder() / f"{stack_id}-{settings}.prior.safetensors"
