@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
-from napari_emgauss.labels import CarriedLabels, bring_back, covered, label_slices, write_slices
+from napari_emgauss.labels import CarriedLabels, bring_back, depths_covered, label_slices, write_slices
 from napari_emgauss.volume import grid_depths
 
 from .conftest import TubeModel
@@ -57,7 +57,7 @@ def test_a_volume_of_another_grid_is_refused() -> None:
 def test_slices_beyond_the_volume_are_not_labelled() -> None:
     volume = np.array([4, 5, 6], np.int16).reshape(3, 1, 1)
     grid, slices = [10, 20, 30], [0.0, 10.0, 30.0, 30.1]
-    assert covered(grid, slices).tolist() == [False, True, True, False]
+    assert depths_covered(grid, slices).tolist() == [False, True, True, False]
     assert bring_back(volume, grid, slices).ravel().tolist() == [0, 4, 6, 0]
     assert bring_back(volume, grid, slices, unlabelled=-1).ravel().tolist() == [-1, 4, 6, -1]
     np.testing.assert_array_equal(bring_back(volume / 2.0, grid, slices).ravel(), [np.nan, 2, 3, np.nan])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from napari_emgauss import VoxelSizeError
-from napari_emgauss.stack import VoxelSize, believed, stack_from_array, without_unit
+from napari_emgauss.stack import VoxelSize, checked_voxel_size, stack_from_array, without_unit
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from napari_emgauss.stack import VoxelSize, believed, stack_from_array, without_
     ],
 )
 def test_doubtful_sizes_are_unknown_and_it_is_said_why(sizes: Any, why: str) -> None:
-    size = believed(VoxelSize(*sizes, source="ImageJ metadata"))
+    size = checked_voxel_size(VoxelSize(*sizes, source="ImageJ metadata"))
     assert (size.z_nm, size.y_nm, size.x_nm) == (None, None, None)
     assert why.replace("\\", "") in size.doubt
     assert size.source == "ImageJ metadata"
@@ -35,7 +35,7 @@ def test_doubtful_sizes_are_unknown_and_it_is_said_why(sizes: Any, why: str) -> 
 )
 def test_sizes_that_can_be_are_taken(sizes: Any) -> None:
     size = VoxelSize(*sizes, source="x")
-    assert believed(size) == (size if any(sizes) else VoxelSize())
+    assert checked_voxel_size(size) == (size if any(sizes) else VoxelSize())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from napari_emgauss.tiles._estimate import (
     card_memory_bytes,
     label_count,
     model_bytes,
-    settled,
+    settled_config,
     tile_memory_bytes,
     tile_seconds,
 )
@@ -103,7 +103,7 @@ def test_the_size_of_a_model_is_that_of_its_file(quick_config: FitConfig, field:
     grey = np.random.default_rng(0).integers(0, 255, (4, 50, 40), dtype=np.uint8)
     stack = stack_from_array(grey, (120, 8, 8))
     model = run_fit(stack, config)
-    config = settled(config, stack.z_nm, stack.pixel_size_nm)
+    config = settled_config(config, stack.z_nm, stack.pixel_size_nm)
     assert config.knots_per_gap == 3
     assert model_bytes((4, 50, 40), config) == sum(parameter.nbytes for parameter in model.parameters())
 

@@ -195,25 +195,25 @@ def test_two_runs_on_one_folder_are_refused(small_stack: Stack, quick_config: Fi
 
 
 def test_the_lock_of_a_killed_process_is_found_free(tmp_path: Path) -> None:
-    from napari_emgauss.tiles._lock import exclusive
+    from napari_emgauss.tiles._lock import run_lock
 
     code = f"""
 import sys
 from pathlib import Path
-from napari_emgauss.tiles._lock import exclusive
-with exclusive(Path({str(tmp_path)!r})):
+from napari_emgauss.tiles._lock import run_lock
+with run_lock(Path({str(tmp_path)!r})):
     print("held", flush=True)
     sys.stdin.read()
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == b"held"
-        with pytest.raises(ConfigError, match=f"process {process.pid} on"), exclusive(tmp_path):
+        with pytest.raises(ConfigError, match=f"process {process.pid} on"), run_lock(tmp_path):
             pass
         process.kill()
         process.wait()
     assert (tmp_path / "run.owner.json").exists()  # it could not clean up
-    with exclusive(tmp_path):
+    with run_lock(tmp_path):
         pass
     assert not (tmp_path / "run.owner.json").exists()
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, ExportError
-from napari_emgauss.stack import Frame, Normalisation, Stack, note_own_slices
+from napari_emgauss.stack import Frame, Normalisation, Stack, record_own_slices
 from napari_emgauss.volume import ExportPlan, export, export_format, plan_export, repair
 from napari_emgauss.volume.formats import _registry
 
@@ -132,7 +132,7 @@ class WriterContract:
         damage[1, 2, 3] = True
         record = {"left_out_slices": [1], "left_out_z_nm": [105.0], "selected_slices": [0, 2, 3]}
         stack = Stack(own, model.z_nm, (4.0, 3.0), Normalisation(0, 1, dtype), metadata=record, damage=damage)
-        model.provenance = {"stack": record, "own_slices": note_own_slices(stack).to_json()}  # type: ignore[misc]
+        model.provenance = {"stack": record, "own_slices": record_own_slices(stack).to_json()}  # type: ignore[misc]
         row = self.row
         if not any(np.can_cast(dtype, name, "safe") for name in row.dtypes):
             with pytest.raises(ConfigError, match=f"grey values of type {dtype}"):

@@ -122,7 +122,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
 def _bring_down(arguments: argparse.Namespace) -> int:
     output = output_path(arguments, "output")
-    from napari_emgauss.labels import bring_back, covered, write_slices
+    from napari_emgauss.labels import bring_back, depths_covered, write_slices
     from napari_emgauss.stack import Frame, Selection, open_file, slices_text
     from napari_emgauss.tiles import load
     from napari_emgauss.volume import SourceSlices
@@ -144,7 +144,7 @@ def _bring_down(arguments: argparse.Namespace) -> int:
     )
     write_slices(output, found, Frame(slices.z_nm, model.pixel_size_nm, found.shape))
     say(f"Wrote '{output}': {len(found)} slices, {found.dtype}.")
-    missing = slices.numbers[~covered(depths, slices.z_nm)]
+    missing = slices.numbers[~depths_covered(depths, slices.z_nm)]
     if len(missing):
         nothing = "not a number" if found.dtype.kind == "f" else str(arguments.unlabelled or 0)
         say(f"The volume does not reach slices {slices_text(missing)}: they are {nothing}.")

@@ -17,7 +17,7 @@ from napari_emgauss._errors import ModelFileError
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._labels import Labels
 from napari_emgauss.model import read_tensors, write_tensors
-from napari_emgauss.priors import StateEntry, entries_from, flattened
+from napari_emgauss.priors import StateEntry, state_from_tensors, state_to_tensors
 
 CHECKPOINT_FORMAT = "napari-emgauss-checkpoint"
 CHECKPOINT_FORMAT_VERSION = 2
@@ -133,7 +133,7 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> No
     ModelFileError
         The file cannot be written.
     """
-    of_prior, prior = flattened(checkpoint.prior)
+    of_prior, prior = state_to_tensors(checkpoint.prior)
     tensors = {**checkpoint.tensors, **{f"{_PRIOR}{name}": value for name, value in of_prior.items()}}
     header = {
         "format": CHECKPOINT_FORMAT,
@@ -175,7 +175,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             tensors={name: value for name, value in tensors.items() if not name.startswith(_PRIOR)},
             state=header["state"],
             provenance=header["provenance"],
-            prior=entries_from(of_prior, header.get("prior", {})),
+            prior=state_from_tensors(of_prior, header.get("prior", {})),
         )
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise damaged(path) from error

@@ -31,7 +31,7 @@ from napari_emgauss.fitting._update import FitUpdate
 from napari_emgauss.model import fewest_gaussians
 from napari_emgauss.priors import FIT_ONLY, Prior, PriorState, prior_of_fit
 from napari_emgauss.render import EmgaussModel
-from napari_emgauss.stack import Stack, note_own_slices
+from napari_emgauss.stack import Stack, record_own_slices
 from napari_emgauss.volume import texture_of_fit
 
 Path = str | os.PathLike[str]
@@ -360,7 +360,7 @@ class _Fit:
             "source": self.stack.source,
             "name": self.stack.name,
             "stack": self.stack.metadata,
-            "own_slices": note_own_slices(self.stack).to_json(),
+            "own_slices": record_own_slices(self.stack).to_json(),
             "fit": self.config.to_dict(),
             "prior_name": FIT_ONLY if self.prior is None else self.prior.prior.name,
             "napari_emgauss": __version__,

@@ -1,7 +1,7 @@
 from ._bring_back import (
     BackMethod as BackMethod,
     bring_back as bring_back,
-    covered as covered,
+    depths_covered as depths_covered,
     write_slices as write_slices,
 )
 from ._carry import CarriedLabels as CarriedLabels

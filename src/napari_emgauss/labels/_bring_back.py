@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_emgauss._errors import ConfigError, DepthError, ExportError
 from napari_emgauss._files import whole
-from napari_emgauss.stack import Placed, SliceSource
+from napari_emgauss.stack import HasFrame, SliceSource
 
 from ._source import move_slice
 from ._types import holds, smallest_type
@@ -52,7 +52,7 @@ def bring_back(
         ``(K, 2)`` rows and columns by which what is on a slice lies off from where the volume has it, see
         :class:`~napari_emgauss.volume.SourceSlices`; edges repeat themselves.
     unlabelled : int
-        What is written on slices that the volume does not reach (see :func:`covered`); of a probability it is NaN.
+        What is written on slices that the volume does not reach (see :func:`depths_covered`); NaN for a probability.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def bring_back(
         )
     if dtype.kind in "iub" and not holds(dtype, unlabelled):
         raise ConfigError(f"The volume is of type {dtype}, which has no value {unlabelled} for what is not labelled.")
-    reached = covered(grid, wanted)
+    reached = depths_covered(grid, wanted)
     if not reached.any():
         raise DepthError(
             f"The volume reaches from {grid[0]:g} to {grid[-1]:g} nm, where no slice lies: those are at "
@@ -95,7 +95,7 @@ def bring_back(
     return out
 
 
-def covered(grid_z_nm: ArrayLike, slice_z_nm: ArrayLike) -> NDArray[np.bool_]:
+def depths_covered(grid_z_nm: ArrayLike, slice_z_nm: ArrayLike) -> NDArray[np.bool_]:
     """``(K,)``, True for slices that lie within a volume of the depths ``grid_z_nm``."""
     grid, wanted = (np.asarray(z, dtype=np.float64) for z in (grid_z_nm, slice_z_nm))
     slack = _slack(grid)
@@ -137,7 +137,7 @@ def _majority(images: list[NDArray[Any]]) -> NDArray[Any]:
     return np.asarray(np.take_along_axis(stacked, votes.argmax(axis=0)[None], axis=0)[0])
 
 
-def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Placed) -> None:
+def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: HasFrame) -> None:
     """Write what was brought back as OME-TIFF: one page for each observed slice, its voxel size and depths with it.
 
     Parameters
@@ -146,7 +146,7 @@ def write_slices(path: str | os.PathLike[str], values: NDArray[Any], frame: Plac
         ``.ome.tif`` or ``.tif``.
     values : ndarray
         ``(K, H, W)``. A type that OME-TIFF does not have becomes the smallest that holds the labels.
-    frame : Placed
+    frame : HasFrame
         The model, or its stack: says depths and pixel size.
 
     Raises

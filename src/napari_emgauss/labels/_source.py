@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from napari_emgauss._errors import StackError
 from napari_emgauss.stack import (
     Frame,
-    Placed,
+    HasFrame,
     Selection,
     SliceSource,
     open_file,
     parse_slices,
+    slices_as_fitted,
     slices_text,
-    the_fitted_of,
 )
 from napari_emgauss.volume import SourceSlices, record_of_source
 
@@ -72,7 +72,7 @@ class LabelledSlices:
 
 def label_slices(
     values: SliceSource,
-    frame: Placed,
+    frame: HasFrame,
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,
@@ -89,7 +89,7 @@ def label_slices(
     values : SliceSource
         ``(K, H, W)`` of any integer type: of the slices that were fitted, or of the whole source, of which some slices,
         or all but a rectangle, may have been left out.
-    frame : Placed
+    frame : HasFrame
         The model, or its stack; says which slices and which rectangle of the source it has, and how they were moved.
     labelled : str or sequence of int, optional
         Slices of ``values`` that are labelled: ``"0,8,16"`` or numbers. By default all that hold more than one value,
@@ -136,7 +136,7 @@ def label_slices(
 
 def read_labels(
     path: str | os.PathLike[str],
-    frame: Placed,
+    frame: HasFrame,
     *,
     labelled: str | Sequence[int] | None = None,
     unlabelled: int | None = None,
@@ -204,7 +204,7 @@ def _checked_shape(values: SliceSource, name: str) -> tuple[int, int, int]:
 
 
 def _laid_on(
-    values: SliceSource, shape: tuple[int, int, int], frame: Placed, name: str
+    values: SliceSource, shape: tuple[int, int, int], frame: HasFrame, name: str
 ) -> tuple[list[int], SliceSource]:
     """Which of the given slices are the observed ones, and those."""
     expected = Frame.of(frame).shape
@@ -216,7 +216,7 @@ def _laid_on(
     whole = tuple(int(n) for n in known) if len(known) == 3 else (count, *expected[1:])
     same = shape == whole or (not known and record.region is not None and shape[0] == count)
     try:
-        found = the_fitted_of(values, record, expected) if same else None
+        found = slices_as_fitted(values, record, expected) if same else None
     except StackError:
         found = None
     if found is None:

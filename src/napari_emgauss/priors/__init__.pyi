@@ -39,8 +39,8 @@ from ._rows import FIT_ONLY as FIT_ONLY
 from ._state import (
     PriorState as PriorState,
     StateEntry as StateEntry,
-    entries_from as entries_from,
-    flattened as flattened,
+    state_from_tensors as state_from_tensors,
+    state_to_tensors as state_to_tensors,
 )
 from ._weighted import WeightedInterpolator as WeightedInterpolator, WeightedPrior as WeightedPrior
 from .classical._flow import (

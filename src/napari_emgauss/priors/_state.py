@@ -128,14 +128,14 @@ class PriorState:
             ) from error
 
 
-def flattened(entries: Mapping[str, StateEntry]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def state_to_tensors(entries: Mapping[str, StateEntry]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Entries as a file of tensors with a header holds them: tensors by entry and name, and each entry's values."""
     tensors = {f"{entry}:{name}": value for entry, one in entries.items() for name, value in one.tensors.items()}
     return tensors, {entry: one.values for entry, one in entries.items()}
 
 
-def entries_from(tensors: Mapping[str, Tensor], values: object) -> dict[str, StateEntry]:
-    """Entries again, from what :func:`flattened` gave.
+def state_from_tensors(tensors: Mapping[str, Tensor], values: object) -> dict[str, StateEntry]:
+    """Entries again, from what :func:`state_to_tensors` gave.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from ._array import stack_from_array as stack_from_array
 from ._corrections import Corrections as Corrections
 from ._damage import SliceReport as SliceReport, find_damage as find_damage, suggested_skip as suggested_skip
 from ._denoise import denoise as denoise
-from ._frame import Frame as Frame, Placed as Placed, Region as Region
+from ._frame import Frame as Frame, HasFrame as HasFrame, Region as Region
 from ._intensity import correct_intensity as correct_intensity, original_intensity as original_intensity
 from ._mask import (
     DamagedRectangle as DamagedRectangle,
@@ -19,9 +19,9 @@ from ._mask import (
 from ._own_slices import (
     OwnSlices as OwnSlices,
     digest as digest,
-    note_own_slices as note_own_slices,
     open_own_slices as open_own_slices,
-    the_fitted_of as the_fitted_of,
+    record_own_slices as record_own_slices,
+    slices_as_fitted as slices_as_fitted,
 )
 from ._read import (
     open_file as open_file,
@@ -29,7 +29,7 @@ from ._read import (
     read_voxel_size as read_voxel_size,
 )
 from ._record import JsonRecord as JsonRecord, StackRecord as StackRecord
-from ._size_rules import believed as believed, without_unit as without_unit
+from ._size_rules import checked_voxel_size as checked_voxel_size, without_unit as without_unit
 from ._skip import parse_slices as parse_slices, slices_text as slices_text
 from ._slices import LazySlices as LazySlices
 from ._source import OpenedFile as OpenedFile, Selection as Selection

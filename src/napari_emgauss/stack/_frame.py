@@ -17,7 +17,7 @@ Region: TypeAlias = tuple[float, float, float, float]
 _SLACK = 1e-6
 
 
-class Placed(Protocol):
+class HasFrame(Protocol):
     """What has a frame: stacks, and models of them."""
 
     @property
@@ -49,7 +49,7 @@ class Frame:
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, placed: Placed) -> Frame:
+    def of(cls, placed: HasFrame) -> Frame:
         """The frame of a stack or a model."""
         return cls(np.asarray(placed.z_nm, dtype=np.float64), placed.pixel_size_nm, placed.shape)
 

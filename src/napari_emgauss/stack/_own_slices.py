@@ -71,7 +71,7 @@ def digest(values: NDArray[Any]) -> str:
     return told.hexdigest()[:32]
 
 
-def note_own_slices(stack: Stack) -> OwnSlices:
+def record_own_slices(stack: Stack) -> OwnSlices:
     """What to keep of a stack that is going to be fitted; each slice is read once."""
     count = stack.shape[0]
     digests = [digest(np.asarray(stack.own_slices[k])) for k in range(count)]
@@ -103,10 +103,10 @@ def open_own_slices(path: str | Path, record: StackRecord, shape: tuple[int, int
         It cannot be read, or holds no such slices.
     """
     selection = Selection(record.dataset or None, None, record.time_in_file)
-    return the_fitted_of(open_channels(Path(path), selection, record.channels_in_file).slices, record, shape)
+    return slices_as_fitted(open_channels(Path(path), selection, record.channels_in_file).slices, record, shape)
 
 
-def the_fitted_of(slices: SliceSource, record: StackRecord, shape: tuple[int, int, int]) -> SliceSource:
+def slices_as_fitted(slices: SliceSource, record: StackRecord, shape: tuple[int, int, int]) -> SliceSource:
     """Those slices of a whole file or layer, and the region of them, that a fit had.
 
     Raises

@@ -17,7 +17,7 @@ from ._address import address_of
 from ._array import build_stack
 from ._channel_slices import ChannelSlices
 from ._check import check_shape
-from ._size_rules import believed
+from ._size_rules import checked_voxel_size
 from ._source import OpenedFile, Selection
 from ._stack import MAX_CHANNELS, Normalisation, Stack, checked_box
 from ._voxel_size import VoxelSize, resolve_geometry, voxel_size_from_argument
@@ -89,7 +89,7 @@ def read_stack(
     """
     path = Path(path)
     opened = open_channels(path, Selection(dataset, None, time), channel)
-    found = believed(opened.voxel_size)
+    found = checked_voxel_size(opened.voxel_size)
     notes = [*opened.notes, *([found.assumed] if found.assumed and voxel_size_nm is None else [])]
     shape = tuple(int(n) for n in opened.slices.shape)
     if region is not None:
@@ -167,7 +167,7 @@ def read_voxel_size(path: str | Path, *, dataset: str | int | None = None) -> Vo
     """
     path = Path(path)
     with _plain_errors(path):
-        return believed(format_of(path).read_size(path, Selection(dataset)))
+        return checked_voxel_size(format_of(path).read_size(path, Selection(dataset)))
 
 
 def open_file(path: Path, selection: Selection) -> OpenedFile:

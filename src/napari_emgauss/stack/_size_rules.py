@@ -29,7 +29,7 @@ _PRINTERS = frozenset(
 ) | frozenset({360, 400, 450, 480, 500, 600, 720, 800, 1000, 1200, 1440, 2400, 4800})
 
 
-def believed(size: VoxelSize) -> VoxelSize:
+def checked_voxel_size(size: VoxelSize) -> VoxelSize:
     """A voxel size without what cannot be: doubtful sizes become unknown, and ``doubt`` says why.
 
     Parameters
@@ -76,9 +76,9 @@ def without_unit(sizes: Sequence[float | None], source: str, *, usual: str = "")
     thin = as_nm.z_nm is not None and as_nm.z_nm < _THINNEST_SECTION_NM
     if as_nm == VoxelSize(source=source):
         return VoxelSize()
-    in_nm = not believed(as_nm).doubt and not thin
+    in_nm = not checked_voxel_size(as_nm).doubt and not thin
     as_um = _in_micrometres(as_nm)
-    in_um = not believed(as_um).doubt
+    in_um = not checked_voxel_size(as_um).doubt
     if not in_nm and in_um:
         numbers = " x ".join("?" if one is None else f"{one:g}" for one in (z, y, x))
         return replace(as_um, assumed=f"the voxel size {numbers} has no unit and is taken as \u00b5m: {as_um}")
@@ -99,7 +99,7 @@ def check_given(size: VoxelSize) -> None:
     known = [s for s in (size.z_nm, size.y_nm, size.x_nm) if s is not None]
     if known and min(known) < SMALLEST_NM:
         as_um = _in_micrometres(size)
-        meant = "" if believed(as_um).doubt else f" (in \u00b5m this would be {as_um})"
+        meant = "" if checked_voxel_size(as_um).doubt else f" (in \u00b5m this would be {as_um})"
         raise VoxelSizeError(f"The voxel size {size} is smaller than an atom{meant}", remedy=remedy("give voxel size"))
 
 

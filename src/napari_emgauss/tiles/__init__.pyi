@@ -13,12 +13,12 @@ from ._estimate import (
     learning_seconds as learning_seconds,
     measure_slowness as measure_slowness,
     model_bytes as model_bytes,
-    settled as settled,
+    settled_config as settled_config,
     tile_memory_bytes as tile_memory_bytes,
     tile_seconds as tile_seconds,
 )
 from ._index import is_tiled as is_tiled, read_index as read_index
-from ._lock import exclusive as exclusive
+from ._lock import run_lock as run_lock
 from ._model import TiledModel as TiledModel, load as load
 from ._options import RunOptions as RunOptions
 from ._owned import owned_tiles as owned_tiles

@@ -120,7 +120,7 @@ def estimate(
         Whether a prior that learns does so once for all tiles.
     """
     z = np.asarray(z_nm, dtype=np.float64)
-    config = settled(config, z, pixel_size_nm)
+    config = settled_config(config, z, pixel_size_nm)
     _, height, width = plan.shape
     seconds = disk = 0.0
     # Tiles of one size cost the same; there are few sizes.
@@ -161,7 +161,7 @@ def tile_memory_bytes(
     config: FitConfig,
 ) -> int:
     """Peak of a process that fits a tile of ``shape`` (K, H, W), bytes."""
-    config = settled(config, z_nm, pixel_size_nm)
+    config = settled_config(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
     prior = prior_cost(config)
@@ -186,7 +186,7 @@ def card_memory_bytes(
 
     What a fit holds there are the same tensors as on a CPU; they are counted with the constants measured there.
     """
-    config = settled(config, z_nm, pixel_size_nm)
+    config = settled_config(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     label_pixels = rows * columns * label_count(np.asarray(z_nm)[:slices], pixel_size_nm, config)
     return round(
@@ -245,7 +245,7 @@ def model_bytes(shape: tuple[int, int, int], config: FitConfig) -> int:
     return _model_bytes(shape, gaussians(shape[1], shape[2], config), config)
 
 
-def settled(
+def settled_config(
     config: FitConfig, z_nm: NDArray[np.float64] | Sequence[float], pixel_size_nm: tuple[float, float]
 ) -> FitConfig:
     """Settings with nothing left open for slices at ``z_nm``, see `FitConfig.for_stack`."""

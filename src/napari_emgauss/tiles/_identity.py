@@ -12,7 +12,7 @@ import numpy as np
 from napari_emgauss._errors import ConfigError, ModelFileError
 from napari_emgauss.fitting import FitConfig, preset
 from napari_emgauss.priors import Prior
-from napari_emgauss.stack import OwnSlices, Stack, note_own_slices
+from napari_emgauss.stack import OwnSlices, Stack, record_own_slices
 from napari_emgauss.volume import Provenance
 
 from ._index import TileIndex
@@ -44,7 +44,7 @@ def index_of(
         source=stack.source,
         stack=stack.record,
         stack_id=stack_id(stack),
-        own_slices=OwnSlices() if saved is not None else note_own_slices(stack),
+        own_slices=OwnSlices() if saved is not None else record_own_slices(stack),
         fit=config.to_dict(),
         threads_per_tile=threads_per_tile,
         shared_prior=prior.name if prior is not None else shared_name(config, share_prior),

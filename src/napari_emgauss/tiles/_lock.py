@@ -16,7 +16,7 @@ OWNER_NAME = "run.owner.json"
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder.
 
     A process that was killed holds nothing: its lock is found free, with no clean-up by hand.

@@ -26,7 +26,7 @@ from ._clock import Clock
 from ._engine import Cluster, Event, TileDone, TileFailed, check_cluster, run_serially
 from ._identity import check_same_run, index_of, shared_name
 from ._index import INDEX_NAME, TILES_NAME, TileIndex, is_tiled, read_index, tile_path, write_index, write_tile
-from ._lock import exclusive
+from ._lock import run_lock
 from ._model import TiledModel
 from ._options import RunOptions
 from ._owned import LOG_NAME, is_left_at_start, is_of_lock, owned_tiles
@@ -195,7 +195,7 @@ class _Run:
 
     def _messages(self) -> Iterator[TilesUpdate]:
         self.folder.mkdir(exist_ok=True)
-        with exclusive(self.folder):
+        with run_lock(self.folder):
             if self.overwrite:
                 self._clear_folder()
             self._prepare_folder()

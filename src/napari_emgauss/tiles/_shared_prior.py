@@ -27,11 +27,11 @@ from napari_emgauss.priors import (
     PriorState,
     ResumablePrior,
     WeightedPrior,
-    entries_from,
-    flattened,
     hidden_law,
     prior_info,
     prior_of_fit,
+    state_from_tensors,
+    state_to_tensors,
 )
 from napari_emgauss.stack import Stack
 
@@ -138,7 +138,7 @@ def write_shared_prior(folder: Path, prior: WeightedPrior) -> None:
 
 def write_prior_state(folder: Path, state: PriorState) -> None:
     """Keep how far the learning has come in the run's folder, whole or not at all; nothing where there is nothing."""
-    tensors, entries = flattened(state.entries())
+    tensors, entries = state_to_tensors(state.entries())
     if entries:
         header = {"format": _UNFINISHED_FORMAT, "format_version": _FORMAT_VERSION, "entries": entries}
         write_tensors(folder / UNFINISHED_NAME, tensors, header)
@@ -159,7 +159,7 @@ def read_prior_state(folder: Path) -> PriorState:
         path, expected_format=_UNFINISHED_FORMAT, newest_version=_FORMAT_VERSION, kind="prior"
     )
     try:
-        return PriorState(entries_from(tensors, header["entries"]))
+        return PriorState(state_from_tensors(tensors, header["entries"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"'{path}' is damaged: delete it and run the fit again.") from error
 

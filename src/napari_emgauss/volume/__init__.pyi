@@ -7,7 +7,7 @@ from ._export import (
     check_keeps_values as check_keeps_values,
     check_target as check_target,
     export as export,
-    sweep_export as sweep_export,
+    remove_export_leftovers as remove_export_leftovers,
     write_planned as write_planned,
 )
 from ._lazy import LazyVolume as LazyVolume

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, EmgaussError, StackError
 from napari_emgauss._remedies import remedy
-from napari_emgauss.stack import Frame, Region, SliceSource, Stack, digest, open_own_slices, the_fitted_of
+from napari_emgauss.stack import Frame, Region, SliceSource, Stack, digest, open_own_slices, slices_as_fitted
 
 from ._cells import means_of_cells
 from ._depths import aligned_spacing
@@ -315,7 +315,7 @@ def _found(model: VolumeModel, known: Provenance, stack: Stack | str | Path | No
     if isinstance(stack, Stack):
         name, slices = f"The stack '{stack.name}'", stack.own_slices
         try:
-            return name, slices if stack.shape == model.shape else the_fitted_of(slices, known.stack, model.shape)
+            return name, slices if stack.shape == model.shape else slices_as_fitted(slices, known.stack, model.shape)
         except StackError as error:
             raise StackError(f"{name} is not the stack that the model was fitted to: {error}.") from error
     if stack is None and not known.source:

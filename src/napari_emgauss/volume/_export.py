@@ -213,7 +213,7 @@ def check_keeps_values(plan: ExportPlan, dtype: DTypeLike) -> None:
         )
 
 
-def sweep_export(path: str | os.PathLike[str]) -> None:
+def remove_export_leftovers(path: str | os.PathLike[str]) -> None:
     """Remove the unfinished file or folder that a killed :func:`export` to ``path`` left."""
     rows = output_formats()
     sweep(path, lambda found: any(row.kind == "folder" and row.writes(found) for row in rows))

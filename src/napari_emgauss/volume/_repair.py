@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_emgauss._errors import ConfigError, ExportError, StackError
 from napari_emgauss._paths import same_file
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.stack import Frame, Region, Stack, note_own_slices
+from napari_emgauss.stack import Frame, Region, Stack, record_own_slices
 
 from ._exact import ExactModel, exact_model
 from ._export import check_target, with_own_slices, write_planned
@@ -125,7 +125,7 @@ def _filling(model: VolumeModel, stack: Stack) -> ExactModel:
             "The model was fitted to other slices than the good ones of this stack: leave out the same slices, and "
             "use the same region and depths as for its fit."
         )
-    if stack.damage is not None and dict(note_own_slices(stack).damage) != dict(known.own_slices.damage):
+    if stack.damage is not None and dict(record_own_slices(stack).damage) != dict(known.own_slices.damage):
         raise StackError("The model was fitted with another damage mask: use the same one, or fit again.")
     if all(one.intensity_lines is not None for one in known.stack.by_channel):
         model = in_original_intensity(model)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_emgauss.stack import Placed, Stack, StackRecord
+from napari_emgauss.stack import HasFrame, Stack, StackRecord
 
 from ._provenance import Provenance
 
@@ -40,7 +40,7 @@ class SourceSlices:
     origin_px: tuple[int, int]
 
     @classmethod
-    def of(cls, placed: Placed) -> SourceSlices:
+    def of(cls, placed: HasFrame) -> SourceSlices:
         """What a model, or a stack, notes of its slices; where it notes nothing, they are the slices of the source."""
         known = _provenance_of(placed)
         observed = np.asarray(placed.z_nm, dtype=np.float64)
@@ -56,7 +56,7 @@ class SourceSlices:
         return cls(numbers[order], depths[order], is_fitted, everywhere, (int(top), int(left)))
 
 
-def record_of_source(placed: Placed) -> StackRecord:
+def record_of_source(placed: HasFrame) -> StackRecord:
     """How the stack that a model was fitted to, or a stack itself, came about."""
     return _provenance_of(placed).stack
 

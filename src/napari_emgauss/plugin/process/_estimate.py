@@ -164,13 +164,13 @@ def plan_fit(request: PlanRequest) -> FitPlan:
         learning_seconds,
         model_bytes,
         plan_tiles,
-        settled,
+        settled_config,
         tile_memory_bytes,
         tile_seconds as whole_seconds,
     )
 
     z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
-    config = settled(preset(request.preset, **request.overrides), z, pixel)
+    config = settled_config(preset(request.preset, **request.overrides), z, pixel)
     shape = (len(z), request.height, request.width)
     needed = tile_memory_bytes(shape, z, pixel, config)
     free = request.available_bytes

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_emgauss._errors import EmgaussError, StackError
 from napari_emgauss.stack import Stack
-from napari_emgauss.volume import ExactModel, Provenance, exact_model, look_row, sweep_export
+from napari_emgauss.volume import ExactModel, Provenance, exact_model, look_row, remove_export_leftovers
 
 from ._export_child import ExportRequest, export_in_child
 from ._job import Job
@@ -36,7 +36,7 @@ def export_job(model: RemoteModel, request: ExportRequest, sources: Sequence[Sta
         """Remove what a killed export has left: its copy of the model, and the unfinished file."""
         if not Path(copy).is_dir():  # a folder of tiles is the user's own
             Path(copy).unlink(missing_ok=True)
-        sweep_export(target)
+        remove_export_leftovers(target)
 
     return Job(export_in_child, (copy, request), name="export", clean_up=clean_up)
 

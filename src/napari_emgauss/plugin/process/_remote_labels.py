@@ -244,7 +244,7 @@ class RemoteLabels:
 
     def export_job(self, request: LabelsExport) -> Job:
         """A job that writes the labels as they are now."""
-        from napari_emgauss.volume import sweep_export
+        from napari_emgauss.volume import remove_export_leftovers
 
         copy = self._order.model_path
         if not Path(copy).is_dir():  # a folder of tiles does not change: it is its own copy
@@ -260,7 +260,7 @@ class RemoteLabels:
         def clean_up() -> None:
             if not Path(copy).is_dir():
                 Path(copy).unlink(missing_ok=True)
-            sweep_export(target if group is None else group / request.name)
+            remove_export_leftovers(target if group is None else group / request.name)
             if group is not None and not had_labels:
                 with contextlib.suppress(OSError):  # there are other labels in it
                     group.rmdir()

@@ -22,7 +22,7 @@ from napari_emgauss.plugin.view._layer_input import layer_data
 from napari_emgauss.plugin.widgets._form import stack_up
 from napari_emgauss.plugin.widgets._job_panel import JobPanel
 from napari_emgauss.plugin.widgets._remedy import Remedy
-from napari_emgauss.volume import export_ending_of, sweep_export
+from napari_emgauss.volume import export_ending_of, remove_export_leftovers
 
 from ._export_tab import available_formats
 
@@ -221,5 +221,5 @@ def _make_job(values: Any, damage: Any, request: FitRequest, target: RepairTarge
         repair_in_child,
         (request, data, target),
         name="repair",
-        clean_up=lambda: sweep_export(target.path),
+        clean_up=lambda: remove_export_leftovers(target.path),
     )

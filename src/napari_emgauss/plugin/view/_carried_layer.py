@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_emgauss._errors import StackError
-from napari_emgauss.labels import BackMethod, bring_back, covered, move_slice
+from napari_emgauss.labels import BackMethod, bring_back, depths_covered, move_slice
 from napari_emgauss.plugin.process._remote_labels import FittedLabels
 from napari_emgauss.stack import Region
 from napari_emgauss.volume import Provenance
@@ -212,7 +212,7 @@ def on_slices(
     else:
         values = layer_data(volume)
         found = bring_back(values, grid_nm, z, method=method, offsets_px=offsets, unlabelled=unlabelled)
-        reached = covered(grid_nm, z)
+        reached = depths_covered(grid_nm, z)
     numbers = fitted_slices(record)
     missing = tuple(numbers[k] for k in np.flatnonzero(~reached))
     if stack is None:

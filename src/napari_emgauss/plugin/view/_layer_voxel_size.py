@@ -45,9 +45,10 @@ def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
     """What the layer itself says; reads no file.
 
     A scale of 1 in every axis means that nobody has said anything: napari's own TIFF reader leaves it so. A scale is
-    believed by the rules that files are (:func:`napari_emgauss.stack.believed`); what was typed in here, always.
+    checked by the rules that hold for files (:func:`napari_emgauss.stack.checked_voxel_size`); what was typed in here
+    is not.
     """
-    from napari_emgauss.stack import VoxelSize, believed, without_unit
+    from napari_emgauss.stack import VoxelSize, checked_voxel_size, without_unit
 
     if layer.ndim < 3:
         return LayerVoxelSize(None, "unknown", "This is not a stack: it has no slices.")
@@ -67,7 +68,7 @@ def voxel_size_of_layer(layer: Layer) -> LayerVoxelSize:
         found = without_unit((z, y, x), "the layer's scale", usual="nm")
         unit = "µm" if found.assumed else "nm"
         origin = f"the layer's scale, taken as {unit} because it has no unit"
-    checked = believed(found)
+    checked = checked_voxel_size(found)
     if checked.doubt and origin != TYPED:
         return LayerVoxelSize(None, "unknown", f"The layer's scale says {checked.doubt}: type in z, y and x in nm.")
     if not found.complete:
