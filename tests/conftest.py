@@ -40,6 +40,7 @@ def why_no_viewer() -> str | None:
     return None if probe.returncode == 0 else "Qt finds no OpenGL on this screen"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:

@@ -113,7 +113,7 @@ def test_table_has_a_line_per_method_with_its_scores():
     row = next(line for line in lines if line.startswith("linear "))
     assert f"{result.methods['linear'].xy.psnr:.2f}" in row
     assert f"{result.methods['linear'].yz.fsim:.3f}" in row
-    assert sum(line.startswith("nearest") for line in lines) == 2  # scores, and scores by distance
+    assert sum(line.startswith("nearest") for line in lines) == 3  # scores, scores by distance, error bars
 
 
 def test_emgauss_is_fitted_to_kept_slices_and_scored():
