@@ -37,11 +37,11 @@ demo: $(VENV)/.ready-demo
 	$(BIN)/python examples/demo.py --output demo
 
 test: system-packages lint
-	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup \
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 		$$($(BIN)/python scripts/coverage_options.py) $(PYTEST_ARGS)
 
 coverage: system-packages $(VENV)/.ready-test
-	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup \
+	@sh scripts/run_with_screen.sh $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile \
 		--cov --cov-report=term:skip-covered $(PYTEST_ARGS)
 
 lint: $(VENV)/.ready-test

@@ -40,14 +40,19 @@ def why_no_viewer() -> str | None:
     return None if probe.returncode == 0 else "Qt finds no OpenGL on this screen"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            # Two processes that open windows on one screen would take the keyboard from each other.
-            windows = ROOT / "tests" / "plugin" in item.path.parents or "viewer" in item.keywords
-            one_process = "windows" if windows else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(one_process))
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share the tests file by file, those with windows in one process: two on one screen would fight for its keys."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class FileByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "windows" if nodeid.startswith("tests/plugin/") else super()._split_scope(nodeid)
+
+    return FileByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if any("viewer" in item.keywords for item in items) and (reason := why_no_viewer()):
         skip = pytest.mark.skip(reason=reason)
         for item in items:
