@@ -15,7 +15,7 @@ from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._error_bars import label_error_bars
 from napari_emgauss.fitting._labels import LabelDepths, Labels, label_depths
 from napari_emgauss.model import PLANES_PER_GAP, Confidence, ErrorBars, chosen_depths, coarse_confidence
-from napari_emgauss.priors import ErrorLaw, Prior, PriorState, error_laws, prepare_channels
+from napari_emgauss.priors import ErrorLaw, Interpolator, Prior, PriorState, error_laws, prepare_channels
 from napari_emgauss.stack import Stack
 
 _LAWS = "error_laws"
@@ -84,12 +84,22 @@ class PriorStage:
                 )
             report_of = getattr(interpolator, "report", None)
             about = dict(report_of) if isinstance(report_of, dict) else {"name": prior.name}
-            laws = error_laws(prior, images, stack.z_nm, stack.pixel_size_nm, interpolator, seed=config.seed)
-            if laws is not None:
-                about[_LAWS] = [law.to_json() for law in laws]
+            about[_LAWS] = self._error_laws(images, interpolator)
             return labels, about
 
         return work
+
+    def _error_laws(self, images: NDArray[np.float32], interpolator: Interpolator) -> list[dict[str, Any]]:
+        """How wrong the prior is, as JSON holds it, for each channel; found once, as it may train on hidden slices."""
+        kept = self.state.get(_LAWS)
+        if kept is not None:
+            with self.state.checked():
+                return [ErrorLaw.from_json(one).to_json() for one in kept.values["laws"]]
+        where = (self.stack.z_nm, self.stack.pixel_size_nm)
+        laws = error_laws(self.prior, images, *where, interpolator, seed=self.config.seed) or ()
+        found = [law.to_json() for law in laws]
+        self.state.put(_LAWS, {"laws": found})
+        return found
 
     def confidence(self, labels: Labels) -> Confidence | None:
         """The prior's confidence at a few depths of every gap; None where it has no opinion of itself."""
