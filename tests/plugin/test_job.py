@@ -30,6 +30,6 @@ def test_a_job_that_does_not_answer_is_ended(tmp_path: Path) -> None:
     messages = job.messages()
     next(messages)
     job.cancel()
-    with pytest.raises(JobCancelledError, match="did not answer"):
+    with pytest.raises(JobCancelledError, match="did not respond"):
         list(messages)
     assert not job.alive and swept == [1]

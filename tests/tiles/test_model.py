@@ -196,7 +196,7 @@ def test_a_damaged_tile_is_never_shown(folder: Path) -> None:
     with pytest.raises(ModelFileError, match="cut short"):
         model.render(20.0)
     path.unlink()
-    with pytest.raises(ModelFileError, match="is missing; run the fit again"):
+    with pytest.raises(ModelFileError, match="is missing: run the fit again"):
         model.render(20.0)
 
 
