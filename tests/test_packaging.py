@@ -137,7 +137,7 @@ def test_the_manifest_is_valid() -> None:
 
 
 # Used where the user has them, never required: the code says what to install, or does without.
-OPTIONAL = {"cv2", "gsplat", "sam2", "triton", "napari"}
+OPTIONAL = {"cv2", "gsplat", "sam2", "triton", "napari", "vispy"}  # vispy is what napari draws with
 
 
 def imported_libraries(folder: Path) -> set[str]:

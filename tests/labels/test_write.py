@@ -166,7 +166,7 @@ def test_labels_alone_are_replaced_and_not_put_into_each_other(tmp_path: Path, l
     path = tmp_path / "alone.ome.zarr"
     labels = carried(large)
     export_labels(labels, path)
-    with pytest.raises(ExportError, match="exists already"):
+    with pytest.raises(ExportError, match="already exists"):
         export_labels(labels, path)
     assert export_labels(labels, path, overwrite=True) == path
     assert not (path / "labels").exists()

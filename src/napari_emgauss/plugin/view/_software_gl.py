@@ -38,7 +38,8 @@ def is_software(renderer: str) -> bool:
 
 def draw_cheaply(layer: Any) -> None:
     """Have a layer drawn in 3D from the nearest voxels, a third of the work, unless somebody has chosen otherwise."""
-    if str(layer.interpolation3d) == "linear" and not layer.metadata.get(_DONE):
+    # Labels have no such choice: they are always drawn from the nearest voxels.
+    if str(getattr(layer, "interpolation3d", "nearest")) == "linear" and not layer.metadata.get(_DONE):
         layer.metadata[_DONE] = True  # who wants linear back in this layer can have it
         layer.interpolation3d = "nearest"
 
