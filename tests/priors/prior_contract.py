@@ -119,8 +119,8 @@ class PriorContract:
 
     def test_the_same_seed_gives_the_same_slices(self, ready: Interpolator, observation: Observation) -> None:
         again = self.make().prepare(observation, seed=5)
-        # To the last bits: with several threads torch may round sums in another order (fits of tiles pin one thread, and
-        # have tests of their own that compare bytes).
+        # To the last bits: with several threads torch may round sums in another order (fits of tiles pin one thread,
+        # and have tests of their own that compare bytes).
         np.testing.assert_allclose(again.at(26.0).image, ready.at(26.0).image, rtol=0, atol=2e-6)
 
     def test_two_slices_are_enough(self, observation: Observation) -> None:
