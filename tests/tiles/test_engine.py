@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -153,15 +155,21 @@ def test_workers_that_take_long_to_end_spoil_nothing(caplog: pytest.LogCaptureFi
     assert "took long to end" in caplog.text
 
 
-def connected(address: str, security: object = None) -> bool:
-    """Whether a client with such certificates gets in."""
+def connected(address: str, security: Any = None) -> bool:
+    """Whether one with such certificates gets in and is answered, asked without the threads of a client."""
     import distributed
+    from distributed.comm import connect
 
-    with (
-        contextlib.suppress(OSError, ValueError, TypeError, RuntimeError),
-        distributed.Client(address, timeout=5, set_as_default=False, security=security) as client,
-    ):
-        return bool(client.scheduler_info())
+    async def ask() -> bool:
+        comm = await connect(address, timeout=5, **(security or distributed.Security()).get_connection_args("client"))
+        try:
+            await comm.write({"op": "identity", "reply": True})
+            return bool(await comm.read())
+        finally:
+            comm.abort()
+
+    with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
+        return asyncio.run(asyncio.wait_for(ask(), timeout=20))
     return False
 
 
@@ -177,6 +185,7 @@ def test_nobody_else_gets_into_a_cluster_on_this_machine(caplog: pytest.LogCaptu
         for one in (address, address.replace("tls://", "tcp://")):
             assert not connected(one)
             assert not connected(one, distributed.Security.temporary())  # a certificate of somebody else
+        assert connected(address, cluster._client.security)  # whoever has ours is let in
         assert cluster._client.submit(sum, [1, 2]).result(30) == 3
     caplog.clear()  # dask tells of those that it refused
 
