@@ -5,9 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from pytestqt.qtbot import QtBot
+
+    from napari_emgauss.plugin.tabs._dock import EmgaussDock
 
 # Child processes import their target by name; they get this process's sys.path.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -103,3 +110,22 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the canvas is what was asked for, however busy the machine."""
     monkeypatch.setattr("napari_emgauss.plugin.view._painter.PATIENCE_S", 60.0)
     monkeypatch.setattr("napari_emgauss.plugin.view._painter.PATIENCE_ALONG_Z_S", 60.0)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    """Layers without a window."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, viewer: ViewerModel, service: object) -> Iterator[EmgaussDock]:
+    """The dock beside them."""
+    from napari_emgauss.plugin.tabs._dock import EmgaussDock
+
+    found = EmgaussDock(viewer)
+    qtbot.addWidget(found)
+    yield found
+    found.shut_down()

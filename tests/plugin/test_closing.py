@@ -1,8 +1,7 @@
 """The end of the window, and of a fit in it, in a real window."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import stand_in_children
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication, QMessageBox
+from waiting import waiting
 
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.process._fit_process import FitProcess
@@ -22,13 +22,7 @@ from napari_emgauss.plugin.tabs._closing import SavingNote
 pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("default")]
 
 
-def wait(until: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
+wait = waiting(60)
 
 
 @pytest.fixture

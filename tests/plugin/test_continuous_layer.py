@@ -35,11 +35,6 @@ class Ramp:
         return out[0] if np.ndim(z_nm) == 0 else out
 
 
-@pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
 def _add(viewer: ViewerModel, model: Ramp | None = None, **record: object) -> object:
     model = model or Ramp()
     made = LayerRecord("continuous", model, placement_in_nm(model.z_nm, model.pixel_size_nm), **record)

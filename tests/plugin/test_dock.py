@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import stand_in_children
 import tifffile
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QApplication
+from waiting import waiting
 
 from napari_emgauss.plugin._reader import get_reader
 from napari_emgauss.plugin.process._fit_process import FitProcess
@@ -24,27 +23,7 @@ from napari_emgauss.plugin.tabs._dock import EmgaussDock
 from napari_emgauss.plugin.tabs._quality_tab import score_rows
 from napari_emgauss.plugin.view._region import RegionKind
 
-
-def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
-
-
-@pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
-@pytest.fixture
-def dock(qtbot: Any, viewer: ViewerModel, service: Any) -> Iterator[EmgaussDock]:
-    found = EmgaussDock(viewer)
-    qtbot.addWidget(found)
-    yield found
-    found.shut_down()
+wait = waiting(240)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What a user does, in a real window: sample, fit, scrub, compare, score, export, open again."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 import tifffile
 from napari.settings import get_plugin_settings
 from qtpy.QtWidgets import QApplication
+from waiting import waiting
 
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.process._fit_state import FitStatus
@@ -19,14 +18,7 @@ from napari_emgauss.stack import read_stack
 pytestmark = [pytest.mark.viewer, pytest.mark.slow]
 
 
-def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:
-    """Run the event loop until something is true."""
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
+wait = waiting(240)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ Warnings are no errors here, as they are none for users: with errors of them, wh
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import stand_in_children
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
+from waiting import waiting
 
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin._reader import get_reader
@@ -30,13 +30,7 @@ pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("default")]
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
 
-def wait(until: Callable[[], Any], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
+wait = waiting(90)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QTableWidget
+from waiting import waiting
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
@@ -29,13 +30,7 @@ pytestmark = [pytest.mark.viewer, pytest.mark.filterwarnings("default")]
 PLACED = {"scale": (40, 4, 5), "units": ("nm",) * 3}
 
 
-def wait(until: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
+wait = waiting(60)
 
 
 @pytest.fixture

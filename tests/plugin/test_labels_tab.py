@@ -1,7 +1,7 @@
 """The tab of labels in a real window: carry, scrub, paint, bring back, save, and what cannot be done."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import tifffile
 import zarr
 from napari.layers import Image, Labels
 from qtpy.QtWidgets import QApplication, QMessageBox
+from waiting import waiting
 
 from napari_emgauss.plugin._preferences import PLUGIN_NAME
 from napari_emgauss.plugin.view._carried_layer import label_record_of
@@ -20,13 +21,7 @@ pytestmark = pytest.mark.viewer
 LABELLED = (0, 2, 4)
 
 
-def wait(until: Callable[[], Any], what: str, seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not until():
-        QApplication.processEvents()
-        time.sleep(0.005)
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {seconds:g} s for {what}")
+wait = waiting(240)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,6 @@ from napari_emgauss.plugin.view._geometry import placement_in_nm
 from napari_emgauss.plugin.view._layer_look import look_sources
 from napari_emgauss.render import load
 from napari_emgauss.volume import LOOK_ROWS, TexturedModel
-
-
-@pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
-@pytest.fixture
-def dock(qtbot: Any, viewer: ViewerModel, service: Any) -> Iterator[EmgaussDock]:
-    found = EmgaussDock(viewer)
-    qtbot.addWidget(found)
-    yield found
-    found.shut_down()
 
 
 @pytest.fixture

@@ -15,11 +15,6 @@ from napari_emgauss.plugin.tabs._slices_form import SlicesForm
 
 
 @pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
-@pytest.fixture
 def form(qtbot: Any, viewer: ViewerModel) -> Iterator[SlicesForm]:
     found = SlicesForm(viewer)
     qtbot.addWidget(found)
