@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss.stack import Frame, Region
-from napari_emgauss.volume import ModelView
+from napari_emgauss.volume import ErrorView
 
 if TYPE_CHECKING:
     from ._model import TiledModel
 
 
-class TiledError(ModelView):
+class TiledError(ErrorView):
     """σ at any depth in grey values; renders like the model.
 
     Parameters
@@ -23,20 +23,8 @@ class TiledError(ModelView):
         Of which at least one tile knows its error; a tile that does not, because it is of one grey, has none.
     """
 
-    confidence = None
-
     def __init__(self, model: TiledModel) -> None:
         super().__init__(model)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32: σ in grey values of the source."""
-        return np.dtype(np.float32)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """It has none of its own: it belongs to a model."""
-        return {}
 
     def half_width(self, share: float, channel: int = 0) -> float:
         """How many σ hold a share of the truth, by the first tile that knows; see `ErrorBars.half_width`."""

@@ -1,6 +1,7 @@
 from ._channel_model import channel_models as channel_models, one_channel as one_channel
 from ._depths import aligned_spacing as aligned_spacing, isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing
+from ._error import ErrorView as ErrorView
 from ._exact import ExactModel as ExactModel, KeptSlices as KeptSlices, exact_model as exact_model
 from ._export import (
     as_shown as as_shown,

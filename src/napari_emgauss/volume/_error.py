@@ -20,6 +20,22 @@ Change = Callable[
 """σ ``(n, h, w)`` or ``(n, C, h, w)`` at depths, of a region sampled with a shape, to the same in another view."""
 
 
+class ErrorView(ModelView):
+    """σ of a model, in grey values of its source; lies where the model lies."""
+
+    confidence = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32."""
+        return np.dtype(np.float32)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """It has none of its own: it belongs to a model."""
+        return {}
+
+
 class ChangedError(ModelView):
     """σ of a view of a model: that of the model, changed.
 

@@ -19,7 +19,7 @@ from napari_emgauss._errors import ExportError
 from napari_emgauss._files import whole
 from napari_emgauss._paths import same_file
 from napari_emgauss.stack import Normalisation, Region
-from napari_emgauss.volume import ModelTraits, ModelView
+from napari_emgauss.volume import ErrorView, ModelTraits
 
 from ._demand import moved_lately
 from ._render_child import ModelInfo
@@ -235,7 +235,7 @@ class RemoteModel:
             return self._service.render(str(present), *box)
 
 
-class RemoteError(ModelView):
+class RemoteError(ErrorView):
     """σ of a tiled model, whose tiles stay in the rendering process.
 
     Parameters
@@ -245,21 +245,9 @@ class RemoteError(ModelView):
         Share of the truth, and how many σ hold it.
     """
 
-    confidence = None
-
     def __init__(self, model: RemoteModel, half_widths: dict[float, float]) -> None:
         super().__init__(model)
         self._half_widths = half_widths
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32."""
-        return np.dtype(np.float32)
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """It has none of its own: it belongs to a model."""
-        return {}
 
     def half_width(self, share: float, channel: int = 0) -> float:
         """How many σ on either side hold a share of the truth."""
