@@ -26,7 +26,8 @@ from scipy.ndimage import laplace
 
 import napari_emgauss as emg
 from napari_emgauss.evaluation import compare, mean_scores
-from napari_emgauss.evaluation._masks import MARGIN_PIXELS, TRAINING_SLICES, soft_iou
+from napari_emgauss.evaluation._halves import MARGIN_PIXELS, TRAINING_SLICES
+from napari_emgauss.evaluation._masks import soft_iou
 from napari_emgauss.evaluation._segmenter import ForestSegmenter
 from napari_emgauss.stack import Normalisation, Stack
 from napari_emgauss.volume import with_look

@@ -15,9 +15,9 @@ from napari_emgauss._errors import ConfigError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
+from ._halves import TRUTH, Halves, halves
 from ._methods import check_methods, expected_work, reconstruct
 from ._result import write_json
-from ._segmenter import ForestSegmenter
 from ._text_table import number_cell, text_table
 from ._thin import Sampling, Thinned, slices_of_truth, thin
 
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from napari_emgauss.fitting import FitConfig
 
 BOUNDARY_PIXELS = 5.0  # half width of the band around a structure's outline
-MARGIN_PIXELS = 16  # between training and test region: twice the largest scale of the features
-TRAINING_SLICES = 24
 _SEGMENTER = "segmenter"
-SCORED_SLICES = 48  # spread evenly over the dropped ones: neighbours say nearly the same, and features take seconds
-TRUTH = "truth"
 
 Segment = Callable[[NDArray[np.float32], int], NDArray[np.float32]]
 
@@ -172,20 +168,17 @@ def evaluate_masks(
     names = check_methods(methods)
     thinned = thin(volume, factor, sampling=sampling, axis=axis, crop=crop)
     structure = slices_of_truth(masks, thinned, axis, crop) > 0
-    width = structure.shape[2]
-    start = width // 2 + MARGIN_PIXELS
-    if start >= width:
-        raise ConfigError(f"The volume has {width} columns, but at least {4 * MARGIN_PIXELS} are needed.")
-    scored = [int(i) for i in np.flatnonzero(thinned.dropped) if structure[i, :, start:].any()]
-    if not scored:
-        raise ConfigError("The masks show no structure on the dropped slices in the right half of the volume.")
-
-    if len(scored) > SCORED_SLICES:
-        scored = [scored[int(i)] for i in np.linspace(0, len(scored) - 1, SCORED_SLICES).round()]
+    where = halves(
+        thinned,
+        structure.shape[2],
+        lambda k, start: bool(structure[k, :, start:].any()),
+        "The masks show no structure on the dropped slices in the right half of the volume.",
+    )
+    start, scored = where.start, where.scored
     progress = Progress(on_progress)
     shares = progress.shares({_SEGMENTER: 10.0, TRUTH: 10.0, **{name: expected_work(name) + 10 for name in names}})
     shares[_SEGMENTER].tell(0.0, "training")
-    segment, described = _segmenter(thinned, structure, start, sam2_weights)
+    segment, described = _segmenter(thinned, structure, where, sam2_weights)
     test_structure = structure[:, :, start:]
 
     def maps_of(images: NDArray[np.float32], progress: Progress) -> list[NDArray[np.float32]]:
@@ -202,7 +195,7 @@ def evaluate_masks(
         images, _ = reconstruct(name, thinned.stack, thinned.z_nm, config, shares[name].part(0.0, share))
         results[name] = _score(maps_of(images, shares[name].part(share, 1.0)), reference, test_structure, scored)
     progress.tell(1.0, "done")
-    return MaskResult(volume.name, factor, described, len(scored), (start, width - 1), results)
+    return MaskResult(volume.name, factor, described, len(scored), (start, where.width - 1), results)
 
 
 def _score(
@@ -218,7 +211,7 @@ def _score(
 
 
 def _segmenter(
-    thinned: Thinned, structure: NDArray[np.bool_], start: int, sam2_weights: str | Path | None
+    thinned: Thinned, structure: NDArray[np.bool_], where: Halves, sam2_weights: str | Path | None
 ) -> tuple[Segment, str]:
     """A function from a slice and its number to a map of the test region, and what it is called."""
     if sam2_weights is not None:
@@ -227,21 +220,12 @@ def _segmenter(
         predictor = load_predictor(sam2_weights)
 
         def outline(image: NDArray[np.float32], index: int) -> NDArray[np.float32]:
-            boxes = structure_boxes(structure[index, :, start:])
-            area = np.ascontiguousarray(image[:, start:])
+            boxes = structure_boxes(structure[index, :, where.start :])
+            area = np.ascontiguousarray(image[:, where.start :])
             found = outlines(predictor, area, boxes)
             return np.any(found, axis=0).astype(np.float32) if found else np.zeros(area.shape, np.float32)
 
         return outline, f"SAM2 ({Path(sam2_weights).stem})"
 
-    forest = ForestSegmenter()
-    left = structure.shape[2] // 2 - MARGIN_PIXELS
-    count = min(TRAINING_SLICES, len(structure))
-    chosen = np.unique(np.linspace(0, len(structure) - 1, count).round().astype(int))
-    forest.train(thinned.truth[chosen][:, :, :left], structure[chosen][:, :, :left])
-
-    def classify(image: NDArray[np.float32], _index: int) -> NDArray[np.float32]:
-        # The margin comes along so that features at the region's border see their surroundings.
-        return forest.probability(image[:, start - MARGIN_PIXELS :])[:, MARGIN_PIXELS:]
-
-    return classify, forest.name
+    forest = where.train(thinned, lambda k: structure[k])
+    return lambda image, _index: where.tried(forest, image), forest.name

@@ -23,13 +23,13 @@ from napari_emgauss._errors import ConfigError
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.stack import Stack
 
+from ._halves import TRUTH, halves
 from ._intervals import Estimate
-from ._masks import MARGIN_PIXELS, SCORED_SLICES, TRAINING_SLICES, TRUTH
 from ._methods import check_methods, expected_work, reconstruct
 from ._metric_rows import estimates
 from ._result import estimates_as_dict, estimates_table, write_json
 from ._segmenter import ForestSegmenter
-from ._thin import Sampling, Thinned, slices_of_truth, thin
+from ._thin import Sampling, slices_of_truth, thin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,19 +134,25 @@ def evaluate_labels(
     names = check_methods(methods)
     thinned = thin(volume, factor, sampling=sampling, axis=axis, crop=crop)
     cells = slices_of_truth(labels, thinned, axis, crop)
-    start, scored = _region(thinned, cells)
+    where = halves(
+        thinned,
+        cells.shape[2],
+        lambda k, start: _cells_in(cells[k, :, start:]) > 1,
+        "The labels show fewer than two cells on the dropped slices in the right half of the volume.",
+    )
+    start, scored = where.start, where.scored
     progress = Progress(on_progress)
     shares = progress.shares({_SEGMENTER: 10.0, TRUTH: 10.0, **{name: expected_work(name) + 10 for name in names}})
     shares[_SEGMENTER].tell(0.0, "training")
-    forest = _trained(thinned, cells)
+    forest = where.train(thinned, lambda k: membranes_of(cells[k]))
     gaps = np.searchsorted(thinned.stack.z_nm, thinned.z_nm[scored]).tolist()
 
     def compared(images: NDArray[np.float32], progress: Progress) -> dict[str, Estimate]:
         values = []
         for done, index in enumerate(scored):
             progress.tell(done / len(scored), "segmenting")
-            membranes = forest.probability(images[index][:, start - MARGIN_PIXELS :])[:, MARGIN_PIXELS:]
-            values.append(compare_partitions(partition(membranes), cells[index][:, start:]))
+            found = partition(where.tried(forest, images[index]))
+            values.append(compare_partitions(found, cells[index][:, start:]))
         return estimates(values, gaps)
 
     results = {TRUTH: compared(thinned.truth, shares[TRUTH])}
@@ -195,28 +201,5 @@ def compare_partitions(found: NDArray[Any], cells: NDArray[Any]) -> dict[str, fl
     return {"adapted_rand_error": float(error), "voi_split": float(split), "voi_merge": float(merge)}
 
 
-def _region(thinned: Thinned, cells: NDArray[Any]) -> tuple[int, list[int]]:
-    """First column of the test region, and the dropped slices to score: those with two cells there."""
-    width = cells.shape[2]
-    start = width // 2 + MARGIN_PIXELS
-    if start >= width:
-        raise ConfigError(f"The volume has {width} columns, but at least {4 * MARGIN_PIXELS} are needed.")
-    scored = [int(i) for i in np.flatnonzero(thinned.dropped) if _cells_in(cells[i, :, start:]) > 1]
-    if not scored:
-        raise ConfigError("The labels show fewer than two cells on the dropped slices in the right half of the volume.")
-    if len(scored) > SCORED_SLICES:
-        scored = [scored[int(i)] for i in np.linspace(0, len(scored) - 1, SCORED_SLICES).round()]
-    return start, scored
-
-
 def _cells_in(labels: NDArray[Any]) -> int:
     return int(np.count_nonzero(np.unique(labels)))
-
-
-def _trained(thinned: Thinned, cells: NDArray[Any]) -> ForestSegmenter:
-    forest = ForestSegmenter()
-    left = cells.shape[2] // 2 - MARGIN_PIXELS
-    chosen = np.unique(np.linspace(0, len(cells) - 1, min(TRAINING_SLICES, len(cells))).round().astype(int))
-    membranes = np.stack([membranes_of(cells[k])[:, :left] for k in chosen])
-    forest.train(thinned.truth[chosen][:, :, :left], membranes)
-    return forest
