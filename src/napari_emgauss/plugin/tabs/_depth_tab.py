@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -307,27 +308,23 @@ class DepthTab(Page):
 
     def add_confidence(self) -> None:
         """Show where the prior trusts what it inferred."""
-        record, layer = self.control.record, self.control.layer
-        if record is None:
-            return
-
-        def show(confidence: Any) -> None:
-            if layer in self._viewer.layers:
-                add_confidence(self._viewer, layer, confidence)
-
-        in_background(self, lambda: record.model.confidence, show)
+        self._add_beside(lambda model: model.confidence, add_confidence)
 
     def add_error(self) -> None:
         """Show how far the truth is likely to be from what was inferred."""
+        self._add_beside(error_of, add_error)
+
+    def _add_beside(self, read: Callable[[Any], Any], add: Callable[[Any, Any, Any], Any]) -> None:
+        """Add what the model tells of itself, which may take time, as a layer."""
         record, layer = self.control.record, self.control.layer
         if record is None:
             return
 
-        def show(error: Any) -> None:
+        def show(found: Any) -> None:
             if layer in self._viewer.layers:
-                add_error(self._viewer, layer, error)
+                add(self._viewer, layer, found)
 
-        in_background(self, lambda: error_of(record.model), show)
+        in_background(self, lambda: read(record.model), show)
 
     def _ask_where_to_save(self) -> None:
         record = self.control.record

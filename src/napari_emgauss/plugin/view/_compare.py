@@ -80,9 +80,7 @@ def side_by_side(viewer: Any, layer: Any) -> list[Any]:
     StackError
         The stack is not among the layers.
     """
-    record = record_of(layer)
-    if record is None:
-        raise StackError("Choose an EMGauss layer first.")
+    record = _record(layer)
     candidates = source_candidates(viewer, layer)
     if not candidates:
         raise StackError(f"The stack that “{layer.name}” was fitted to is not open: open it, then compare.")
@@ -141,9 +139,7 @@ def add_confidence(viewer: Any, layer: Any, confidence: Any) -> Any:
     StackError
         The model does not know.
     """
-    record = record_of(layer)
-    if record is None:
-        raise StackError("Choose an EMGauss layer first.")
+    record = _record(layer)
     if confidence is None:
         raise StackError(
             f"“{layer.name}” holds no confidence: its prior has none, or it was fitted in tiles or by an older version."
@@ -160,9 +156,7 @@ def add_error(viewer: Any, layer: Any, error: Any) -> Any:
     StackError
         The model has none.
     """
-    record = record_of(layer)
-    if record is None:
-        raise StackError("Choose an EMGauss layer first.")
+    record = _record(layer)
     if error is None:
         raise StackError(
             f"“{layer.name}” holds no error bars: it was fitted without a prior, to too few slices, or by an older "
@@ -174,10 +168,15 @@ def add_error(viewer: Any, layer: Any, error: Any) -> Any:
     return _add(viewer, layer, record, "error", error, f"{layer.name} error bars", look)
 
 
-def _checked(layer: Any, source: Any) -> LayerRecord:
+def _record(layer: Any) -> LayerRecord:
     record = record_of(layer)
     if record is None:
         raise StackError("Choose an EMGauss layer first.")
+    return record
+
+
+def _checked(layer: Any, source: Any) -> LayerRecord:
+    record = _record(layer)
     if source is None:
         raise StackError("Open the stack that was fitted, then choose it here.")
     _, region = fitted_part(record)
