@@ -63,7 +63,7 @@ def by_fit(
     last = None
     learning = learning_seconds(settings)
     iterating = settings.total_iterations(stack.shape[0]) * iteration_seconds(stack.shape, settings)
-    for update in fit(stack, settings):
+    for update in fit(stack, settings, texture=False):
         last = update
         learned = (update.stage_fraction or 0.0) if update.stage == "prior" else float(update.iteration > 0)
         iterated = update.iteration / max(update.total_iterations, 1)

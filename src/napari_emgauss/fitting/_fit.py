@@ -49,6 +49,7 @@ def fit(
     checkpoint: Path | None = None,
     prior: Prior | None = None,
     prior_state: PriorState | None = None,
+    texture: bool = True,
 ) -> Iterator[FitUpdate]:
     """Fit Gaussians to a stack.
 
@@ -75,6 +76,8 @@ def fit(
     prior_state : PriorState, optional
         What an earlier preparation of the same prior left, of this stack or another part of it: gone on from, and
         left what is learned. What a checkpoint holds takes its place.
+    texture : bool
+        Measure at the end what the textured look needs: seconds, lost where nobody will look at the model so.
 
     Yields
     ------
@@ -107,7 +110,7 @@ def fit(
         if saved is not None:
             state.take_over(saved.prior)
         stage = PriorStage(stack, settings, chosen, state, follows=prior is None)
-    return _Fit(stack, settings, stage, saved, resume, CheckpointKeeper(checkpoint)).run()
+    return _Fit(stack, settings, stage, saved, resume, CheckpointKeeper(checkpoint), texture).run()
 
 
 def run_fit(stack: Stack, config: FitConfig | None = None, *, prior: Prior | None = None) -> EmgaussModel:
@@ -143,6 +146,7 @@ class _Fit:
     saved: Checkpoint | None
     resumed_from: Path | None
     keeper: CheckpointKeeper
+    texture: bool
     _started: float = field(default=0.0, init=False)
     _elapsed_before: float = field(default=0.0, init=False)
     _stack_id: str = field(default="", init=False)
@@ -279,7 +283,8 @@ class _Fit:
         if until is not None:
             return
         shown.publish(trainer.result)
-        shown.provenance["texture"] = texture_of_fit(shown, self.stack)
+        if self.texture:
+            shown.provenance["texture"] = texture_of_fit(shown, self.stack)
         if shown.error_bars is not None:
             moved = put_in_place(images, trainer.supervision.shifts_px())
             shown.error_bars = with_fitted_slices(shown.error_bars, shown, moved, self.stack.sound_pixels())

@@ -130,7 +130,7 @@ def _fitted(task: TileTask) -> Generator[TileProgress, None, EmgaussModel]:
     model = None
     with (
         pinned_threads(task.threads),
-        contextlib.closing(fit(stack, task.config, prior=task.prior)) as updates,  # type: ignore[type-var]
+        contextlib.closing(fit(stack, task.config, prior=task.prior, texture=False)) as updates,  # type: ignore[type-var]
     ):
         for update in updates:
             model = update.model if update.finished else None
