@@ -4,117 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
 
 from napari_emgauss.cli import _arguments as kinds
-from napari_emgauss.evaluation import SCORED, methods_help
+from napari_emgauss.cli._inspect_commands import add_check, add_doctor, add_info, add_presets, add_sample
+from napari_emgauss.cli._options import DEVICE_HELP, Commands, add_fit_options, add_stack_options, command
+from napari_emgauss.cli._score_commands import add_evaluate, add_report, add_score
 from napari_emgauss.priors import prior_help
 from napari_emgauss.stack import dataset_help
 from napari_emgauss.volume import LOOK_ROWS, LOOKS, output_formats
 
-Commands = Any  # argparse's _SubParsersAction, which is private
-
-DEVICE_HELP = "auto (default), cpu, cuda or mps; auto says which it chose, and why"
-
-LPIPS_HELP = "also measure LPIPS, with these weights: the state dict of lpips.LPIPS(net='alex'), or that as safetensors"
-
-
-def _command(commands: Commands, name: str, handler: str, summary: str, **options: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", **options
-    )
-    parser.set_defaults(handler=handler)
-    return parser
-
-
-def _add_stack_options(parser: argparse.ArgumentParser) -> None:
-    """How to read a stack: the same for every command that takes one."""
-    group = parser.add_argument_group("the stack")
-    group.add_argument(
-        "--voxel-size",
-        nargs=3,
-        type=kinds.positive_number,
-        metavar=("Z", "Y", "X"),
-        help="voxel size in nm; overrides what the file says",
-    )
-    group.add_argument("--z-positions", metavar="FILE", help="text file with the depth of every slice in nm, in order")
-    group.add_argument(
-        "--slice-distance",
-        nargs="+",
-        type=kinds.distance_between_slices,
-        metavar="NM",
-        help="distance between slices in nm, then SLICE=NM for each that differs, such as 40 12=80 57=120",
-    )
-    group.add_argument("--skip", metavar="LIST", help="slices to leave out, such as 12,57-59; see 'emgauss check'")
-    group.add_argument("--dataset", help=dataset_help())
-    group.add_argument(
-        "--channel",
-        type=kinds.channels,
-        metavar="LIST",
-        help="which channels, counted from 0, such as 1 or 0,2 (default: all, up to 4)",
-    )
-    group.add_argument("--time", type=int, metavar="N", help="which time point, counted from 0")
-    group.add_argument(
-        "--region",
-        nargs=4,
-        type=int,
-        metavar=("Y0", "Y1", "X0", "X1"),
-        help="only this rectangle of every slice, in pixels",
-    )
-    group.add_argument(
-        "--z-range",
-        nargs=2,
-        type=kinds.number,
-        metavar=("Z0", "Z1"),
-        help="only the slices from Z0 to Z1, in nm; they keep their depths and numbers",
-    )
-    group = parser.add_argument_group("corrections, made before anything else")
-    group.add_argument(
-        "--damage-mask",
-        metavar="FILE",
-        help="pixels not to learn from: an image of the stack's shape, or drawn shapes as text or napari CSV",
-    )
-    group.add_argument("--straighten", action="store_true", help="move misaligned slices back into place")
-    group.add_argument(
-        "--even-out",
-        nargs="?",
-        const="linear",
-        choices=("linear", "histogram", "clahe"),
-        help="even out brightness and contrast between slices; without a method, linear",
-    )
-    group.add_argument(
-        "--denoise",
-        nargs="?",
-        const="auto",
-        choices=("auto", "gaussian", "tv", "nlm"),
-        help="denoise the slices; the strength is estimated from the noise",
-    )
-
-
-def _add_fit_options(parser: argparse.ArgumentParser, *, preset: str = "default") -> None:
-    """How to fit: the same for fit, evaluate and score."""
-    group = parser.add_argument_group("the fit")
-    group.add_argument("--preset", help=f"named settings (default: {preset}); see 'emgauss presets'")
-    parser.set_defaults(default_preset=preset)
-    group.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        type=kinds.setting,
-        help="change one setting of the preset; may be given several times",
-    )
-    group.add_argument(
-        "--iterations-scale", type=kinds.positive_number, metavar="S", help="scale the length of every stage"
-    )
-    group.add_argument("--seed", type=int, help="seed of all random choices; the same seed gives the same result")
-    group.add_argument("--device", help=DEVICE_HELP)
-
 
 def add_fit(commands: Commands) -> None:
     """``emgauss fit``."""
-    parser = _command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
+    parser = command(commands, "fit", "_fit:run_fit_command", "fit a model to an anisotropic stack")
     parser.add_argument(
         "stack", metavar="STACK", help="TIFF, OME-TIFF, ImageJ TIFF or a stack in any other format that can be read"
     )
@@ -129,8 +31,8 @@ def add_fit(commands: Commands) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite MODEL")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-    _add_stack_options(parser)
-    _add_fit_options(parser)
+    add_stack_options(parser)
+    add_fit_options(parser)
     group = parser.add_argument_group("what the slices are")
     group.add_argument(
         "--sampling",
@@ -175,7 +77,7 @@ def _add_tile_options(parser: argparse.ArgumentParser) -> None:
 
 def add_plan(commands: Commands) -> None:
     """``emgauss plan``."""
-    parser = _command(
+    parser = command(
         commands, "plan", "_tiles:run_plan_command", "show the tiles, memory, disk space and time that a fit needs"
     )
     parser.add_argument("stack", metavar="STACK", help="stack to fit")
@@ -184,14 +86,14 @@ def add_plan(commands: Commands) -> None:
         "--measure", action="store_true", help="measure the speed of this machine first (takes a few seconds)"
     )
     parser.add_argument("--json", action="store_true", help="print the plan and the estimate as JSON")
-    _add_stack_options(parser)
-    _add_fit_options(parser)
+    add_stack_options(parser)
+    add_fit_options(parser)
     _add_tile_options(parser)
 
 
 def add_render(commands: Commands) -> None:
     """``emgauss render``."""
-    parser = _command(commands, "render", "_render:run_render_command", "render slices of a model at any depth")
+    parser = command(commands, "render", "_render:run_render_command", "render slices of a model at any depth")
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
         "--z", nargs="+", required=True, type=kinds.number, metavar="Z", help="depths in nm; several make a stack"
@@ -210,7 +112,7 @@ def add_render(commands: Commands) -> None:
 def add_export(commands: Commands) -> None:
     """``emgauss export``."""
     rows = output_formats(entry_points=False)
-    parser = _command(commands, "export", "_render:run_export_command", "write the isotropic volume of a model")
+    parser = command(commands, "export", "_render:run_export_command", "write the isotropic volume of a model")
     parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
     parser.add_argument(
         "-o",
@@ -270,7 +172,7 @@ def add_export(commands: Commands) -> None:
 def add_repair(commands: Commands) -> None:
     """``emgauss repair``."""
     endings = ", ".join(dict.fromkeys(row.ending for row in output_formats(entry_points=False)))
-    parser = _command(
+    parser = command(
         commands,
         "repair",
         "_repair:run_repair_command",
@@ -289,13 +191,13 @@ def add_repair(commands: Commands) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     parser.add_argument("--prior", help=prior_help())
-    _add_stack_options(parser)
-    _add_fit_options(parser)
+    add_stack_options(parser)
+    add_fit_options(parser)
 
 
 def add_labels(commands: Commands) -> None:
     """``emgauss labels``."""
-    parser = _command(
+    parser = command(
         commands,
         "labels",
         "_labels:run_labels_command",
@@ -359,7 +261,7 @@ def add_labels(commands: Commands) -> None:
 
 def add_points(commands: Commands) -> None:
     """``emgauss points``."""
-    parser = _command(
+    parser = command(
         commands,
         "points",
         "_labels:run_points_command",
@@ -378,139 +280,6 @@ def add_points(commands: Commands) -> None:
     parser.add_argument("--spacing", type=kinds.positive_number, metavar="NM", help="z step of the isotropic volume")
     parser.add_argument("--z-range", nargs=2, type=kinds.number, metavar=("Z0", "Z1"), help="its depths, in nm")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
-
-
-def add_evaluate(commands: Commands) -> None:
-    """``emgauss evaluate``."""
-    parser = _command(
-        commands,
-        "evaluate",
-        "_evaluate:run_evaluate_command",
-        "score methods on an isotropic volume whose slices are thinned out",
-    )
-    parser.add_argument("volume", metavar="VOLUME", help="isotropic volume, taken as the truth")
-    parser.add_argument("--factor", type=kinds.count, required=True, help="keep every F-th slice", metavar="F")
-    parser.add_argument("--crop", nargs=3, type=kinds.count, metavar=("Z", "Y", "X"), help="first Z, Y, X voxels only")
-    parser.add_argument("--axis", type=int, choices=(0, 1, 2), default=0, help="axis to thin out (default: 0, z)")
-    parser.add_argument(
-        "--methods",
-        type=kinds.names,
-        metavar="LIST",
-        help=methods_help("the classical ones and emgauss"),
-    )
-    parser.add_argument(
-        "--sampling",
-        choices=("point", "slab"),
-        default="point",
-        help="keep slices as they are, or average over each gap",
-    )
-    parser.add_argument(
-        "--compare",
-        action="append",
-        default=[],
-        type=kinds.named_file,
-        metavar="NAME=FILE",
-        help="also score this reconstruction of the whole VOLUME made elsewhere; may be given several times",
-    )
-    parser.add_argument("--json", metavar="FILE", help="write all scores")
-    parser.add_argument("--figure", metavar="FILE", help="write planes and error maps side by side (.png, .pdf)")
-    parser.add_argument("--masks", metavar="MASK", help="labels of structures in VOLUME: report how well they survive")
-    parser.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="labels of cells in VOLUME, one number each: report how well membranes still separate them",
-    )
-    parser.add_argument("--sam2-weights", metavar="FILE", help="with --masks: use SAM2 with these weights")
-    parser.add_argument("--lpips-weights", metavar="FILE", help=LPIPS_HELP)
-    parser.add_argument("--force", action="store_true", help="overwrite the files named")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
-    parser.add_argument(
-        "--voxel-size", nargs=3, type=kinds.positive_number, metavar=("Z", "Y", "X"), help="voxel size of VOLUME in nm"
-    )
-    _add_fit_options(parser)
-
-
-def add_score(commands: Commands) -> None:
-    """``emgauss score``."""
-    parser = _command(
-        commands, "score", "_evaluate:run_score_command", "score methods on a stack itself by hiding every second slice"
-    )
-    parser.add_argument("stack", metavar="STACK", help="stack to score")
-    parser.add_argument("--methods", type=kinds.names, metavar="LIST", help=methods_help(", ".join(SCORED)))
-    parser.add_argument("--lpips-weights", metavar="FILE", help=LPIPS_HELP)
-    parser.add_argument("--json", metavar="FILE", help="write all scores")
-    parser.add_argument("--force", action="store_true", help="overwrite the file named")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
-    _add_stack_options(parser)
-    _add_fit_options(parser, preset="fast")
-
-
-def add_report(commands: Commands) -> None:
-    """``emgauss report``."""
-    parser = _command(
-        commands, "report", "_report:run_report_command", "write a result as one HTML page that loads nothing else"
-    )
-    parser.add_argument("model", metavar="MODEL", help="model file written by 'emgauss fit'")
-    parser.add_argument("-o", "--output", metavar="FILE", help="page to write (default: MODEL.html)")
-    parser.add_argument(
-        "--score",
-        metavar="FILE",
-        action="append",
-        default=[],
-        help="a score or an evaluation written by 'emgauss score --json' or 'emgauss evaluate --json'; one of each "
-        "may be given (default: every second slice is hidden and scored first)",
-    )
-    parser.add_argument("--no-score", action="store_true", help="write a report without scores, which takes seconds")
-    parser.add_argument(
-        "--stack",
-        metavar="FILE",
-        help="the stack that the model was fitted to (default: the file it was read from)",
-    )
-    parser.add_argument("--title", metavar="TEXT", help="title of the page (default: the stack's name)")
-    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
-
-
-def add_presets(commands: Commands) -> None:
-    """``emgauss presets``."""
-    parser = _command(commands, "presets", "_info:run_presets_command", "list presets, or the settings of one")
-    parser.add_argument("name", nargs="?", metavar="PRESET", help="show every setting of this one")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-
-
-def add_info(commands: Commands) -> None:
-    """``emgauss info``."""
-    parser = _command(commands, "info", "_info:run_info_command", "show what is in a model or a stack")
-    parser.add_argument("path", metavar="FILE", help="model file or stack")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    _add_stack_options(parser)
-
-
-def add_check(commands: Commands) -> None:
-    """``emgauss check``."""
-    parser = _command(commands, "check", "_check:run_check_command", "look for damaged and misplaced slices")
-    parser.add_argument("stack", metavar="STACK", help="stack to check")
-    parser.add_argument("--thickness", action="store_true", help="also estimate the distance between slices")
-    parser.add_argument("--write-z", metavar="FILE", help="write the estimated depths, for --z-positions")
-    parser.add_argument("--figure", metavar="FILE", help="plot what was found, slice by slice (.png, .pdf, .svg)")
-    parser.add_argument("--force", action="store_true", help="overwrite the files named")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
-    _add_stack_options(parser)
-
-
-def add_sample(commands: Commands) -> None:
-    """``emgauss sample``."""
-    parser = _command(commands, "sample", "_info:run_sample_command", "write the generated sample stack")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="anisotropic stack to write (.ome.tif)")
-    parser.add_argument("--truth", metavar="FILE", help="also write the isotropic volume that it was taken from")
-    parser.add_argument("--force", action="store_true", help="overwrite")
-
-
-def add_doctor(commands: Commands) -> None:
-    """``emgauss doctor``."""
-    parser = _command(commands, "doctor", "_doctor:run_doctor_command", "check this installation and give advice")
-    parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
 ALL: tuple[Callable[[Commands], None], ...] = (
