@@ -5,6 +5,7 @@
     python benchmarks/tiles.py growth      # CPU seconds per voxel from small to large slices
     python benchmarks/tiles.py workers     # two workers against one
     python benchmarks/tiles.py restart     # a worker killed in mid-tile, and the same bytes on another run
+    python benchmarks/tiles.py allocator   # page faults of a fit, as dask starts workers and as we do
     python benchmarks/tiles.py memory      # a large stack on disk within a budget: a sample of tiles, the rest planned
 
 Each writes results/tiles_NAME.json. `--quick` runs a small version. Times are CPU seconds of one thread, so that a
@@ -48,9 +49,15 @@ def generated(depth: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     return out
 
 
-def in_child(task: str, **arguments: Any) -> dict[str, Any]:
+def in_child(task: str, started_with: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
     """Run one of the functions below in a process of its own, with one thread: its memory and time are then its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        **(started_with or {}),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     command = [sys.executable, __file__, "child", task, json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -450,6 +457,59 @@ def timed_run(count: int, iterations_scale: float) -> dict[str, float]:
     }
 
 
+def child_allocator(shape: list[int], scale: float) -> dict[str, float]:
+    """A fit in a thread, as a dask worker runs it: CPU seconds of its own and of the system, and page faults."""
+    import resource
+    import threading
+
+    import torch
+
+    from napari_emgauss import preset, run_fit, stack_from_array
+
+    torch.set_num_threads(1)
+    stack = stack_from_array(generated(*shape), VOXEL_NM)
+    config = preset("fast", prior="linear", iterations_scale=scale)
+    run_fit(stack, preset("fast", prior="linear", iterations_scale=0.01))  # imports and compiles
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    thread = threading.Thread(target=run_fit, args=(stack, config))
+    thread.start()
+    thread.join()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    own, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    return {
+        "own_s": own,
+        "system_s": system,
+        "system_share": system / (own + system),
+        "page_faults": after.ru_minflt - before.ru_minflt,
+    }
+
+
+def allocator(quick: bool) -> None:
+    """The same fit with the limits of glibc's allocator that dask gives its workers, with ours, and with its own."""
+    import dask
+    import distributed  # noqa: F401  # brings its configuration
+
+    from napari_emgauss.tiles._engine import _kept_memory
+
+    given = {name: str(value) for name, value in dask.config.get("distributed.nanny.pre-spawn-environ").items()}
+    limits = {
+        "glibc's own": {},
+        "dask's": {name: value for name, value in given.items() if name.startswith("MALLOC")},
+        "ours": _kept_memory(),
+    }
+    shape, scale = ([4, 64, 64], 0.1) if quick else ([8, 256, 256], 1.0)
+    rows = [
+        {"limits": name, **in_child("allocator", started_with=environment, shape=shape, scale=scale)}
+        for name, environment in limits.items()
+    ]
+    finish(
+        "allocator",
+        rows,
+        f"Preset fast, prior linear, {shape[0]} x {shape[1]} x {shape[2]} generated voxels, one thread. Limits are "
+        "those that a worker's process starts with. glibc only; other allocators pass them over.",
+    )
+
+
 def restart(quick: bool) -> None:
     """1024 x 1024 in nine tiles on two workers, one of them killed; then again in one process, for the same bytes."""
     import psutil
@@ -573,12 +633,14 @@ CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
     "seams": child_seams,
     "tiles": child_tiles,
     "sample": child_sample,
+    "allocator": child_allocator,
 }
 COMMANDS: dict[str, Callable[[bool], None]] = {
     "calibrate": calibrate,
     "seams": seams,
     "growth": growth,
     "workers": workers,
+    "allocator": allocator,
     "restart": restart,
     "memory": memory,
 }

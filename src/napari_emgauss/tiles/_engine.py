@@ -346,9 +346,9 @@ def _kept_memory() -> dict[str, str]:
     """What makes glibc keep freed memory for the next picture; other allocators pass it over.
 
     A fit takes and gives back the same megabytes at every iteration. Dask has glibc return whatever is above 64 kB to
-    the system, which then has to clear each page anew: 5.2 million page faults and 30 % of a tile's time, against 0.2
-    million and 3 %. The limits are glibc's largest threshold for blocks that are mapped one by one, and far more than a
-    tile frees between two iterations. They have to be there before the worker starts.
+    the system, which then has to clear each page anew: that took 45 % of a fit's time, and with these limits 1 %
+    (``benchmarks/tiles.py allocator``). They are glibc's largest threshold for blocks that are mapped one by one, and
+    far more than a tile frees between two iterations. They have to be there before the worker starts.
     """
     ours = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(512 << 20)}
     return {name: os.environ.get(name, value) for name, value in ours.items()}
