@@ -13,6 +13,7 @@ import pytest
 import stand_in_children
 import tifffile
 from napari.components import ViewerModel
+from qtpy.QtWidgets import QMessageBox
 from waiting import waiting
 
 from napari_emgauss.plugin._reader import get_reader
@@ -311,6 +312,31 @@ def test_cancelled_export_leaves_nothing(with_model: EmgaussDock, tmp_path: Path
     wait(lambda: not tab.running, "the end")
     assert tab.status.text() == "Cancelled; nothing was written."
     assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_asks_for_every_file_that_is_written(
+    with_model: EmgaussDock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = with_model.export
+    tab.path.setText(str(tmp_path / "volume.ome.tif"))
+    beside = tmp_path / "volume.error.ome.tif"
+    beside.write_bytes(b"mine")
+    asked = []
+
+    def answer(_parent: Any, _title: str, question: str) -> Any:
+        asked.append(question)
+        return QMessageBox.StandardButton.No
+
+    monkeypatch.setattr(QMessageBox, "question", answer)
+    tab.beside["error"].setChecked(True)
+    tab.start(ask=True)
+    (tmp_path / "volume.ome.tif").write_bytes(b"mine, too")
+    tab.start(ask=True)
+    assert asked == [
+        "volume.error.ome.tif already exists. Replace it?",
+        "volume.ome.tif and volume.error.ome.tif already exist. Replace them?",
+    ]
+    assert not tab.running and beside.read_bytes() == b"mine"
 
 
 @pytest.fixture

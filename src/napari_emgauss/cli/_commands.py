@@ -11,7 +11,7 @@ from napari_emgauss.cli._options import DEVICE_HELP, Commands, add_fit_options, 
 from napari_emgauss.cli._score_commands import add_evaluate, add_report, add_score
 from napari_emgauss.priors import prior_help
 from napari_emgauss.stack import dataset_help
-from napari_emgauss.volume import LOOK_ROWS, LOOKS, output_formats
+from napari_emgauss.volume import COMPANION_ROWS, LOOK_ROWS, LOOKS, output_formats
 
 
 def add_fit(commands: Commands) -> None:
@@ -153,17 +153,12 @@ def add_export(commands: Commands) -> None:
         metavar="N",
         help="with --look textured: a different number gives different noise (default: 0)",
     )
-    parser.add_argument(
-        "--confidence",
-        metavar="FILE",
-        help="also write to this file how far the prior trusts what it inferred, from 0 to 255 on the same grid",
-    )
-    parser.add_argument(
-        "--error",
-        metavar="FILE",
-        help="also write to this file the error bars: sigma of every voxel in grey values, as 32-bit floats on the "
-        "same grid",
-    )
+    for row in COMPANION_ROWS:
+        parser.add_argument(
+            f"--{row.name}",
+            metavar="FILE",
+            help=f"also write the {row.label} to this file: {row.summary}, on the same grid",
+        )
     parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar")

@@ -48,25 +48,25 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     """Write the isotropic volume, with a progress bar."""
     from napari_emgauss.stack import Frame
     from napari_emgauss.tiles import load
-    from napari_emgauss.volume import as_shown, export, is_folder_format, plan_export, traits_of
+    from napari_emgauss.volume import (
+        COMPANION_ROWS,
+        Companion,
+        as_shown,
+        companion_of,
+        export,
+        is_folder_format,
+        plan_export,
+    )
 
     # A format that is unknown is refused before the model is read.
     output = output_path(arguments, "output", folder=is_folder_format(arguments.output, arguments.format))
-    beside = [name for name in ("confidence", "error") if getattr(arguments, name) is not None]
+    beside = [row.name for row in COMPANION_ROWS if getattr(arguments, row.name) is not None]
     paths = {name: output_path(arguments, name, folder=is_folder_format(getattr(arguments, name))) for name in beside}
     model: Any = load(arguments.model, device=arguments.device)
     for path in (output, *paths.values()):
         refuse_source(model, path)
-    if "confidence" in paths and model.confidence is None:
-        raise ExportError(
-            f"'{arguments.model}' holds no confidence: its prior has none, or it was fitted in tiles or by an "
-            "older version; leave --confidence out."
-        )
-    if "error" in paths and traits_of(model).error is None:
-        raise ExportError(
-            f"'{arguments.model}' holds no error bars: it was fitted without a prior, to too few slices to try it on, "
-            "or by an older version; leave --error out, or fit the stack again."
-        )
+    for name in beside:  # before a stack is read to show it
+        companion_of(model, name, f"'{arguments.model}'", f"leave --{name} out, or fit the stack again")
     shown: dict[str, Any] = {
         "channel": arguments.channel,
         "original_intensity": arguments.original_intensity,
@@ -79,11 +79,8 @@ def run_export_command(arguments: argparse.Namespace) -> int:
         "z_range_nm": None if arguments.z_range is None else tuple(arguments.z_range),
         "overwrite": arguments.force,
     }
-    volumes = {}
-    if "confidence" in paths:
-        volumes["confidence"] = model.confidence
-    if "error" in paths:
-        volumes["error"] = traits_of(as_shown(model, **shown)).error
+    view = as_shown(model, **shown) if beside else model
+    volumes: dict[Companion, Any] = {name: companion_of(view, name, f"'{arguments.model}'", "") for name in beside}
     for name, volume in volumes.items():  # what cannot be planned is told before hours of rendering
         wanted = {key: grid[key] for key in ("spacing_nm", "z_range_nm")}
         plan_export(Frame.of(volume), paths[name], dtype=volume.dtype, channels=volume.channels, **wanted)

@@ -1,3 +1,11 @@
+from ._beside import (
+    COMPANION_ROWS as COMPANION_ROWS,
+    Companion as Companion,
+    CompanionRow as CompanionRow,
+    companion_of as companion_of,
+    companion_path as companion_path,
+    companion_row as companion_row,
+)
 from ._channel_model import channel_models as channel_models, one_channel as one_channel
 from ._depths import aligned_spacing as aligned_spacing, isotropic_depths as isotropic_depths
 from ._drawing import Drawing as Drawing

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_emgauss._errors import ExportError
+from napari_emgauss.stack import Frame
+from napari_emgauss.volume import (
+    Companion,
+    check_target,
+    companion_of,
+    companion_path,
+    companion_row,
+    plan_export,
+)
 
 from ._job import answer_job
 from ._process import Channel
@@ -18,7 +27,7 @@ from ._shared_array import SharedArray
 if TYPE_CHECKING:
     from napari_emgauss._progress import Progress
     from napari_emgauss.stack import Normalisation, Stack
-    from napari_emgauss.volume import Look
+    from napari_emgauss.volume import Look, VolumeModel
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,8 @@ class ExportRequest:
         Replace what is there.
     device : str
         Where to render.
-    confidence : bool
-        Write how far the prior trusted what it inferred beside it, as ``NAME.confidence.ENDING``.
+    beside : tuple of Companion
+        What to write beside it, as ``NAME.confidence.ENDING`` or ``NAME.error.ENDING``.
     look : Look
         How the volume looks.
     slices : SharedArray or None
@@ -56,9 +65,13 @@ class ExportRequest:
     dtype: str | None = None
     overwrite: bool = False
     device: str = "auto"
-    confidence: bool = False
+    beside: tuple[Companion, ...] = ()
     look: Look = "smooth"
     slices: SharedArray | None = None
+
+    def paths(self) -> tuple[Path, ...]:
+        """Everything that will be written."""
+        return (Path(self.target), *(companion_path(self.target, name) for name in self.beside))
 
 
 @dataclass(frozen=True)
@@ -77,19 +90,12 @@ class Written:
     note: str = ""
 
 
-def confidence_target(target: str) -> str:
-    """Where the confidence of a volume is written: ``volume.ome.tif`` gives ``volume.confidence.ome.tif``."""
-    path = Path(target)
-    stem, dot, ending = path.name.partition(".")
-    return str(path.with_name(f"{stem}.confidence{dot}{ending}"))
-
-
 def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -> None:
     """Target of the export's process; answers with what was written and removes the file ``model_path``."""
 
     def work(progress: Progress) -> Written:
         from napari_emgauss.tiles import load
-        from napari_emgauss.volume import export
+        from napari_emgauss.volume import as_shown, export
 
         try:
             model = load(model_path, device=request.device)
@@ -104,27 +110,39 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
             "format": request.format,
             "overwrite": request.overwrite,
         }
-        if request.confidence:
-            if model.confidence is None:
-                raise ExportError(
-                    "This model holds no confidence (its prior has none, or it was fitted in tiles or by an older "
-                    "version): untick the confidence."
-                )
-            export(model.confidence, confidence_target(request.target), **grid)
-        notes: list[str] = []
         stack = None if request.slices is None else _stack_of(model, request.slices)
+        beside = _beside(as_shown(model, look=request.look, stack=stack), request, grid) if request.beside else {}
+        parts = progress.shares({request.target: 1.0, **dict.fromkeys(beside, 0.5)})
+        notes: list[str] = []
         written = export(
             model,
             request.target,
             look=request.look,
             stack=stack,
             on_note=notes.append,
-            on_progress=progress,
+            on_progress=parts[request.target],
             **grid,
         )
+        for path, companion in beside.items():
+            export(companion, path, on_progress=parts[path], **grid)
         return Written(str(written), " ".join(notes))
 
     answer_job(channel, work)
+
+
+def _beside(view: VolumeModel, request: ExportRequest, grid: Mapping[str, Any]) -> dict[str, VolumeModel]:
+    """Paths and volumes of what is written beside; what cannot be is told before anything is rendered."""
+    found: dict[str, VolumeModel] = {}
+    where = {name: grid[name] for name in ("spacing_nm", "z_range_nm", "format")}
+    for name in request.beside:
+        volume = companion_of(
+            view, name, "This model", f"untick the {companion_row(name).label}, or fit the stack again"
+        )
+        path = str(companion_path(request.target, name))
+        plan = plan_export(Frame.of(volume), path, dtype=volume.dtype, channels=volume.channels, **where)
+        check_target(volume, plan, overwrite=request.overwrite)
+        found[path] = volume
+    return found
 
 
 def _stack_of(model: Any, slices: SharedArray) -> Stack:

@@ -30,13 +30,14 @@ def export_job(model: RemoteModel, request: ExportRequest, sources: Sequence[Sta
         They do not fit into memory.
     """
     request = dataclasses.replace(request, slices=_slices_for(model, request, sources))
-    copy, target = model.scratch_copy(), Path(request.target)
+    copy = model.scratch_copy()
 
     def clean_up() -> None:
-        """Remove what a killed export has left: its copy of the model, and the unfinished file."""
+        """Remove what a killed export has left: its copy of the model, and unfinished files."""
         if not Path(copy).is_dir():  # a folder of tiles is the user's own
             Path(copy).unlink(missing_ok=True)
-        remove_export_leftovers(target)
+        for path in request.paths():
+            remove_export_leftovers(path)
 
     return Job(export_in_child, (copy, request), name="export", clean_up=clean_up)
 

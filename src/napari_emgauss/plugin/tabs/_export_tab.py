@@ -45,6 +45,8 @@ from napari_emgauss.plugin.widgets._remedy import Remedy
 from napari_emgauss.plugin.widgets._theme import theme_colours
 from napari_emgauss.stack import Frame
 from napari_emgauss.volume import (
+    COMPANION_ROWS,
+    Companion,
     ExportFormat,
     export_ending_of,
     export_format,
@@ -91,8 +93,11 @@ class ExportTab(Page):
         self.browse_button.setFixedWidth(30)
         self.browse_button.setToolTip("Choose the file.")
         self.size = Note()
-        self.confidence = QCheckBox("Write the confidence as well")
-        self.confidence.setToolTip("A second file, NAME.confidence: 255 where the prior trusts what it inferred.")
+        self.beside: dict[Companion, QCheckBox] = {}
+        for companion in COMPANION_ROWS:
+            box = QCheckBox(f"Write the {companion.label} as well")
+            box.setToolTip(f"Another file, NAME.{companion.name}, on the same grid: {companion.summary}.")
+            self.beside[companion.name] = box
         self.add_layer = QCheckBox("Add as layer when written")
         self.export_button = QPushButton("Export")
         self.panel = JobPanel(viewer, self.export_button)
@@ -111,7 +116,8 @@ class ExportTab(Page):
         self.chooser.layer_changed.connect(self._on_layer)
         self.browse_button.clicked.connect(self._browse)
         self.export_button.clicked.connect(lambda: self.start(ask=True))
-        self.confidence.toggled.connect(self._show_size)
+        for box in self.beside.values():
+            box.toggled.connect(self._show_size)
         self._on_layer(self.chooser.layer)
         in_background(self, service.warm_up, self._take_device, lambda error: None)  # the dock tells it
 
@@ -153,7 +159,8 @@ class ExportTab(Page):
         self.column.addWidget(heading("Write the isotropic volume"))
         self.column.addLayout(form)
         self.column.addWidget(self.size)
-        self.column.addWidget(self.confidence)
+        for box in self.beside.values():
+            self.column.addWidget(box)
         self.column.addWidget(self.add_layer)
         self.column.addWidget(self.panel)
         self.column.addStretch(1)
@@ -183,7 +190,7 @@ class ExportTab(Page):
             dtype=self._chosen_dtype(),
             overwrite=overwrite,
             device=preferences().device,
-            confidence=self.confidence.isChecked(),
+            beside=self._chosen_beside(),
             look=self.look.currentData(),
         )
 
@@ -191,8 +198,8 @@ class ExportTab(Page):
         """Write, or say why that cannot be; ``ask`` before something is replaced."""
         try:
             request = self.request(overwrite=overwrite)
-            if ask and Path(request.target).exists():
-                if not self._may_replace(Path(request.target)):
+            if ask and (there := [path for path in request.paths() if path.exists()]):
+                if not self._may_replace(there):
                     return
                 request = self.request(overwrite=True)
             record = record_of(self.chooser.layer)
@@ -202,14 +209,14 @@ class ExportTab(Page):
             return
         if record is None:
             return
-        model, work, device = record.model, self._work(request.confidence), self._device
+        model, work, device = record.model, self._work(), self._device
         sources = look_sources(self._viewer, self.chooser.layer)
         self.panel.run(
             lambda: export_job(model, request, sources),
             f"EMGauss export: {Path(request.target).name}",
             self._on_done,
             work="export",
-            cancelled="Cancelled; nothing was written.",
+            cancelled="Cancelled; no unfinished file is left." if request.beside else "Cancelled; nothing was written.",
             remedy_of=self._remedy,
             expected_s=expected_seconds("export", work, device),
             on_duration=lambda seconds: record_job("export", work, seconds, device),
@@ -331,17 +338,20 @@ class ExportTab(Page):
             return
         voxel = " × ".join(f"{s:.4g}" for s in plan.voxel_size_nm)
         shape = " × ".join(str(n) for n in plan.shape)
-        told = job_sentence("export", self._work(self.confidence.isChecked()), self._device)
+        told = job_sentence("export", self._work(), self._device)
         self.size.tell(f"{shape} voxels of {voxel} nm, {plan.dtype}: {megabytes(plan.nbytes)}. {told}".rstrip())
 
-    def _work(self, confidence: bool) -> Work | None:
+    def _chosen_beside(self) -> tuple[Companion, ...]:
+        return tuple(name for name, box in self.beside.items() if box.isChecked())
+
+    def _work(self) -> Work | None:
         """What writing takes as it is chosen now."""
         try:
             shape = self._plan().shape
         except EmgaussError:
             return None
         textured = look_row(self.look.currentData()).adds_texture
-        return export_work(math.prod(shape) * (2 if confidence else 1), textured=textured)
+        return export_work(math.prod(shape) * (1 + len(self._chosen_beside())), textured=textured)
 
     def _browse(self) -> None:
         layer = self.chooser.layer
@@ -365,8 +375,10 @@ class ExportTab(Page):
         self.format.setCurrentIndex(max(self.format.findData(row.name), 0))
         self.path.setText(path)
 
-    def _may_replace(self, target: Path) -> bool:
-        answer = QMessageBox.question(self, "Export", f"{target.name} already exists. Replace it?")
+    def _may_replace(self, there: list[Path]) -> bool:
+        names = " and ".join(path.name for path in there)
+        asked = f"{names} already exists. Replace it?" if len(there) == 1 else f"{names} already exist. Replace them?"
+        answer = QMessageBox.question(self, "Export", asked)
         return bool(answer == QMessageBox.StandardButton.Yes)
 
     def _on_done(self, written: Written) -> None:

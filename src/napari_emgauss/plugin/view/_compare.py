@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_emgauss._errors import StackError
 from napari_emgauss.stack import StackRecord
-from napari_emgauss.volume import Provenance
+from napari_emgauss.volume import Provenance, companion_row
 
 from ._continuous_layer import LayerRecord, layer_data_tuple, record_of
 from ._layer_input import layer_data
@@ -17,6 +17,8 @@ from ._linear_model import DifferenceModel, LinearModel
 DIFFERENCE_COLOURMAP = "PiYG"
 CONFIDENCE_COLOURMAP = "viridis"
 ERROR_COLOURMAP = "inferno"
+
+_FIT_AGAIN = "fit the stack again, with a prior, to have it"
 
 
 def source_candidates(viewer: Any, layer: Any) -> list[Any]:
@@ -141,9 +143,7 @@ def add_confidence(viewer: Any, layer: Any, confidence: Any) -> Any:
     """
     record = _record(layer)
     if confidence is None:
-        raise StackError(
-            f"“{layer.name}” holds no confidence: its prior has none, or it was fitted in tiles or by an older version."
-        )
+        raise StackError(companion_row("confidence").told_missing(f"“{layer.name}”", _FIT_AGAIN))
     look = {"contrast_limits": (0, 255), "colormap": CONFIDENCE_COLOURMAP, "opacity": 0.5}
     return _add(viewer, layer, record, "confidence", confidence, f"{layer.name} confidence", look)
 
@@ -159,8 +159,7 @@ def add_error(viewer: Any, layer: Any, error: Any) -> Any:
     record = _record(layer)
     if error is None:
         raise StackError(
-            f"“{layer.name}” holds no error bars: it was fitted without a prior, to too few slices, or by an older "
-            "version, or its fit has not come that far."
+            companion_row("error").told_missing(f"“{layer.name}”", f"wait while it is being fitted, or {_FIT_AGAIN}")
         )
     z = error.z_nm
     middle = np.asarray(error.render(float(z[len(z) // 2 - 1] + z[len(z) // 2]) / 2))
