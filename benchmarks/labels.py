@@ -19,19 +19,19 @@ import numpy as np
 from _machine import plain, print_table, read_result, shared_data, write_result
 
 import napari_emgauss as emg
-from napari_emgauss.labels import CarriedLabels, agreement, label_slices
+from napari_emgauss.labels import CarriedLabels, agreement, choose_method, label_slices
 
 VOLUMES = {
     "fib25_neurites": ("fib25_neurites.ome.tif", "fib25_neurites_labels.ome.tif", 8.0),
     "epfl_mito": ("epfl.ome.tif", "epfl_mito.ome.tif", 5.0),
 }
 METHODS = ("nearest", "whole pixels", "distances", "model", "truth")
-COLUMNS = ["volume", "factor", "method", "voxels", "dice", "voi_bit", "adapted_rand_error", "scale"]
+COLUMNS = ["volume", "factor", "method", "voxels", "dice", "voi_bit", "adapted_rand_error", "auto", "scale"]
 NOTES = (
     "Means over the dropped slices that were looked at (one gap in --stride). nearest: the nearest labelled "
     "slice; whole pixels: mean of signed distances as usually taken; distances: the same with outlines between pixels; "
     "model: along motion, to the membranes that the model shows; truth: as model, along the true slices (a bound). "
-    "Scale: of the iterations of the fit."
+    "Auto: what the method auto takes. Scale: of the iterations of the fit."
 )
 
 
@@ -97,6 +97,7 @@ def measure(
                     "voi_bit": round(found.voi.mean, 5),
                     "adapted_rand_error": round(found.adapted_rand_error.mean, 5),
                     "slices": len(dropped),
+                    "auto": choose_method(sparse, model) if method == "model" else None,
                 }
             )
         )

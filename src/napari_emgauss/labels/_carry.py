@@ -23,7 +23,7 @@ from ._methods import CARRY_METHODS, CarryMethod
 from ._motion import GapMotion, gap_motion, no_motion, step_count
 from ._objects import FURTHEST_PIXELS, GapObjects, gap_objects, object_radii
 from ._outlines import follow_membranes, membrane_contrast
-from ._source import LabelledSlices
+from ._source import BACKGROUND, LabelledSlices
 
 _BLOCK = 1024
 """Side of the parts in which large slices are worked on, pixels."""
@@ -255,11 +255,14 @@ class CarriedLabels:
         size = (block.seen[0].stop - block.seen[0].start, block.seen[1].stop - block.seen[1].start)
         motions = no_motion(size) if motion is None else motion.at(position)
         numbers, distances, margins = nearest_objects(prepared.objects, position, motions)
+        ids = prepared.objects.ids
         if prepared.contrast:
             depth = self._labelled_nm[gap] + position * (self._labelled_nm[gap + 1] - self._labelled_nm[gap])
             image = blur_slices(self._pictures(np.array([depth]), block))[0]
-            numbers = follow_membranes(numbers, distances, margins, image, prepared.contrast)
-        ids = prepared.objects.ids
+            background = np.flatnonzero(ids == BACKGROUND)
+            numbers = follow_membranes(
+                numbers, distances, margins, image, prepared.contrast, int(background[0]) if len(background) else None
+            )
         found = np.full(size, self.labels.nothing, self.dtype)
         if len(ids):
             found = np.where(numbers >= 0, ids[np.maximum(numbers, 0)], found)

@@ -39,6 +39,7 @@ def follow_membranes(
     margins: NDArray[np.float32],
     image: NDArray[np.float32],
     contrast: float,
+    background: int | None = None,
 ) -> NDArray[np.int64]:
     """Decide the open pixels by a watershed on the picture's membranes.
 
@@ -54,6 +55,9 @@ def follow_membranes(
         ``(H, W)`` float32 in the unit range, blurred.
     contrast : float
         Of :func:`membrane_contrast` in labelled slices: outlines that are hardly darker or brighter say nothing.
+    background : int, optional
+        The number of what no object is in. It is full of membranes that outline nothing labelled, so the picture
+        decides between objects only (`benchmarks/labels.py`: where labels are of mitochondria alone).
     """
     if abs(contrast) < _LEAST_CONTRAST:
         return numbers
@@ -67,4 +71,7 @@ def follow_membranes(
     # Further from the middle of an object is higher: without membranes the distances decide.
     height = height + np.where(known, distances, 0) / np.float32(_PIXELS_A_STEP)
     flooded = watershed(height, markers.astype(np.int32), mask=known) - 1
-    return np.asarray(np.where(known & (flooded >= 0), flooded, numbers), dtype=np.int64)
+    decided = known & (flooded >= 0)
+    if background is not None:
+        decided &= (numbers != background) & (flooded != background)
+    return np.asarray(np.where(decided, flooded, numbers), dtype=np.int64)

@@ -15,7 +15,7 @@ from napari_emgauss.volume import VolumeModel
 
 from ._carry import CarriedLabels
 from ._methods import CARRY_METHODS, CarryMethod
-from ._source import LabelledSlices
+from ._source import BACKGROUND, LabelledSlices
 
 _RESAMPLINGS = 2000
 
@@ -170,7 +170,7 @@ def _compare(guess: NDArray[Any], truth: NDArray[Any], unlabelled: int | None) -
     count = int(numbers.max()) + 1
     both = np.bincount(true[true == made], minlength=count)
     sizes = np.bincount(true, minlength=count) + np.bincount(made, minlength=count)
-    background = true[truth[known] == 0][:1]
+    background = true[truth[known] == BACKGROUND][:1]
     objects = np.setdiff1d(np.arange(count), background)
     dice = float(np.mean(2 * both[objects] / sizes[objects])) if len(objects) else float("nan")
     # Nothing is left out: background is a place like any other.

@@ -26,6 +26,9 @@ from napari_emgauss.volume import SourceSlices, record_of_source
 
 from ._types import holds
 
+BACKGROUND = 0
+"""The label of what no object is in: carried like any other, but it has no outlines of its own."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledSlices:
