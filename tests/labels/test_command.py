@@ -44,6 +44,22 @@ def test_up_and_down(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_array_equal(tifffile.imread("down.ome.tif")[[0, 2, 4]], given[[0, 2, 4]])
 
 
+def test_labels_with_pixels_of_another_size_are_doubted(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They may be of another stack of the same shape; a file that says nothing of its pixels is not."""
+
+    def told(size_nm: float | None, *arguments: str) -> str:
+        meta = {} if size_nm is None else dict.fromkeys(("PhysicalSizeX", "PhysicalSizeY"), size_nm / 1000)
+        given = tifffile.imread(labels)
+        tifffile.imwrite("other.ome.tif", given, photometric="minisblack", metadata={"axes": "ZYX", **meta})
+        assert main(["labels", str(MODEL), "other.ome.tif", "-o", "o.tif", "--force", "-q", *arguments]) == 0
+        return capsys.readouterr().err
+
+    doubt = "says that its pixels are 4 x 4 nm large, those of the stack are 8 x 8 nm"
+    for door in (["--method", "nearest"], ["--down", "--spacing", "40"]):
+        assert doubt in told(4.0, *door)
+        assert "says that its pixels" not in told(8.0, *door) + told(None, *door)
+
+
 def test_the_default_method_looks_at_the_model(labels: Path) -> None:
     assert main(["labels", str(MODEL), str(labels), "--z", "40", "100", "-o", "two.tif"]) == 0
     two = tifffile.imread("two.tif")

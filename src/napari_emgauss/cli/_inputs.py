@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,12 @@ def stem(path: Path) -> str:
 
 def tell_notes(stack: Stack) -> None:
     """What had to be assumed of a file, or was left out of it: nobody should find that out from the result."""
-    for note in stack.metadata.get("notes", ()):
+    say_notes(stack.metadata.get("notes", ()))
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """The same of any file."""
+    for note in notes:
         say(f"Note: {note}.")
 
 

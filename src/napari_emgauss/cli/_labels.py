@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_emgauss._errors import ConfigError, StackError
 from napari_emgauss._files import write_text
-from napari_emgauss.cli._inputs import STEADY_STDERR, say
+from napari_emgauss.cli._inputs import STEADY_STDERR, say, say_notes
 from napari_emgauss.cli._outputs import output_path, refuse_source
 
 if TYPE_CHECKING:
@@ -122,14 +122,16 @@ def _score(arguments: argparse.Namespace) -> int:
 
 def _bring_down(arguments: argparse.Namespace) -> int:
     output = output_path(arguments, "output")
-    from napari_emgauss.labels import bring_back, depths_covered, write_slices
+    from napari_emgauss.labels import bring_back, depths_covered, notes_on_labels, write_slices
     from napari_emgauss.stack import Frame, Selection, open_file, slices_text
     from napari_emgauss.tiles import load
     from napari_emgauss.volume import SourceSlices
 
     model = load(arguments.model, device="cpu")
     refuse_source(model, output)
-    volume = open_file(Path(arguments.labels), Selection(arguments.dataset)).slices
+    opened = open_file(Path(arguments.labels), Selection(arguments.dataset))
+    say_notes(notes_on_labels(opened, model, Path(arguments.labels).name))
+    volume = opened.slices
     _check_volume(volume, model, arguments)
     depths = _depths_of(volume, model, arguments)
     slices = SourceSlices.of(model)
@@ -210,6 +212,7 @@ def _labels_and_model(arguments: argparse.Namespace) -> tuple[LabelledSlices, An
         unlabelled=arguments.unlabelled,
         dataset=arguments.dataset,
     )
+    say_notes(labels.notes)
     if labels.unused:
         say(f"The model was fitted without slices {slices_text(labels.unused)}: their labels are not used.")
     return labels, model

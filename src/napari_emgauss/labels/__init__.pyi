@@ -25,6 +25,7 @@ from ._source import (
     LabelledSlices as LabelledSlices,
     label_slices as label_slices,
     move_slice as move_slice,
+    notes_on_labels as notes_on_labels,
     read_labels as read_labels,
 )
 from ._write import export_labels as export_labels

@@ -15,6 +15,7 @@ from napari_emgauss._errors import StackError
 from napari_emgauss.stack import (
     Frame,
     HasFrame,
+    OpenedFile,
     Selection,
     SliceSource,
     open_file,
@@ -28,6 +29,8 @@ from ._types import holds
 
 BACKGROUND = 0
 """The label of what no object is in: carried like any other, but it has no outlines of its own."""
+_SAME_SIZE = 0.01
+"""Pixel sizes that differ by less are the same, written with fewer digits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,8 @@ class LabelledSlices:
         For messages.
     unused : tuple of int
         Labelled slices of the source that the model was fitted without, as they are counted there.
+    notes : tuple of str
+        What had to be assumed of the file.
     """
 
     values: SliceSource
@@ -53,6 +58,7 @@ class LabelledSlices:
     unlabelled: int | None = None
     name: str = "labels"
     unused: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -156,7 +162,8 @@ def read_labels(
     """
     path = Path(path)
     opened = open_file(path, Selection(dataset))
-    return label_slices(opened.slices, frame, labelled=labelled, unlabelled=unlabelled, name=path.name)
+    found = label_slices(opened.slices, frame, labelled=labelled, unlabelled=unlabelled, name=path.name)
+    return replace(found, notes=notes_on_labels(opened, frame, path.name))
 
 
 def move_slice(image: NDArray[Any], offset_px: ArrayLike) -> NDArray[Any]:
@@ -188,6 +195,29 @@ class _Moved:
         first, *rest = key if isinstance(key, tuple) else (key,)
         moved = move_slice(np.asarray(self._values[first]), self._offsets_px[first])
         return np.asarray(moved[tuple(rest)])
+
+
+def notes_on_labels(opened: OpenedFile, frame: HasFrame, name: str) -> tuple[str, ...]:
+    """What had to be assumed of a file of labels, and whether it tells of pixels of another size than the stack's.
+
+    Parameters
+    ----------
+    opened : OpenedFile
+        On the slices of the stack, or on the isotropic grid.
+    frame : HasFrame
+        The model.
+    name : str
+        Of the file.
+    """
+    told, own = (opened.voxel_size.y_nm, opened.voxel_size.x_nm), Frame.of(frame).pixel_size_nm
+    if all(one is None or np.isclose(one, other, rtol=_SAME_SIZE) for one, other in zip(told, own, strict=True)):
+        return opened.notes
+    theirs = " x ".join("?" if one is None else f"{one:.6g}" for one in told)
+    return (
+        *opened.notes,
+        f"{name} says that its pixels are {theirs} nm large, those of the stack are {own[0]:.6g} x {own[1]:.6g} nm: "
+        "labels are laid on the slices pixel by pixel, so make sure that they are of this stack",
+    )
 
 
 def _checked_shape(values: SliceSource, name: str) -> tuple[int, int, int]:
