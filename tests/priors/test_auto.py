@@ -15,11 +15,11 @@ from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
     _correction,
-    _score,
     _self_weight,
     choose_prior,
-    merit,
 )
+from napari_emgauss.priors._error_law import PredictedError
+from napari_emgauss.priors._merit import Structure, mean_score, merit
 from napari_emgauss.priors.learned import _fusion
 
 LEARNED = SelfPriorConfig(iterations=150, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
@@ -110,9 +110,52 @@ def test_weighted_mean_of_interpolators() -> None:
     np.testing.assert_allclose(label.confidence, 0.85, rtol=1e-6)
 
 
+def test_the_confidence_of_a_mean_is_that_of_the_part_that_predicts_its_error() -> None:
+    """The agreement of two slices, in other units, would make it sure or unsure where it is not."""
+
+    class Part:
+        def __init__(self, confidence: float, predicted: PredictedError | None) -> None:
+            self.label = PseudoLabel(np.zeros((2, 3), np.float32), np.full((2, 3), confidence, np.float32))
+            self.predicted_error = predicted
+
+        def at(self, z_nm: float) -> PseudoLabel:
+            return self.label
+
+    mean = WeightedInterpolator([(0.4, Part(0.3, PredictedError(0.01))), (0.6, Part(0.9, None))], {})
+    confidence = mean.at(0.0).confidence
+    assert confidence is not None
+    np.testing.assert_allclose(confidence, 0.3, rtol=1e-6)
+    assert mean.predicted_error == PredictedError(0.01)
+
+
+def test_no_more_is_learned_than_leaves_structure() -> None:
+    random = np.random.default_rng(0)
+    truth, noise = random.random((2, 2, 12, 13), dtype=np.float32)
+    good, bad = truth + 0.1 * noise, truth + 0.3 * noise
+    assert _self_weight(good, bad, truth, 0.0) == 1
+    # The share of the learned guess may be told from any of its pixels.
+    for most in (0.4, 0.0):
+        least = good + np.float32(1 - most) * (bad - good) - np.float32(1e-6)
+
+        def keeps(mixture: np.ndarray, least: np.ndarray = least) -> bool:
+            return bool((mixture >= least).all())
+
+        assert _self_weight(good, bad, truth, 0.0, keeps) == most
+
+
+def test_structure_is_lost_to_blur() -> None:
+    truth = textured(2.2).images
+    structure = Structure(truth)
+    assert structure.of(truth) == pytest.approx(1)
+    found = [structure.of(gaussian_filter(truth, (0, sigma, sigma))) for sigma in (1, 2, 4)]
+    assert 1 > found[0] > found[1] > found[2]
+
+
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="0 or more"):
         get_prior("auto", mixing_margin=-1.0)
+    with pytest.raises(ConfigError, match="a share of structure from 0 to 1"):
+        get_prior("auto", least_structure=1.5)
     with pytest.raises(ConfigError, match="at least 3 slices"):
         get_prior("auto", trial_slices=1)
     with pytest.raises(ConfigError, match="does not take these options"):
@@ -125,7 +168,7 @@ def test_less_correction_is_made_only_where_that_is_clearly_better() -> None:
     guesses = {1.0: truth + 0.2 * noise, 0.5: truth + 0.1 * noise, 0.0: truth + 0.3 * noise}
 
     def chosen(guesses: dict[float, np.ndarray], margin: float) -> float:
-        return _correction({share: _score(guess, truth) for share, guess in guesses.items()}, margin)
+        return _correction({share: mean_score(guess, truth) for share, guess in guesses.items()}, margin)
 
     assert chosen(guesses, 0.05) == 0.5
     assert chosen(guesses, 100.0) == 1.0

@@ -93,13 +93,6 @@ def test_less_confidence_never_means_a_smaller_error() -> None:
     assert rising.squared_error(np.array([1.0]), 0.3) == pytest.approx(0.75 * 0.01)
 
 
-def test_the_confidence_of_a_mean_is_taken_apart() -> None:
-    # Three quarters of a prior whose confidence is 0.25, and a quarter of one that is always sure of itself.
-    mixed = np.array([0.75 * 0.25 + 0.25 * 1.0, 1.0])
-    law = ErrorLaw(0.01, surest=0.8, weight=0.75, others=1.0)
-    assert law.squared_error(mixed, 0.5) == pytest.approx([0.04, 0.008])
-
-
 def test_a_law_survives_json_and_nonsense_is_refused() -> None:
     law = ErrorLaw(0.01, ((0.25, 0.7), (0.5, 1.0)), ((1.0, 0.1), (2.0, 0.3)), surest=0.9)
     assert ErrorLaw.from_json(law.to_json()) == law

@@ -7,6 +7,7 @@ are twice as long.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -14,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
-from napari_emgauss._metrics import SSIM_IN_DB, psnr, ssim
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.priors._error_law import ErrorLaw, PredictedError
 from napari_emgauss.priors._error_trial import confidence_at, hidden_law, predicted_law
 from napari_emgauss.priors._hidden_slices import HiddenSlices, hide_slices
 from napari_emgauss.priors._info import PriorCost
+from napari_emgauss.priors._merit import Structure, mean_score, merit
 from napari_emgauss.priors._protocol import Observation, Prior, PseudoLabel, ResumablePrior
 from napari_emgauss.priors._registry import get_prior
 from napari_emgauss.priors._state import PriorState
@@ -53,6 +54,9 @@ class AutoPriorConfig:
     mixing_margin : float
         A mixture of the self-supervised and the best classical prior must be better by this much than the better of
         the two alone, in dB-like units of `merit`.
+    least_structure : float
+        Of the FSIM of linear interpolation on the hidden slices, the share that must be kept: where the self-supervised
+        prior blurs more than that away (gaps too long for it, by PSNR still the best guess), less of it is mixed in.
     correction_margin : float
         The self-supervised prior is corrected less (half, or not at all) only where that is better by this much on
         the hidden slices, in the same units; see `SelfPriorConfig`.
@@ -64,6 +68,7 @@ class AutoPriorConfig:
     trial_slices: int = 41
     mixing_margin: float = 0.12
     correction_margin: float = 0.05
+    least_structure: float = 0.75
 
     def __post_init__(self) -> None:
         if self.trial_iterations < 1:
@@ -75,6 +80,10 @@ class AutoPriorConfig:
         for name, margin in (("mixing", self.mixing_margin), ("correction", self.correction_margin)):
             if not margin >= 0:
                 raise ConfigError(f"The {name} margin of the prior 'auto' must be 0 or more, not {margin}.")
+        if not 0 <= self.least_structure <= 1:
+            raise ConfigError(
+                f"The prior 'auto' can keep a share of structure from 0 to 1, not {self.least_structure}."
+            )
 
 
 @dataclass(frozen=True)
@@ -278,7 +287,7 @@ def _try_all(
     guesses |= _along_one_flow(thinned, depths, config.learned.device, progress.part(0.1, 0.2, "flow"))
     for name, (one, other) in _MEANS.items():
         guesses[name] = np.float32(0.5) * (guesses[one] + guesses[other])
-    scores = {name: _score(guess, truth) for name, guess in guesses.items()}
+    scores = {name: mean_score(guess, truth) for name, guess in guesses.items()}
     classical = max(scores, key=lambda name: merit(scores[name]))
 
     learned = config.learned
@@ -288,11 +297,15 @@ def _try_all(
     except PriorError as error:
         note = f"{classical} is best on {len(truth)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(truth), note)
-    tried = {share: _score(guess, truth) for share, guess in ours.images.items()}
+    tried = {share: mean_score(guess, truth) for share, guess in ours.images.items()}
     correction = _correction(tried, config.correction_margin)
     guess = ours.images[correction]
     scores["self"] = tried[correction]
-    weight = _self_weight(guess, guesses[classical], truth, config.mixing_margin)
+    structure = Structure(truth)
+    least = config.least_structure * structure.of(guesses["linear"])
+    weight = _self_weight(
+        guess, guesses[classical], truth, config.mixing_margin, lambda mixture: structure.of(mixture) >= least
+    )
     weights = {name: share for name, share in (("self", weight), (classical, round(1 - weight, 3))) if share > 0}
     named = " + ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     note = (
@@ -375,33 +388,18 @@ def _correction(tried: dict[float, dict[str, float]], margin: float) -> float:
     return best if merits[best] > merits[most] + margin else most
 
 
-def _score(guess: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM over slices; no SSIM where slices are too small for its window."""
-    pairs = list(zip(guess, truth, strict=True))
-    # Equal slices would be infinitely good, and so would be their mean.
-    score = {"psnr": float(np.mean([min(psnr(*pair), _MOST_DB) for pair in pairs]))}
-    alike = [ssim(*pair) for pair in pairs]
-    if measured := [value for value in alike if value is not None]:
-        score["ssim"] = float(np.mean(measured))
-    return score
-
-
-_MOST_DB = 120.0
-
-
-def merit(score: dict[str, float]) -> float:
-    """One number for a score, in dB: PSNR alone rewards blur, SSIM alone rewards texture in the wrong place."""
-    return score["psnr"] + SSIM_IN_DB * score.get("ssim", 0.0)
-
-
 def _self_weight(
-    learned: NDArray[np.float32], classical: NDArray[np.float32], truth: NDArray[np.float32], margin: float
+    learned: NDArray[np.float32],
+    classical: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    margin: float,
+    keeps_structure: Callable[[NDArray[np.float32]], bool] = lambda mixture: True,
 ) -> float:
     """Weight of the learned guess in the best mixture with the classical: 0 or 1 unless mixing is clearly better."""
-    merits = {
-        weight: merit(_score(np.float32(weight) * learned + np.float32(1 - weight) * classical, truth))
-        for weight in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-    }
-    alone = 1.0 if merits[1.0] >= merits[0.0] else 0.0
-    best = max(merits, key=lambda weight: merits[weight])
+    mixtures = {w: np.float32(w) * learned + np.float32(1 - w) * classical for w in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)}
+    # The less of the learned guess, the more structure: from the first that keeps enough on, all do.
+    most = next((w for w, mixture in mixtures.items() if w == 0 or keeps_structure(mixture)), 0.0)
+    merits = {w: merit(mean_score(mixture, truth)) for w, mixture in mixtures.items() if w <= most}
+    alone = max((w for w in merits if w in (0.0, 1.0)), key=lambda w: (merits[w], w))
+    best = max(merits, key=lambda w: (merits[w], -w))
     return best if merits[best] > merits[alone] + margin else alone

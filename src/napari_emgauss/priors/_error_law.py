@@ -57,9 +57,6 @@ class ErrorLaw:
         Share of the truth and half the width in σ of the band that holds it.
     surest : float
         Doubt where the confidence is 1.
-    weight, others : float
-        Where the confidence is a weighted mean: the weight of the prior that predicts its error, and the mean
-        confidence of the others.
     """
 
     squared: float
@@ -67,8 +64,6 @@ class ErrorLaw:
     shape: Knots = ()
     bands: Knots = NORMAL_BANDS
     surest: float = 1.0
-    weight: float = 1.0
-    others: float = 1.0
 
     @property
     def predicts(self) -> bool:
@@ -85,8 +80,7 @@ class ErrorLaw:
 
     def squared_error(self, confidence: NDArray[np.floating[Any]], place: float) -> NDArray[np.float32]:
         """Expected squared error, unit range², where the prior's confidence is this, at a place in the gap."""
-        own = (np.asarray(confidence, dtype=np.float32) - (1 - self.weight) * self.others) / self.weight
-        doubt = 1 / np.clip(own, _LEAST_CONFIDENCE, 1)
+        doubt = 1 / np.clip(np.asarray(confidence, dtype=np.float32), _LEAST_CONFIDENCE, 1)
         doubt[doubt <= 1] = self.surest
         factor = doubt if self.predicts else np.interp(doubt, *np.transpose(self.shape))
         return np.asarray(self.squared * float(np.interp(place, *np.transpose(self.levels))) * factor, np.float32)
@@ -94,7 +88,7 @@ class ErrorLaw:
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
         knots = {name: [list(pair) for pair in getattr(self, name)] for name in ("levels", "shape", "bands")}
-        numbers = {name: getattr(self, name) for name in ("squared", "surest", "weight", "others")}
+        numbers = {name: getattr(self, name) for name in ("squared", "surest")}
         return {**numbers, **knots}
 
     @classmethod
@@ -108,18 +102,15 @@ class ErrorLaw:
         """
         levels, shape, bands = (_knots(values[name]) for name in ("levels", "shape", "bands"))
         squared, surest = float(values["squared"]), float(values["surest"])
-        weight, others = float(values["weight"]), float(values["others"])
         if not (
             math.isfinite(squared)
             and squared >= 0
             and 0 < surest <= 1
-            and 0 < weight <= 1
-            and 0 <= others <= 1
             and levels
             and tuple(band for band, _ in bands) == BANDS
         ):
             raise ValueError("The law of errors is not valid.")
-        return cls(squared, levels, shape, bands, surest, weight, others)
+        return cls(squared, levels, shape, bands, surest)
 
 
 def _knots(values: Any) -> Knots:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss.priors._error_law import ErrorLaw, PredictedError, predicted_error
@@ -57,7 +56,7 @@ class WeightedPrior:
         report = {"prior": self.name, "weights": weights, **(self.about or {}), "parts": reports}
         mean = WeightedInterpolator(ready, report)
         if self.error_law is not None:
-            mean.error_law = mean.settled(self.error_law, observation.z_nm)
+            mean.error_law = self.error_law.settled(mean.predicted_error)
         return mean
 
     def describe(self) -> str:
@@ -79,30 +78,6 @@ class WeightedInterpolator:
         self.report = report
         self.error_law: ErrorLaw | None = None
 
-    def settled(self, law: ErrorLaw, z_nm: NDArray[np.float64]) -> ErrorLaw | None:
-        """A law of errors for this mean, of which one part predicts its error and the others do not.
-
-        Parameters
-        ----------
-        law : ErrorLaw
-            Not settled yet.
-        z_nm : ndarray
-            ``(K,)`` depths of the observed slices.
-        """
-        law_of_part = law.settled(self.predicted_error)
-        if law_of_part is None or not law_of_part.predicts:
-            return law_of_part
-        weight = sum(weight for weight, part in self._parts if predicted_error(part) is not None)
-        others = [(weight, part) for weight, part in self._parts if predicted_error(part) is None]
-        if not others:
-            return law_of_part
-        middles = (z_nm[:-1] + z_nm[1:]) / 2
-        some = middles[np.unique(np.linspace(0, len(middles) - 1, _MIDDLES).astype(int))]
-        sure = sum(
-            share * float(np.mean([_mean_confidence(part.at(float(z))) for z in some])) for share, part in others
-        )
-        return replace(law_of_part, weight=weight, others=sure / sum(share for share, _ in others))
-
     @property
     def predicted_error(self) -> PredictedError | None:
         """What the weightiest part that predicts its error predicts where its confidence is 1."""
@@ -111,20 +86,19 @@ class WeightedInterpolator:
         return max(found, key=lambda pair: pair[0])[1] if found else None
 
     def at(self, z_nm: float) -> PseudoLabel:
-        """Weighted mean of the slices and of the confidences; see `Interpolator.at`."""
-        labels = [(weight, interpolator.at(z_nm)) for weight, interpolator in self._parts]
+        """Weighted mean of the slices; see `Interpolator.at`.
+
+        The confidence is that of the parts that predict their error: the others' would be in other units. Where no part
+        does, it is the weighted mean of all.
+        """
+        labels = [(weight, part, part.at(z_nm)) for weight, part in self._parts]
         if len(labels) == 1:
-            return labels[0][1]
-        image = np.zeros(labels[0][1].image.shape, np.float32)
-        confidence = np.zeros(image.shape, np.float32)
-        for weight, label in labels:
+            return labels[0][2]
+        image = np.zeros(labels[0][2].image.shape, np.float32)
+        for weight, _, label in labels:
             image += np.float32(weight) * label.image
+        told = [one for one in labels if predicted_error(one[1]) is not None] or labels
+        confidence = np.zeros(image.shape, np.float32)
+        for weight, _, label in told:
             confidence += np.float32(weight) * (1.0 if label.confidence is None else label.confidence)
-        return PseudoLabel(image, confidence)
-
-
-_MIDDLES = 3
-
-
-def _mean_confidence(label: PseudoLabel) -> float:
-    return 1.0 if label.confidence is None else float(label.confidence.mean(dtype=np.float64))
+        return PseudoLabel(image, confidence / np.float32(sum(weight for weight, _, _ in told)))
