@@ -30,6 +30,7 @@ def test_one_label_per_pixel_size_and_gaps_of_their_own() -> None:
     assert depths.from_middle[:3].tolist() == pytest.approx([0.25, 0.0, 0.25])
     assert label_depths(np.array([0.0, 40.0, 120.0]), 10.0, 1).z_nm.tolist() == [20.0, 80.0]
     assert len(label_depths(np.array([0.0, 1e6]), 10.0, None).z_nm) == 15
+    assert label_depths(np.array([0.0, 20.0]), 10.0, None).z_nm.tolist() == [5.0, 10.0, 15.0]  # a gap of two pixels
 
 
 def test_spread_widens_from_the_middle() -> None:

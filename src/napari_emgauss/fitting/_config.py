@@ -54,7 +54,7 @@ class FitConfig:
         in the paper.
     labels_per_gap : int or None
         Depths per gap for which a prior other than ``ema`` makes pseudo-labels, once, before the fit. None: one per
-        pixel size.
+        pixel size, and three at least.
     label_memory_mb : int
         Pseudo-labels are kept in memory up to this size; beyond it, the prior makes them again whenever needed.
     confidence_weighting : bool

@@ -13,6 +13,8 @@ from napari_emgauss.priors import Interpolator, PseudoLabel
 
 # More depths in one gap than this say nothing new to a field that is linear between a few knots.
 _MOST_PER_GAP = 16
+# With the middle alone, the knots at the slices learn from nothing but the slices, which come up once in eight times.
+_LEAST_PER_GAP = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class LabelDepths:
 
 
 def label_depths(z_nm: NDArray[np.float64], pixel_nm: float, per_gap: int | None) -> LabelDepths:
-    """Evenly spread depths inside every gap: ``per_gap``, or one for every in-plane pixel size.
+    """Evenly spread depths inside every gap: ``per_gap``, or one for every in-plane pixel size and three at least.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ def label_depths(z_nm: NDArray[np.float64], pixel_nm: float, per_gap: int | None
     """
     depths, distances, nearest = [], [], []
     for low, high in pairwise(z_nm):
-        steps = per_gap + 1 if per_gap is not None else int(np.clip(round((high - low) / pixel_nm), 2, _MOST_PER_GAP))
+        wanted = round((high - low) / pixel_nm)
+        steps = per_gap + 1 if per_gap is not None else int(np.clip(wanted, _LEAST_PER_GAP + 1, _MOST_PER_GAP))
         shares = np.arange(1, steps) / steps
         away = np.abs(shares - 0.5)
         depths.append(low + shares * (high - low))
