@@ -19,7 +19,7 @@ from typing import Any
 
 from _machine import HERE, RESULTS
 
-from napari_emgauss.evaluation import method_colour
+from napari_emgauss.evaluation import method_colours
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 FIGURES = "images/benchmarks"
@@ -71,6 +71,11 @@ SECTIONS = (
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),
     Section("slices", "Slices as they are", "Thick slices and misaligned slices, on generated tissue."),
     Section("labels", "Labels", "How well labels of every F-th slice are carried to the slices between."),
+    Section(
+        "published",
+        "Beside published tables",
+        "Figures of papers that state their factor, and ours by their protocol on our blocks of the same data sets.",
+    ),
     Section("denoise", "Denoising and pruning", "What they do to quality and to the number of Gaussians."),
     Section("modalities", "Other modalities", "A fluorescence stack of a whole mouse brain, 16 bit."),
     Section("fit_speed", "Speed of a fit", "How many seconds a fit takes, and where they go."),
@@ -387,11 +392,11 @@ class Figures:
             return ""
         if self.draw:
             figure, axes = self._start(8.5, 3.6)
-            width = 0.85 / len(methods)
+            width, colours = 0.85 / len(methods), method_colours(methods)
             for position, method in enumerate(methods):
                 offsets = [i + (position - (len(methods) - 1) / 2) * width for i in range(len(cells))]
                 heights = [known[(method, *one)] - linear[one] if (method, *one) in known else 0.0 for one in cells]
-                axes.bar(offsets, heights, width, label=method, color=method_colour(method))
+                axes.bar(offsets, heights, width, label=method, color=colours[method])
             axes.axhline(0, color="black", linewidth=0.8)
             axes.set_xticks(range(len(cells)), [f"{volume} ×{factor}" for volume, factor in cells])
             axes.set_ylabel("PSNR over linear (dB)")
@@ -409,11 +414,12 @@ class Figures:
         volumes = list(dict.fromkeys(row["volume"] for row in curves if row["factor"] == factor))
         if self.draw:
             figure, panels = self._start(4.2 * len(volumes), 3.4, panels=len(volumes))
+            colours = method_colours(dict.fromkeys(row["method"] for row in curves))
             for axes, volume in zip(panels, volumes, strict=True):
                 for row in curves:
                     if (row["volume"], row["factor"]) == (volume, factor):
                         distance, level = zip(*row["xy_psnr_by_distance"], strict=True)
-                        shown = {"color": method_colour(row["method"]), "label": row["method"]}
+                        shown = {"color": colours[row["method"]], "label": row["method"]}
                         axes.plot(distance, level, marker="o", markersize=3, **shown)
                 axes.set_title(f"{volume} ×{factor}", fontsize=9)
                 axes.set_xlabel("slices from the nearest kept one")

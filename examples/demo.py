@@ -67,7 +67,7 @@ def main() -> int:
 
     emgauss = tifffile.imread(arguments.output / "isotropic.ome.tif")
     linear = stack.normalisation.from_unit(interpolate_linear(stack.unit_slices(), stack.z_nm, truth.z_nm))
-    result = emg.evaluate(truth, tissue.factor, reconstructions={"linear": linear, "EMGauss": emgauss})
+    result = emg.evaluate(truth, tissue.factor, reconstructions={"linear": linear, "emgauss": emgauss})
     draw(arguments.output / "comparison.png", np.asarray(truth.slices), linear, emgauss, result, tissue)
 
     facts = gather_facts(model, title="The built-in sample", stack=stack, results=(result.as_dict(),))
@@ -118,7 +118,7 @@ def draw(
     figure = Figure(figsize=(4 * width, width * sum(heights) / truth.shape[2] + 0.75), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 4, height_ratios=heights)
-    scores = {"linear interpolation": result.methods["linear"], "EMGauss": result.methods["EMGauss"]}
+    scores = {"linear interpolation": result.methods["linear"], "EMGauss": result.methods["emgauss"]}
     below = factor // 2 * tissue.pixel_size_nm
     notes = {"observed": f"nearest slice, {below:g} nm away", "truth": "never shown to the methods"}
     for column, (name, volume) in enumerate(volumes.items()):
@@ -139,7 +139,7 @@ def draw(
 
 def print_score(result: EvaluationResult) -> None:
     """Three lines: head, linear interpolation, EMGauss."""
-    linear, emgauss = result.methods["linear"].xy, result.methods["EMGauss"].xy
+    linear, emgauss = result.methods["linear"].xy, result.methods["emgauss"].xy
     print(f"{'left-out slices':<22}{'PSNR':>10}{'SSIM':>8}{'FSIM':>8}")
     for name, scores in (("linear interpolation", linear), ("EMGauss", emgauss)):
         gain = f"   {scores.psnr - linear.psnr:+.2f} dB" if name == "EMGauss" else ""

@@ -13,7 +13,7 @@ import pytest
 
 from napari_emgauss import ConfigError, evaluate, get_prior, preset, prior_names, stack_from_array
 from napari_emgauss.cli._main import build_parser
-from napari_emgauss.evaluation import check_methods, method_colour, method_label, method_names
+from napari_emgauss.evaluation import check_methods, method_colours, method_label, method_names
 from napari_emgauss.fitting import fit
 from napari_emgauss.priors import (
     FIT_ONLY,
@@ -61,7 +61,7 @@ def test_a_row_from_outside_is_known_everywhere(toy: None) -> None:
     assert prior_names()[-1] == "toy" and prior_choices()[-2] == "toy"
     assert get_prior("toy").name == "toy"
     assert "toy" in method_names()
-    assert (method_label("toy"), method_colour("toy")) == ("A toy", "#123456")
+    assert (method_label("toy"), method_colours(["toy"])["toy"]) == ("A toy", "#123456")
     assert check_methods(["toy"]) == ("toy",) and "toy" not in check_methods(None)
     config = preset("fast", prior="toy")
     assert learning_seconds(config) == 7.0

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -108,6 +109,13 @@ def test_numbers_of_the_score_stand_in_it(model, scored):
     assert "88.8 %" in text
     assert "Fourier ring correlation" in text
     assert f"{made['verdict']}" in text
+
+
+def test_every_line_of_the_plot_has_a_colour_of_its_own(model, scored):
+    made = json.loads(json.dumps(scored))
+    made["methods"]["theirs.tif"] = made["methods"]["ours.tif"] = made["methods"]["linear"]
+    lines = re.findall(r'<polyline [^>]*stroke="(#[0-9a-f]{6})"', report_html(gather_facts(model, results=(made,))))
+    assert len(lines) == 6 and len(set(lines)) == 6  # four methods and two thresholds
 
 
 def test_what_was_left_out_is_told_and_the_paragraph_names_versions(model):

@@ -19,7 +19,7 @@ from ._methods import (
     Reconstructed as Reconstructed,
     check_methods as check_methods,
     classical_methods as classical_methods,
-    method_colour as method_colour,
+    method_colours as method_colours,
     method_label as method_label,
     method_names as method_names,
     methods as methods,

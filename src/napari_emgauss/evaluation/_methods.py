@@ -7,8 +7,9 @@ bar derive from the rows. Another method is a function as `Reconstruct` says and
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -216,12 +217,26 @@ def method_label(name: str) -> str:
     return name if row is None else f"{row.label or base}{colon}{variant}"
 
 
-def method_colour(name: str) -> str:
-    """Colour of a method in figures, ``#rrggbb``; grey for what is no method, such as a reconstruction from a file."""
+_OTHER_COLOURS = ("#8c510a", "#c51b7d", "#01665e", "#d9a400", "#542788")
+
+
+def method_colours(names: Iterable[str]) -> dict[str, str]:
+    """Colours in figures, ``#rrggbb``; what is no method, such as a reconstruction from a file, gets one that is free.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Everything that is shown in the figure.
+    """
+    free = itertools.cycle(_OTHER_COLOURS)
+    return {name: next(free) if (own := _own_colour(name)) is None else own for name in names}
+
+
+def _own_colour(name: str) -> str | None:
     base, _, variant = name.partition(":")
     row = methods().get(base)
     if row is None:
-        return Method.colour
+        return None
     return row.variants().get(variant, row.colour) if variant and row.variants is not None else row.colour
 
 

@@ -11,7 +11,7 @@ from napari_emgauss.evaluation import (
     CRITERIA,
     METRICS,
     Estimate,
-    method_colour,
+    method_colours,
     method_label,
     resolution_text,
 )
@@ -118,7 +118,7 @@ def resolution_table(result: Mapping[str, Any]) -> Table | None:
     for name, one in result["methods"].items():
         for part in one.get("by_distance", ()):
             if "resolution" in part:
-                columns.setdefault(f"{part['distance']:g} slices from a kept one", {})[name] = part["resolution"]
+                columns.setdefault(_away(part["distance"]), {})[name] = part["resolution"]
         for where, found in one.get("resolution", {}).items():
             columns.setdefault(titles.get(where, where), {})[name] = found
     if not columns:
@@ -129,6 +129,10 @@ def resolution_table(result: Mapping[str, Any]) -> Table | None:
         cells = [_resolution_cell(by_method.get(name)) for by_method in columns.values()]
         rows.append((method_label(name), *cells))
     return Table(head, tuple(rows))
+
+
+def _away(slices: float) -> str:
+    return f"{slices:g} slice{'' if slices == 1 else 's'} from a kept one"
 
 
 def _resolution_cell(found: Mapping[str, Any] | None) -> str:
@@ -154,7 +158,8 @@ def correlation_plot(result: Mapping[str, Any]) -> Plot | None:
     def drawn(values: Sequence[float]) -> str:
         return " ".join(f"{_x(f, most):.1f},{_y(v):.1f}" for f, v in zip(frequencies, values, strict=False))
 
-    lines = [Line(drawn(one["correlation"]), method_colour(name), method_label(name)) for name, one in curves.items()]
+    colours = method_colours(curves)
+    lines = [Line(drawn(one["correlation"]), colours[name], method_label(name)) for name, one in curves.items()]
     lines.append(Line(drawn([1 / 7] * len(frequencies)), "#555555", "1/7", dashed=True))
     lines.append(Line(drawn(any_curve["half_bit"]), "#aa7700", "half-bit", dashed=True))
     ticks = [(_x(most * part / 4, most), f"{4 / (most * part):.3g} nm") for part in (1, 2, 3, 4)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QWidget
 
-from napari_emgauss.evaluation import EMGAUSS, method_colour, method_label
+from napari_emgauss.evaluation import EMGAUSS, method_colours, method_label
 
 from ._plot_widget import ThemedPlot
 
@@ -21,6 +21,7 @@ class ScorePlot(ThemedPlot):
     def show_result(self, result: dict[str, Any]) -> None:
         """Draw ``ScoreResult.as_dict()``."""
         self.clear()
+        colours = method_colours(result["methods"])
         for name, scores in result["methods"].items():
             points = [
                 (z, one["psnr"])
@@ -32,7 +33,7 @@ class ScorePlot(ThemedPlot):
                 method_label(name),
                 [z for z, _ in points],
                 [psnr for _, psnr in points],
-                method_colour(name),
+                colours[name],
                 width=3 if ours else 2,
                 dots=True,
             )
