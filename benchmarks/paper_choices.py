@@ -73,13 +73,13 @@ def main() -> int:
         scores = score_model(run_fit(where.stack, config), where)
         rows.append({"row": name, **scores, "cpu_seconds": time.process_time() - start})
         print_table(rows)
-    write_result(
-        "paper_choices",
-        rows,
-        notes=f"Preset paper, iterations_scale {arguments.scale:g}, {arguments.volume} x{arguments.factor}, first "
-        f"{arguments.crop[0]} x {arguments.crop[1]} x {arguments.crop[2]} voxels; "
-        f"{arguments.also or 'nothing else set'}.",
-    )
+        write_result(
+            "paper_choices",
+            rows,
+            notes=f"Preset paper, iterations_scale {arguments.scale:g}, {arguments.volume} x{arguments.factor}, first "
+            f"{arguments.crop[0]} x {arguments.crop[1]} x {arguments.crop[2]} voxels; "
+            f"{arguments.also or 'nothing else set'}.",
+        )
     return 0
 
 

@@ -403,6 +403,7 @@ def main() -> int:
     dock.fit.region.first.setValue(0)
     viewer.theme = "light"
     dock.tabs.setCurrentWidget(dock.depth)
+    settle(12)  # so does that of the refusal
     take("plugin-light")
     viewer.close()
     return 0
