@@ -28,6 +28,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "N: a Gaussian for 8 pixels, twice as many later": {"pixels_per_gaussian": 8.0, "growth": 2.0},
     "N: a Gaussian for 16 pixels": {"pixels_per_gaussian": 16.0, "growth": 1.0, "density_iterations": 0},
     "N: a Gaussian for 32 pixels": {"pixels_per_gaussian": 32.0, "growth": 1.0, "density_iterations": 0},
+    "N: a Gaussian for 64 pixels": {"pixels_per_gaussian": 64.0, "growth": 1.0, "density_iterations": 0},
     "low-pass of 0.3 px² (3D Gaussian splatting)": {"softness_pixels": 0.5477},
     "low-pass of 0.8 px²": {"softness_pixels": 0.8944},
     "no low-pass": {"softness_pixels": 0.0},
@@ -56,6 +57,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="names of rows, or parts of them")
     parser.add_argument("--also", nargs="*", default=[], metavar="NAME=NUMBER", help="further settings for every row")
+    parser.add_argument("--output", help="file to write in place of results/paper_choices.json")
     arguments = parser.parse_args()
     more = {name: float(v) if "." in v else int(v) for name, v in (s.split("=") for s in arguments.also)}
     where = cell(arguments.volume, arguments.factor, tuple(arguments.crop))
@@ -79,6 +81,7 @@ def main() -> int:
             notes=f"Preset paper, iterations_scale {arguments.scale:g}, {arguments.volume} x{arguments.factor}, first "
             f"{arguments.crop[0]} x {arguments.crop[1]} x {arguments.crop[2]} voxels; "
             f"{arguments.also or 'nothing else set'}.",
+            path=arguments.output,
         )
     return 0
 
