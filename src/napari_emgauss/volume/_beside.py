@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from napari_emgauss._errors import ExportError
 
-from ._protocol import VolumeModel
-from ._traits import traits_of
+if TYPE_CHECKING:
+    from ._protocol import VolumeModel
 
 Companion: TypeAlias = Literal["confidence", "error"]
 """What can be written beside a volume."""
@@ -80,6 +80,8 @@ def companion_of(model: VolumeModel, name: Companion, called: str, remedy: str) 
     ExportError
         The model has none.
     """
+    from ._traits import traits_of  # imports NumPy, which the command line's help, made from these rows, does without
+
     found = model.confidence if name == "confidence" else traits_of(model).error
     if found is None:
         raise ExportError(companion_row(name).told_missing(called, remedy))
