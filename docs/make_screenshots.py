@@ -28,7 +28,7 @@ os.environ["NAPARI_EMGAUSS_PRIORS"] = tempfile.mkdtemp()
 import napari
 import numpy as np
 from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QApplication, QScrollArea
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 PLUGIN = "napari-emgauss"
 SIZE = (1280, 800)
@@ -71,6 +71,13 @@ class Photographer:
             time.sleep(0.005)
             if time.monotonic() > end:
                 raise TimeoutError("the window did not get there")
+
+    def dismiss(self) -> None:
+        """Close napari's notifications: those of errors stay until somebody does."""
+        for widget in self.window.findChildren(QWidget):
+            if type(widget).__name__ == "NapariQtNotification":
+                widget.close()
+        self.settle()
 
     def tidy(self) -> None:
         """Have the window lay itself out anew: napari leaves traces of sliders that have gone."""
@@ -390,7 +397,7 @@ def main() -> int:
         dock.export.start()
         wait(lambda: not dock.export.running)
         dock.export.path.setText("isotropic.ome.tif")
-        settle(6)  # napari's notification goes
+        photographer.dismiss()
         take("plugin-exported")
 
     dialog = dock.show_log()
@@ -403,7 +410,7 @@ def main() -> int:
     dock.fit.region.first.setValue(0)
     viewer.theme = "light"
     dock.tabs.setCurrentWidget(dock.depth)
-    settle(12)  # so does that of the refusal
+    photographer.dismiss()
     take("plugin-light")
     viewer.close()
     return 0
