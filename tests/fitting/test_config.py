@@ -15,6 +15,7 @@ def test_presets() -> None:
     assert (paper.warm_up_iterations, paper.joint_iterations, paper.teacher_student_iterations) == (2000, 1000, 15000)
     assert paper.ema_decay == 0.995 and paper.dssim_weight == 0.2 and paper.charbonnier_epsilon == 0.0
     assert not paper.dynamic_rotation and paper.dynamic_opacity
+    assert (paper.growth, paper.density_iterations, paper.pixels_per_gaussian) == (1.0, 0, 16.0)  # left silent there
     lengths = [preset(name).total_iterations(32) for name in ("fast", "default", "best")]
     assert lengths == sorted(set(lengths))
 

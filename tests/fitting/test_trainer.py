@@ -130,9 +130,8 @@ def test_labels_decide_what_is_seen_in_the_gap(stack: Stack) -> None:
 
 
 def test_the_cap_is_hard(stack: Stack) -> None:
-    config = preset(
-        "paper", iterations_scale=0.004, grow_gradient=0.0, growth=1.5, density_interval=500, field="spline", **SMALL
-    )
+    growing = {"grow_gradient": 0.0, "growth": 1.5, "density_interval": 500, "density_iterations": 10_000}
+    config = preset("paper", iterations_scale=0.004, field="spline", **growing, **SMALL)
     trainer = make_trainer(stack, config)
     run_to(trainer, trainer.schedule.total)
     assert trainer.student.gaussian_count == 90
