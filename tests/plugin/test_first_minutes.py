@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import stand_in_children
 import torch
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractSpinBox, QApplication, QComboBox, QLabel, QTableWidget
 from waiting import waiting
@@ -175,6 +175,18 @@ def test_views_from_the_side_say_what_sticks_out(window: Any, values: np.ndarray
     np.testing.assert_allclose(layer.extent.world[:, 0], source.extent.world[:, 0])
     viewer.dims.order = (0, 1, 2)
     wait(lambda: "itted" in widget.depth.where.text() or "inferred" in widget.depth.where.text(), "the depth")
+
+
+def test_asking_who_draws_lets_nothing_else_happen(window: Any) -> None:
+    """All that waits would be drawn in the middle of a switch to 3D, which then stood still for a second."""
+    happened: list[str] = []
+    QApplication.processEvents()
+    QTimer.singleShot(0, lambda: happened.append("drawn"))
+    draws_in_software.cache_clear()
+    draws_in_software()
+    assert happened == []
+    QApplication.processEvents()
+    assert happened == ["drawn"]
 
 
 def test_volumes_are_drawn_cheaply_where_the_processor_draws(window: Any, model_file: Path) -> None:

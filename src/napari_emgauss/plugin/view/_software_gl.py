@@ -15,20 +15,31 @@ _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "swr", "swiftshader", "software",
 def draws_in_software() -> bool:
     """Ask OpenGL itself, once, in the window's thread and with a window there; False where it does not say."""
     try:
-        from vispy import app
-        from vispy.gloo import gl
-
-        canvas = app.Canvas(show=False)
-        try:
-            canvas.set_current()
-            name = str(gl.glGetParameter(gl.GL_RENDERER))
-        finally:
-            canvas.close()
+        name = _renderer()
     except Exception as error:  # a cheaper picture is not worth an error
         LOGGER.info("OpenGL does not say who draws: %s", error)
         return False
     LOGGER.info("OpenGL is drawn by %s", name)
     return is_software(name)
+
+
+def _renderer() -> str:
+    """What OpenGL calls itself, in a context that nothing is drawn in; a canvas of vispy's would run the event loop."""
+    from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
+    from vispy.gloo import gl
+
+    before = QOpenGLContext.currentContext()
+    drawn_on = None if before is None else before.surface()
+    surface, context = QOffscreenSurface(), QOpenGLContext()
+    surface.create()
+    if not context.create() or not context.makeCurrent(surface):
+        raise RuntimeError("no context")
+    try:
+        return str(gl.glGetParameter(gl.GL_RENDERER))
+    finally:
+        context.doneCurrent()
+        if before is not None and drawn_on is not None:
+            before.makeCurrent(drawn_on)
 
 
 def is_software(renderer: str) -> bool:
