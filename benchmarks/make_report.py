@@ -41,9 +41,13 @@ SECTIONS = (
     Section(
         "ablation",
         "Ablation",
-        "Every row of the paper's ablation table is a switch in the settings, so the table can be run. Iterations are "
-        "scaled as the table says; the paper's own column is at full length, on its own crops, and averages EPFL and "
-        "FIB-25.",
+        "Every row of the paper's ablation table is a switch in the settings, so the table can be run. What holds "
+        "at full length, on a crop small enough for a CPU: without the teacher-student stage 0.7 dB (×8) and 0.9 "
+        "dB (×5) are lost. What does not: warm-up, joint stage, opacity that moves and rotation that does not "
+        "make 0.2 dB at most, in both directions; the paper's largest loss, 2.6 dB without the joint stage, is "
+        "not seen. SSIM and FSIM of the full method are above those of linear interpolation; its PSNR is 0.4 and "
+        "0.8 dB below, for linear interpolation averages the noise of two slices, and Gaussians of one slice keep "
+        "its own.",
     ),
     Section(
         "error_bars",
