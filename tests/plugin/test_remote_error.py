@@ -16,7 +16,7 @@ from napari_emgauss.plugin.process._job import JobDone
 from napari_emgauss.plugin.process._problem import ChildFailedError
 from napari_emgauss.plugin.process._remote_model import RemoteError, RemoteModel
 from napari_emgauss.plugin.view._error_status import error_of, quick_error_of
-from napari_emgauss.stack import stack_from_array
+from napari_emgauss.stack import read_stack, stack_from_array
 from napari_emgauss.tiles import TiledModel, TileSize, fit_tiles
 from napari_emgauss.volume import Companion
 
@@ -87,3 +87,17 @@ def test_what_cannot_lie_beside_is_refused_before_anything_is_rendered(
     with pytest.raises(ChildFailedError, match=told):
         result_of(model, ExportRequest(str(tmp_path / "v.ome.tif"), 40.0, device="cpu", beside=(beside,)))
     assert foreign.read_bytes() == b"mine" and not (tmp_path / "v.ome.tif").exists()
+
+
+def test_the_stack_itself_is_never_replaced_by_what_lies_beside(service: Any, tmp_path: Path) -> None:
+    source = tmp_path / "v.error.ome.tif"
+    grey = np.asarray(waves().render(np.linspace(0, 160, 5)))
+    sizes = {"PhysicalSizeZ": 0.04, "PhysicalSizeY": 0.008, "PhysicalSizeX": 0.008}
+    tifffile.imwrite(source, grey, metadata={"axes": "ZYX", **sizes})
+    before = source.read_bytes()
+    run_fit(read_stack(source), QUICK).save(tmp_path / "m.safetensors")
+    model = RemoteModel.open(service, tmp_path / "m.safetensors")
+    request = ExportRequest(str(tmp_path / "v.ome.tif"), 40.0, overwrite=True, device="cpu", beside=("error",))
+    with pytest.raises(ChildFailedError, match="is the stack that the model was fitted to"):
+        result_of(model, request)
+    assert source.read_bytes() == before and not (tmp_path / "v.ome.tif").exists()

@@ -65,8 +65,14 @@ def run_export_command(arguments: argparse.Namespace) -> int:
     model: Any = load(arguments.model, device=arguments.device)
     for path in (output, *paths.values()):
         refuse_source(model, path)
-    for name in beside:  # before a stack is read to show it
-        companion_of(model, name, f"'{arguments.model}'", f"leave --{name} out, or fit the stack again")
+
+    def beside_it(view: Any) -> dict[Companion, Any]:
+        called = f"'{arguments.model}'"
+        return {
+            name: companion_of(view, name, called, f"leave --{name} out, or fit the stack again") for name in beside
+        }
+
+    beside_it(model)  # before a stack is read to show it
     shown: dict[str, Any] = {
         "channel": arguments.channel,
         "original_intensity": arguments.original_intensity,
@@ -79,8 +85,7 @@ def run_export_command(arguments: argparse.Namespace) -> int:
         "z_range_nm": None if arguments.z_range is None else tuple(arguments.z_range),
         "overwrite": arguments.force,
     }
-    view = as_shown(model, **shown) if beside else model
-    volumes: dict[Companion, Any] = {name: companion_of(view, name, f"'{arguments.model}'", "") for name in beside}
+    volumes = beside_it(as_shown(model, **shown) if beside else model)
     for name, volume in volumes.items():  # what cannot be planned is told before hours of rendering
         wanted = {key: grid[key] for key in ("spacing_nm", "z_range_nm")}
         plan_export(Frame.of(volume), paths[name], dtype=volume.dtype, channels=volume.channels, **wanted)

@@ -111,14 +111,13 @@ def export_in_child(channel: Channel, model_path: str, request: ExportRequest) -
             "overwrite": request.overwrite,
         }
         stack = None if request.slices is None else _stack_of(model, request.slices)
-        beside = _beside(as_shown(model, look=request.look, stack=stack), request, grid) if request.beside else {}
+        view = as_shown(model, look=request.look, stack=stack)
+        beside = _beside(view, request, grid)
         parts = progress.shares({request.target: 1.0, **dict.fromkeys(beside, 0.5)})
         notes: list[str] = []
         written = export(
-            model,
+            view,
             request.target,
-            look=request.look,
-            stack=stack,
             on_note=notes.append,
             on_progress=parts[request.target],
             **grid,
@@ -140,7 +139,7 @@ def _beside(view: VolumeModel, request: ExportRequest, grid: Mapping[str, Any]) 
         )
         path = str(companion_path(request.target, name))
         plan = plan_export(Frame.of(volume), path, dtype=volume.dtype, channels=volume.channels, **where)
-        check_target(volume, plan, overwrite=request.overwrite)
+        check_target(view, plan, overwrite=request.overwrite)  # the view knows which stack it is made from
         found[path] = volume
     return found
 
