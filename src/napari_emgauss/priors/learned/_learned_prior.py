@@ -51,6 +51,8 @@ class LearnedPrior:
         What gaps were lengthened by in training, see `equivalent_gap_ratio`.
     warm : bool
         Whether training started from weights that know phantoms.
+    steps : int or None
+        That the training took; None: all that ``config`` allows.
     """
 
     network: GapNetwork
@@ -62,6 +64,7 @@ class LearnedPrior:
     name: str = "self"
     gap_ratio: float = 1.0
     warm: bool = False
+    steps: int | None = None
 
     def prepare(
         self,
@@ -84,6 +87,7 @@ class LearnedPrior:
             "seed": self.seed,
             "gap_ratio": self.gap_ratio,
             "warm": self.warm,
+            "steps": self.steps,
         }
         return dict(self.network.state_dict()), values
 
@@ -149,6 +153,8 @@ class LearnedPrior:
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
         report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
         report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
+        if self.steps is not None:
+            report["steps"] = self.steps
         report = _json_values(report)
         least = PredictedError(floor * spread**2, surest)
         return [
@@ -175,6 +181,7 @@ def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], de
         int(values["seed"]),
         gap_ratio=float(values.get("gap_ratio", 1.0)),
         warm=bool(values.get("warm", False)),
+        steps=None if values.get("steps") is None else int(values["steps"]),
     )
 
 

@@ -17,7 +17,10 @@ class SelfPriorConfig:
     Parameters
     ----------
     iterations : int
-        Training steps.
+        Training steps; with ``patience``, at most.
+    patience : int or None
+        Training ends early where so many steps no longer restore held-out slices any better, see `TrainingLength`;
+        None: it takes all its steps.
     channels : tuple of int
         Width of the network, see `NetworkConfig`.
     rotations_deg : tuple of float
@@ -39,6 +42,7 @@ class SelfPriorConfig:
     """
 
     iterations: int = 1800
+    patience: int | None = 200
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
@@ -51,6 +55,8 @@ class SelfPriorConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.iterations}.")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"The patience of the prior 'self' must be at least one step, not {self.patience}.")
         if not self.channels or min(self.channels) < 1:
             raise ConfigError("The prior 'self' needs at least one channel at every width.")
         if not self.rotations_deg:
@@ -64,7 +70,7 @@ class SelfPriorConfig:
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
-    "fast": {"iterations": 90, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
+    "fast": {"iterations": 90, "patience": None, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
     "default": {},
     "best": {"iterations": 4500, "channels": (64, 96, 128)},
 }
@@ -78,6 +84,7 @@ def trial_config(config: SelfPriorConfig, most_iterations: int = _TRIAL_ITERATIO
     return replace(
         config,
         iterations=min(most_iterations, max(1, config.iterations // 3)),
+        patience=None,
         rotations_deg=(0.0,),
         mirrored=False,
         warm_start=True,

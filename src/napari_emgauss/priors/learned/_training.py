@@ -8,7 +8,8 @@ the assumption is that tissue looks alike along z and within the slices.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,9 +19,18 @@ from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss._torch import PendingLosses, fast_convolutions
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors.learned._sampler import RowDropSampler
+from napari_emgauss.priors.learned._sampler import Batch, RowDropSampler
 from napari_emgauss.priors.learned._training_config import TrainingConfig
+from napari_emgauss.priors.learned._training_length import TrainingLength
 from napari_emgauss.priors.learned._training_step import TrainingStep
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with its averaged weights, and how many steps its training took."""
+
+    network: GapNetwork
+    steps: int
 
 
 def train_network(
@@ -31,14 +41,21 @@ def train_network(
     seed: int,
     device: torch.device,
     start: GapNetwork | None = None,
+    held_out: Sequence[Batch] = (),
     on_progress: OnProgress | None = None,
     state: PriorState | None = None,
-) -> GapNetwork:
+) -> TrainedNetwork:
     """Train a network, from nothing or from ``start``, and return its averaged weights, in evaluation mode.
 
-    What a step does is described in `TrainingStep`. The sampler draws on ``device``. A training leaves its place in
-    ``state`` every few seconds, and when ``on_progress`` stops it; another goes on from there, on the same CPU with the
-    same result as if nothing had happened.
+    What a step does is described in `TrainingStep`, how many there are in `TrainingLength`. The sampler draws on
+    ``device``. A training leaves its place in ``state`` every few seconds, and when ``on_progress`` stops it; another
+    goes on from there, on the same CPU with the same result as if nothing had happened.
+
+    Parameters
+    ----------
+    held_out : sequence of batches
+        Of slices that the sampler holds out; what a training with patience goes by. They are trained on, too, as soon
+        as its end is settled.
 
     Raises
     ------
@@ -56,29 +73,36 @@ def train_network(
         network = start
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = TrainingStep(network, device)
+    length = TrainingLength(config)
     # An error is looked at every tenth step; a GPU sends several of them together.
     pending = PendingLosses[int](device, 1 if device.type == "cpu" else _ERRORS_AT_ONCE)
     smoothed: float | None = None
-    first = 0
+    done = 0
     progress = Progress(on_progress)
     left = state.get(_TRAINING)
     if left is not None:
         with state.checked():
             step.restore(left.tensors)
+            length.restore(left.values["length"])
             sampler.restore(left.values["sampler"])
-            first, smoothed = _place(left.values, config.iterations)
+            done, smoothed = _place(left.values, length.total)
 
     def keep() -> None:
-        values = {"iteration": iteration + 1, "loss": smoothed, "sampler": sampler.state()}
+        values = {"iteration": done, "loss": smoothed, "sampler": sampler.state(), "length": length.state()}
         state.put(_TRAINING, values, step.tensors())
 
     with fast_convolutions(device):
-        for iteration in range(first, config.iterations):
-            share = schedule(iteration, config.iterations)
-            decay = min(config.ema_decay, (1 + iteration) / (10 + iteration))
-            error = step(sampler.draw(), config.learning_rate * share, config.outer_learning_rate * share, decay)
-            last = iteration == config.iterations - 1
-            known = pending.add(error, iteration) if iteration % 10 == 9 or last else []
+        while done < length.total:
+            share = length.share(done)
+            rates = config.learning_rate * share, config.outer_learning_rate * share
+            error = step(sampler.draw(), *rates, length.averaging(done))
+            done += 1
+            if length.wants_look(done):
+                length.look(done, step.error_of(held_out))
+                if length.falling:
+                    sampler.release()
+            last = done == length.total
+            known = pending.add(error, done) if done % 10 == 0 or last else []
             for at, value in known + (pending.rest() if last else []):
                 if not math.isfinite(value):
                     state.drop(_TRAINING)
@@ -86,12 +110,13 @@ def train_network(
                         "The training of the prior diverged: choose another seed, or the prior 'ensemble'."
                     )
                 smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
-                text = f"training the prior, {at + 1} of {config.iterations}"
+                most = "" if length.falling else "at most "
+                text = f"training the prior, {at} of {most}{length.total}"
                 with state.kept_if_stopped(keep):
-                    progress.tell((at + 1) / config.iterations, text, smoothed)
+                    progress.tell(at / length.total, text, smoothed)
             if state.due:
                 keep()
-    return step.finish()
+    return TrainedNetwork(step.finish(), done)
 
 
 _TRAINING = "training"
@@ -108,9 +133,3 @@ def _place(values: Mapping[str, Any], iterations: int) -> tuple[int, float | Non
 
 
 _ERRORS_AT_ONCE = 4
-
-
-def schedule(iteration: int, iterations: int) -> float:
-    """Share of the learning rate: a short linear warm-up, then a cosine down to 2 %."""
-    warm_up = min(50, max(1, iterations // 10))
-    return min(1.0, (iteration + 1) / warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * iteration / iterations)))
