@@ -14,12 +14,13 @@ from napari_emgauss.priors import Observation, PseudoLabel, SelfPriorConfig, _au
 from napari_emgauss.priors._auto import (
     AutoPriorConfig,
     WeightedInterpolator,
-    _correction,
     _self_weight,
     choose_prior,
 )
 from napari_emgauss.priors._error_law import PredictedError
+from napari_emgauss.priors._learned_trial import most_that_pays
 from napari_emgauss.priors._merit import Structure, mean_score, merit
+from napari_emgauss.priors.classical import _carried
 from napari_emgauss.priors.learned import _fusion
 
 LEARNED = SelfPriorConfig(iterations=150, channels=(12, 16), rotations_deg=(0.0,), device="cpu")
@@ -168,7 +169,7 @@ def test_less_correction_is_made_only_where_that_is_clearly_better() -> None:
     guesses = {1.0: truth + 0.2 * noise, 0.5: truth + 0.1 * noise, 0.0: truth + 0.3 * noise}
 
     def chosen(guesses: dict[float, np.ndarray], margin: float) -> float:
-        return _correction({share: mean_score(guess, truth) for share, guess in guesses.items()}, margin)
+        return most_that_pays({share: mean_score(guess, truth) for share, guess in guesses.items()}, margin)
 
     assert chosen(guesses, 0.05) == 0.5
     assert chosen(guesses, 100.0) == 1.0
@@ -183,11 +184,24 @@ def test_a_correction_that_does_harm_is_left_out(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(_fusion, "fused_slices", stained)
     monkeypatch.setattr(_auto, "_self_weight", lambda *arguments: 1.0)
-    config = replace(LEARNED, iterations=12)
+    config = replace(LEARNED, iterations=12, carried=0.0)
     choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
     assert choice.learned == replace(config, correction=kept)
     assert ("0% of self's correction" in choice.note) == (kept == 0)
-    interpolator = get_prior("auto", iterations=12, trial_iterations=4, channels=(12, 16), device="cpu").prepare(
-        textured(2.2)
-    )
+    settings = {"iterations": 12, "trial_iterations": 4, "channels": (12, 16), "carried": 0.0, "device": "cpu"}
+    interpolator = get_prior("auto", **settings).prepare(textured(2.2))
     assert interpolator.report["parts"]["self"]["correction"] == kept
+
+
+@pytest.mark.parametrize("harm", [0.0, 0.4])
+def test_carried_slices_that_do_harm_are_left_out(monkeypatch: pytest.MonkeyPatch, harm: float) -> None:
+    def stained(above: torch.Tensor, below: torch.Tensor, inferred: torch.Tensor) -> torch.Tensor:
+        return inferred + harm * torch.rand(inferred.shape, generator=torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(_fusion, "fused_slices", lambda network, mean, *others: mean)
+    monkeypatch.setattr(_carried, "carried_slices", stained)
+    monkeypatch.setattr(_auto, "_self_weight", lambda *arguments: 1.0)
+    config = replace(LEARNED, iterations=12)
+    choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
+    assert choice.learned.carried == (config.carried if harm == 0 else 0.0)
+    assert ("without carried slices" in choice.note) == (harm > 0)

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from napari_emgauss._errors import ConfigError, PriorError
 from napari_emgauss._progress import OnProgress, Progress
-from napari_emgauss.priors._error_law import ErrorLaw, PredictedError
-from napari_emgauss.priors._error_trial import confidence_at, hidden_law, predicted_law
-from napari_emgauss.priors._hidden_slices import HiddenSlices, hide_slices
+from napari_emgauss.priors._error_law import ErrorLaw
+from napari_emgauss.priors._error_trial import hidden_law
+from napari_emgauss.priors._hidden_slices import hide_slices
 from napari_emgauss.priors._info import PriorCost
+from napari_emgauss.priors._learned_trial import best_mixture, restored_by_learning
 from napari_emgauss.priors._merit import Structure, mean_score, merit
-from napari_emgauss.priors._protocol import Observation, Prior, PseudoLabel, ResumablePrior
+from napari_emgauss.priors._protocol import Observation, Prior, ResumablePrior
 from napari_emgauss.priors._registry import get_prior
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
@@ -58,8 +59,8 @@ class AutoPriorConfig:
         Of the FSIM of linear interpolation on the hidden slices, the share that must be kept: where the self-supervised
         prior blurs more than that away (gaps too long for it, by PSNR still the best guess), less of it is mixed in.
     correction_margin : float
-        The self-supervised prior is corrected less (half, or not at all) only where that is better by this much on
-        the hidden slices, in the same units; see `SelfPriorConfig`.
+        The self-supervised prior is corrected less (half, or not at all), and mixed with no carried slices, only where
+        that is better by this much on the hidden slices, in the same units; see `SelfPriorConfig`.
     """
 
     learned: SelfPriorConfig = field(default_factory=SelfPriorConfig)
@@ -247,7 +248,8 @@ def choose_prior(
         choice = _try_all(observation, config, seed, on_progress, state.part(_TRIAL))
         values = {"weights": choice.weights, "scores": choice.scores, "hidden_slices": choice.hidden_slices}
         law = None if choice.error_law is None else choice.error_law.to_json()
-        more = {"note": choice.note, "correction": choice.learned.correction, "error_law": law}
+        learned = {"correction": choice.learned.correction, "carried": choice.learned.carried}
+        more = {"note": choice.note, **learned, "error_law": law}
         state.put(_CHOICE, {**values, **more})
         state.drop(_TRIAL)
     return choice
@@ -265,8 +267,10 @@ def _choice_before(state: PriorState, config: AutoPriorConfig) -> Choice | None:
         known = ("self", "linear", "linear+blur", "flow", "flow+blur", *_MEANS)
         if not weights or any(name not in known or not 0 < weight <= 1 for name, weight in weights.items()):
             raise ValueError("The choice is none.")
-        learned = replace(config.learned, correction=float(left.values["correction"]))
         values = left.values
+        learned = replace(
+            config.learned, correction=float(values["correction"]), carried=float(values.get("carried", 0.0))
+        )
         law = None if values.get("error_law") is None else ErrorLaw.from_json(values["error_law"])
         return Choice(weights, dict(values["scores"]), int(values["hidden_slices"]), str(values["note"]), learned, law)
 
@@ -293,14 +297,12 @@ def _try_all(
     learned = config.learned
     trial = trial_config(learned, config.trial_iterations)
     try:
-        ours = _restored_by_learning(trial, hidden, seed, progress.part(0.2, 1.0, "self"), state)
+        ours = restored_by_learning(trial, hidden, seed, progress.part(0.2, 1.0, "self"), state)
     except PriorError as error:
         note = f"{classical} is best on {len(truth)} hidden slices; the self-supervised prior cannot be used: {error}"
         return Choice({classical: 1.0}, scores, len(truth), note)
-    tried = {share: mean_score(guess, truth) for share, guess in ours.images.items()}
-    correction = _correction(tried, config.correction_margin)
-    guess = ours.images[correction]
-    scores["self"] = tried[correction]
+    mixture, scores["self"] = best_mixture(ours, truth, learned, config.correction_margin)
+    guess = ours.mixed(*mixture)
     structure = Structure(truth)
     least = config.least_structure * structure.of(guesses["linear"])
     weight = _self_weight(
@@ -312,11 +314,14 @@ def _try_all(
         f"chose {named}: on {len(truth)} hidden slices self {scores['self']['psnr']:.2f} dB, "
         f"{classical} {scores[classical]['psnr']:.2f} dB, linear {scores['linear']['psnr']:.2f} dB"
     )
-    if correction < config.learned.correction and "self" in weights:
-        note += f"; {correction:.0%} of self's correction does better there than {config.learned.correction:.0%}"
+    chosen = replace(learned, correction=mixture[0], carried=mixture[1])
+    if chosen.correction < learned.correction and "self" in weights:
+        note += f"; {chosen.correction:.0%} of self's correction does better there than {learned.correction:.0%}"
+    if chosen.carried < learned.carried and "self" in weights:
+        note += "; it does better there without carried slices"
     mixed = np.float32(weight) * guess + np.float32(1 - weight) * guesses[classical]
     law = ours.law(mixed, truth) if weight > 0 else None
-    return Choice(weights, scores, len(truth), note, replace(learned, correction=correction), law)
+    return Choice(weights, scores, len(truth), note, chosen, law)
 
 
 def _along_one_flow(
@@ -344,48 +349,6 @@ def _restored(
 ) -> NDArray[np.float32]:
     interpolator = prior.prepare(thinned, seed=seed, on_progress=on_progress)
     return np.stack([interpolator.at(float(depth)).image for depth in depths])
-
-
-@dataclass(frozen=True)
-class _Learned:
-    """What the self-supervised prior restored: ``images`` by how much was corrected, and how sure it was of them."""
-
-    images: dict[float, NDArray[np.float32]]
-    confidences: NDArray[np.float32]
-    predicted_error: PredictedError
-
-    def law(self, guess: NDArray[np.float32], truth: NDArray[np.float32]) -> ErrorLaw | None:
-        """The law of the errors of ``guess``: what it restored, or the mean of that with another prior's."""
-        labels = [PseudoLabel(*pair) for pair in zip(guess, self.confidences, strict=True)]
-        return predicted_law(labels, truth, self.predicted_error)
-
-
-def _restored_by_learning(
-    trial: SelfPriorConfig, hidden: HiddenSlices, seed: int, progress: Progress, state: PriorState
-) -> _Learned:
-    """What the self-supervised prior restores with all the correction asked for, with half of it and with none."""
-    thinned, depths = hidden.thinned, hidden.z_nm
-    learned = SelfPrior(trial).learn_from(state, thinned, seed=seed, on_progress=progress.part(0.0, 0.85))
-    if trial.correction == 0:
-        versions = [learned.prepare(thinned, on_progress=progress.part(0.85, 1.0))]
-    else:
-        versions = list(learned.with_and_without_correction(thinned, depths, on_progress=progress.part(0.85, 1.0)))
-    labels = [versions[0].at(float(depth)) for depth in depths]
-    whole = np.stack([label.image for label in labels])
-    images = {0.0: whole}
-    if trial.correction > 0:
-        none = np.stack([versions[1].at(float(depth)).image for depth in depths])
-        shares = (trial.correction, trial.correction / 2, 0.0)
-        images = {share: np.float32(share) * whole + np.float32(1 - share) * none for share in shares}
-    confidences = np.stack([confidence_at(label, thinned, float(z)) for label, z in zip(labels, depths, strict=True)])
-    return _Learned(images, confidences, versions[0].predicted_error or PredictedError(0.0))
-
-
-def _correction(tried: dict[float, dict[str, float]], margin: float) -> float:
-    """The most correction among those tried, given their scores, unless less is better by the margin."""
-    merits = {share: merit(score) for share, score in tried.items()}
-    most, best = max(merits), max(merits, key=lambda share: merits[share])
-    return best if merits[best] > merits[most] + margin else most
 
 
 def _self_weight(

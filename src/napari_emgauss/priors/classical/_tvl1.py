@@ -25,25 +25,30 @@ _REGULARISATION_STEPS = 2
 _TIME_STEP = 0.25
 _SMALLEST_SIDE = 16
 _MOST_LEVELS = 10
+_SMALLEST_TO_HALVE = 64
 _PYRAMID_SIGMA_PIXELS = 2 / 3
 
 
 @torch.no_grad()
-def tvl1_flow(source: Tensor, target: Tensor) -> Tensor:
+def tvl1_flow(source: Tensor, target: Tensor, *, halved: bool = False) -> Tensor:
     """Displacement ``(n, 2, H, W)`` (y, x; pixels) such that ``target(x + flow(x))`` looks like ``source(x)``.
 
     Parameters
     ----------
     source, target : Tensor
         ``(n, H, W)`` float32 in the unit range; blur noisy slices first.
+    halved : bool
+        Stop at half the resolution, which takes a quarter of the time, and enlarge what was found; for images of at
+        least 64 pixels a side.
     """
     levels = [(source, target)]
     while len(levels) < _MOST_LEVELS and min(levels[-1][0].shape[1:]) > 2 * _SMALLEST_SIDE:
         levels.append((_halved(levels[-1][0]), _halved(levels[-1][1])))
     flow = source.new_zeros(len(source), 2, *levels[-1][0].shape[1:])
-    for first, second in reversed(levels):
+    halved = halved and min(source.shape[1:]) >= _SMALLEST_TO_HALVE
+    for first, second in reversed(levels[1:] if halved else levels):
         flow = _solved(first, second, _resized(flow, first.shape[1:]))
-    return flow
+    return _enlarged(flow, source.shape[1:]) if halved else flow
 
 
 def _solved(source: Tensor, target: Tensor, flow: Tensor) -> Tensor:
@@ -127,6 +132,14 @@ def _resized(flow: Tensor, size: torch.Size) -> Tensor:
         flow = flow.index_select(axis, uploaded(nearest, flow.device))
         flow[:, axis - 2] *= length / before
     return flow
+
+
+def _enlarged(flow: Tensor, size: torch.Size) -> Tensor:
+    """The flow of images of half the size, straight between their pixels."""
+    larger = F.interpolate(flow, size=size, mode="bilinear", align_corners=False)
+    for axis in (0, 1):
+        larger[:, axis] *= size[axis] / flow.shape[axis + 2]
+    return larger
 
 
 def blurred(images: Tensor, sigma_pixels: float) -> Tensor:

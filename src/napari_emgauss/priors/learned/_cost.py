@@ -14,6 +14,8 @@ SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
 """Of a prediction: a pass for each direction of planes, and again where they are mirrored."""
 SECONDS_PER_CORRECTED_PIXEL = 0.75e-6
 """Of the correction of what the passes say."""
+SECONDS_PER_CARRIED_PIXEL = 0.3e-6
+"""Of carrying the observed slices along."""
 LEARNED_BYTES = 60 * 10**6
 LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
 """What training takes, and the volume of predictions with its confidence."""
@@ -28,9 +30,10 @@ def cost_of_learning(config: SelfPriorConfig, trial_steps: int = 0) -> PriorCost
     """Cost of the prior with these settings, and of some training steps before that."""
     passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
+    carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
     return PriorCost(
         learning_s=SECONDS_PER_TRAINING_STEP * (trial_steps + config.iterations),
-        label_pixel_s=SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected,
+        label_pixel_s=SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected + carried,
         learning_bytes=LEARNED_BYTES,
         label_pixel_bytes=LEARNED_BYTES_PER_LABEL_PIXEL,
     )

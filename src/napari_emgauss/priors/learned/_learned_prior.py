@@ -21,6 +21,7 @@ from ._self_config import SelfPriorConfig
 from ._square_pixels import gaps_in_pixels, square_pixels
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from napari_emgauss.priors.learned._network import GapNetwork
@@ -74,7 +75,7 @@ class LearnedPrior:
         on_progress: OnProgress | None = None,
     ) -> VolumeInterpolator:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
-        return self._predicted(observation, None, on_progress)[0]
+        return self._predicted(observation, on_progress)
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The network's weights, and everything else as JSON can hold it; `restore_learned_prior` reads both."""
@@ -91,27 +92,26 @@ class LearnedPrior:
         }
         return dict(self.network.state_dict()), values
 
-    def with_and_without_correction(
+    def compared(
         self,
         observation: Observation,
         depths_nm: NDArray[np.float64],
         on_progress: OnProgress | None = None,
-    ) -> tuple[VolumeInterpolator, VolumeInterpolator]:
-        """For some depths (nm), with the whole correction of the fused slices and without any."""
+    ) -> ComparedParts:
+        """For some depths (nm), what the inferred slices are mixed from, each by itself."""
         whole = replace(self, config=replace(self.config, correction=1.0))
-        corrected, uncorrected = whole._predicted(observation, depths_nm, on_progress)
-        return corrected, uncorrected
+        return whole._parts(observation, depths_nm, Progress(on_progress))
 
-    def _predicted(
-        self,
-        observation: Observation,
-        compared_nm: NDArray[np.float64] | None,
-        on_progress: OnProgress | None,
-    ) -> list[VolumeInterpolator]:
-        """All in-between slices.
+    def _predicted(self, observation: Observation, on_progress: OnProgress | None) -> VolumeInterpolator:
+        """All in-between slices."""
+        return self._parts(observation, None, Progress(on_progress)).corrected
 
-        With ``compared_nm`` those that these depths need are corrected and no others, and there are two volumes: with
-        the correction and without it.
+    def _parts(
+        self, observation: Observation, compared_nm: NDArray[np.float64] | None, progress: Progress
+    ) -> ComparedParts:
+        """All in-between slices, in one volume.
+
+        With ``compared_nm`` those that these depths need are corrected and no others, and there are three volumes.
         """
         import torch
 
@@ -126,7 +126,8 @@ class LearnedPrior:
         in_between = (len(images) - 1) * nodes * images[0].size
         small = in_between <= _TURNED_VOXELS
         directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
-        predicting = Progress(on_progress, prefix="predicting the slices in between")
+        carries = config.carried > 0
+        predicting = progress.part(0.0, 0.9 if carries else 1.0, "predicting the slices in between")
         gaps_px = gaps_in_pixels(observation)
         correction = None
         if config.correction > 0:
@@ -143,13 +144,20 @@ class LearnedPrior:
             on_progress=predicting.tell,
         )
         floor, surest = _noise_floor(fused.variance)
-        versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
+        uncorrected = fused.mean if fused.uncorrected is None else fused.uncorrected
+        carried = fused.mean if compared_nm is None or not carries else np.empty_like(uncorrected)
+        versions = {id(means): means for means in (fused.mean, uncorrected)}.values()
+        carrying = progress.part(0.9, 1.0, "carrying the observed slices")
         for gap in range(len(fused.mean)):
             for means in versions:
                 smooth = means[gap]
                 if config.final_blur_pixels > 0:
                     smooth = blur_slices(smooth, config.final_blur_pixels)
                 means[gap] = smooth * np.float32(spread) + np.float32(level)
+            if carries:
+                along = _carried(images[gap], images[gap + 1], fused.mean[gap], device)
+                carried[gap] = along if compared_nm is not None else _mixed(fused.mean[gap], along, config.carried)
+                carrying.tell((gap + 1) / len(fused.mean))
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
         report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
         report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
@@ -157,10 +165,46 @@ class LearnedPrior:
             report["steps"] = self.steps
         report = _json_values(report)
         least = PredictedError(floor * spread**2, surest)
-        return [
-            VolumeInterpolator(observation.images, observation.z_nm, means, fused.variance, report, fused.folder, least)
-            for means in versions
-        ]
+        return ComparedParts(
+            *(
+                VolumeInterpolator(
+                    observation.images, observation.z_nm, means, fused.variance, report, fused.folder, least
+                )
+                for means in (fused.mean, uncorrected, carried)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class ComparedParts:
+    """What inferred slices are mixed from.
+
+    Parameters
+    ----------
+    corrected, uncorrected : VolumeInterpolator
+        With all of the fusion network's correction, and without any.
+    carried : VolumeInterpolator
+        The observed slices, carried along; the corrected ones where nothing is carried.
+    """
+
+    corrected: VolumeInterpolator
+    uncorrected: VolumeInterpolator
+    carried: VolumeInterpolator
+
+
+def _carried(
+    above: NDArray[np.float32], below: NDArray[np.float32], inferred: NDArray[np.float32], device: torch.device
+) -> NDArray[np.float32]:
+    """`carried_slices` on the device."""
+    from napari_emgauss._torch import uploaded
+    from napari_emgauss.priors.classical._carried import carried_slices
+
+    given = (uploaded(np.ascontiguousarray(one), device) for one in (above, below, inferred))
+    return np.asarray(carried_slices(*given).cpu().numpy())
+
+
+def _mixed(one: NDArray[np.float32], other: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    return np.float32(1 - share) * one + np.float32(share) * other
 
 
 def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> LearnedPrior:
@@ -170,6 +214,7 @@ def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], de
     settings = _with_tuples(values["config"])
     if "corrected" in settings:  # the setting's name while it was all or nothing
         settings["correction"] = float(settings.pop("corrected"))
+    settings.setdefault("carried", 0.0)  # what was learned before there was such a step
     network = GapNetwork(NetworkConfig(**_with_tuples(values["network"])))
     network.load_state_dict(tensors)
     return LearnedPrior(

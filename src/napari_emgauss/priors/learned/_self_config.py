@@ -30,6 +30,9 @@ class SelfPriorConfig:
     correction : float
         How much of what a network that knows phantoms would change in the fused slices is changed, in [0, 1]; see
         `FusionNetwork`. Not all: it learned from priors that were trained more briefly and leave more to correct.
+    carried : float
+        Share of the observed slices in what is inferred, carried along the motion that the inferred slices show, in
+        [0, 1); see `carried_slices`.
     final_blur_pixels : float
         In-plane Gaussian blur of the fused slices, to take off what noise is left there.
     warm_start : bool
@@ -47,6 +50,7 @@ class SelfPriorConfig:
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
     correction: float = 0.85
+    carried: float = 0.35
     final_blur_pixels: float = 0.0
     warm_start: bool = False
     equivalent_gap: bool = True
@@ -63,6 +67,10 @@ class SelfPriorConfig:
             raise ConfigError("The prior 'self' needs at least one direction of planes; 0 stands for xz and yz.")
         if not 0 <= self.correction <= 1:
             raise ConfigError(f"The correction of the prior 'self' must lie between 0 and 1, not {self.correction}.")
+        if not 0 <= self.carried < 1:
+            raise ConfigError(
+                f"The share of carried slices of the prior 'self' must be from 0 to below 1, not {self.carried}."
+            )
         if not self.final_blur_pixels >= 0:
             raise ConfigError(f"The blur of a prior must be 0 or more pixels, not {self.final_blur_pixels}.")
         if self.device not in ("auto", "cpu", "cuda"):
