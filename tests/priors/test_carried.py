@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.priors import Observation, get_prior
-from napari_emgauss.priors.classical._carried import carried_slices
+from napari_emgauss.priors.classical._carried import CARRIED_SIGMA_PIXELS, carried_slices
 from napari_emgauss.priors.classical._tvl1 import blurred, tvl1_flow
 
 SPEED = np.array([1.5, -1.0])
@@ -25,7 +25,7 @@ def moving(slices: int, side: int = 96) -> np.ndarray:
 def test_slices_are_carried_where_the_inferred_ones_show(nodes: int) -> None:
     volume = torch.as_tensor(moving(nodes + 2))
     carried = carried_slices(volume[0], volume[-1], volume[1:-1])
-    expected = blurred(volume[1:-1], 0.8)
+    expected = blurred(volume[1:-1], CARRIED_SIGMA_PIXELS)
     inner = np.s_[:, 16:-16, 16:-16]
     assert (carried - expected)[inner].abs().mean() < 0.1 * (volume[1] - volume[0])[16:-16, 16:-16].abs().mean()
     assert (carried - expected)[inner].abs().mean() < 0.01
@@ -39,7 +39,7 @@ def test_the_way_over_the_inferred_slice_is_better_than_straight() -> None:
     image = gaussian_filter(dots, 2.0)
     image *= 0.4 / image.max()
     volume = torch.as_tensor(np.stack([0.3 + shift(image, (0, 0.75 * k), order=3) for k in range(17)])).float()
-    truth = blurred(volume[8:9], 0.8)[0]
+    truth = blurred(volume[8:9], CARRIED_SIGMA_PIXELS)[0]
     along = carried_slices(volume[0], volume[-1], volume[1:-1])[7]
     mean = (volume[0] + volume[-1]) / 2
     straight = carried_slices(volume[0], volume[-1], mean[None])[0]
@@ -49,7 +49,7 @@ def test_the_way_over_the_inferred_slice_is_better_than_straight() -> None:
 def test_slices_that_do_not_move_stay() -> None:
     still = torch.as_tensor(moving(1)[0])
     carried = carried_slices(still, still, still.expand(3, -1, -1))
-    torch.testing.assert_close(carried, blurred(still[None], 0.8).expand(3, -1, -1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(carried, blurred(still[None], CARRIED_SIGMA_PIXELS).expand(3, -1, -1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(64, 71), (97, 65), (40, 200)])
@@ -82,3 +82,8 @@ def test_a_share_of_carried_slices_is_mixed_in() -> None:
 def test_a_share_must_leave_something_inferred(share: float) -> None:
     with pytest.raises(ConfigError, match="from 0 to below 1"):
         get_prior("self", carried=share)
+
+
+def test_nothing_is_fetched_from_the_device() -> None:
+    above, below, inferred = (torch.empty(n, 70, 81, device="meta") for n in (1, 1, 3))
+    assert carried_slices(above[0], below[0], inferred).shape == (3, 70, 81)

@@ -14,6 +14,9 @@ from torch import Tensor
 from napari_emgauss.priors.classical._pixelwise import BLUR_SIGMA_PIXELS
 from napari_emgauss.priors.classical._tvl1 import blurred, tvl1_flow, warp
 
+CARRIED_SIGMA_PIXELS = 0.65
+"""Blur of the slices that are carried."""
+
 
 @torch.no_grad()
 def carried_slices(above: Tensor, below: Tensor, inferred: Tensor) -> Tensor:
@@ -28,8 +31,8 @@ def carried_slices(above: Tensor, below: Tensor, inferred: Tensor) -> Tensor:
 
     Notes
     -----
-    Slices are blurred (`BLUR_SIGMA_PIXELS`) before their flow is estimated, at half the resolution, and before they are
-    carried: a light blur takes off more noise than structure.
+    Slices are blurred (`BLUR_SIGMA_PIXELS`) before their flow is estimated, at half the resolution, and a little less
+    before they are carried: that takes off more noise than structure.
     """
     nodes = len(inferred)
     middle = nodes // 2
@@ -37,13 +40,14 @@ def carried_slices(above: Tensor, below: Tensor, inferred: Tensor) -> Tensor:
     up, down = _step(inside, first), _step(inside, last)
     # On to the other end: where the middle slice comes from, looked up at where its own step leads.
     up_whole, down_whole = _chained(_step(last, inside), up), _chained(_step(first, inside), down)
+    carried = blurred(torch.stack((above, below)), CARRIED_SIGMA_PIXELS)
     out = torch.empty_like(inferred)
     half = (middle + 1) / (nodes + 1)
     for node in range(nodes):
         u = (node + 1) / (nodes + 1)
         to_first = _between(u, half, up, up_whole)
         to_last = _between(1 - u, 1 - half, down, down_whole)
-        pair = warp(torch.stack((first, last)), torch.stack((to_first, to_last)))
+        pair = warp(carried, torch.stack((to_first, to_last)))
         out[node] = (1 - u) * pair[0] + u * pair[1]
     return out
 
