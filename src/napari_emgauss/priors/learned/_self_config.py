@@ -80,7 +80,7 @@ class SelfPriorConfig:
 EFFORTS: dict[str, dict[str, Any]] = {
     "fast": {"iterations": 90, "patience": None, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
     "default": {},
-    "best": {"iterations": 4500, "channels": (64, 96, 128)},
+    "best": {"iterations": 4500, "patience": 400, "channels": (64, 96, 128)},
 }
 """What an effort changes in `SelfPriorConfig`."""
 
