@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -62,6 +63,21 @@ def test_one_lucky_look_does_not_end_a_training() -> None:
     errors[7] *= 0.98
     length = TrainingLength(TrainingConfig(1000, patience=200))
     assert run(length, errors)[-1] == 700
+
+
+def test_what_is_left_is_told_without_going_back() -> None:
+    length = TrainingLength(TrainingConfig(2000, patience=200))
+    told = []
+    for done in range(1, 1001):
+        if length.wants_look(done):
+            length.look(done, 0.9 ** (done / 200) if done < 500 else 0.9**2.5)  # it pays until 500
+        told.append(done / length.expected(done))
+    assert told[99] == 100 / 900  # 4.5 times the patience
+    assert length.falling and all(after >= before - 1e-2 for before, after in pairwise(told))
+    late = TrainingLength(TrainingConfig(2000, patience=200))
+    assert [late.expected(done) for done in (630, 700, 1400)] == [900, 1000, 2000]
+    assert TrainingLength(TrainingConfig(300, patience=200)).expected(1) == 300
+    assert TrainingLength(TrainingConfig(300)).expected(1) == 300
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 30])

@@ -8,10 +8,9 @@ from napari_emgauss.priors._info import PriorCost
 from napari_emgauss.priors._protocol import Prior
 from napari_emgauss.priors.learned._self import SelfPrior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig
+from napari_emgauss.priors.learned._training_length import usual_steps
 
 SECONDS_PER_TRAINING_STEP = 0.25
-USUAL_STEPS_IN_PATIENCES = 4.5
-"""How long a training with patience usually takes: 4.1 times its patience on EPFL, 4.6 on FIB-25 (x8)."""
 SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
 """Of a prediction: a pass for each direction of planes, and again where they are mirrored."""
 SECONDS_PER_CORRECTED_PIXEL = 0.75e-6
@@ -33,9 +32,7 @@ def cost_of_learning(config: SelfPriorConfig, trial_steps: int = 0) -> PriorCost
     passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
-    steps = float(config.iterations)
-    if config.patience is not None:
-        steps = min(steps, USUAL_STEPS_IN_PATIENCES * config.patience)
+    steps = usual_steps(config.iterations, config.patience)
     return PriorCost(
         learning_s=SECONDS_PER_TRAINING_STEP * (trial_steps + steps),
         label_pixel_s=SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected + carried,

@@ -110,10 +110,10 @@ def train_network(
                         "The training of the prior diverged: choose another seed, or the prior 'ensemble'."
                     )
                 smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
-                most = "" if length.falling else "at most "
-                text = f"training the prior, {at} of {most}{length.total}"
+                expected = length.expected(done)
+                text = f"training the prior, {at} of {'' if length.falling else 'about '}{expected}"
                 with state.kept_if_stopped(keep):
-                    progress.tell(at / length.total, text, smoothed)
+                    progress.tell(at / expected, text, smoothed)
             if state.due:
                 keep()
     return TrainedNetwork(step.finish(), done)
