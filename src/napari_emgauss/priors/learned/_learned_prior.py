@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_emgauss.priors.learned._network import GapNetwork
+    from napari_emgauss.priors.learned._planes import FusedVolume
 
 _TURNED_VOXELS = 100_000_000
 """Above this many in-between voxels only xz and yz planes are used, unmirrored: time and memory grow with them."""
@@ -115,64 +116,78 @@ class LearnedPrior:
         """
         import torch
 
-        from napari_emgauss.priors.learned._fusion import Correction, fusion_network
-        from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
-        from napari_emgauss.priors.learned._sampler import log_gaps
-
-        config, level, spread, nodes = self.config, self.level, self.spread, self.network.config.nodes
+        config, level, spread = self.config, np.float32(self.level), np.float32(self.spread)
         device = torch.device(chosen_device(config.device, "the prior 'self'"))
         images = square_pixels(observation.images, observation.pixel_size_nm)
-        standardised = (images - np.float32(level)) / np.float32(spread)
-        in_between = (len(images) - 1) * nodes * images[0].size
-        small = in_between <= _TURNED_VOXELS
-        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
-        carries = config.carried > 0
-        predicting = progress.part(0.0, 0.9 if carries else 1.0, "predicting the slices in between")
-        gaps_px = gaps_in_pixels(observation)
-        correction = None
-        if config.correction > 0:
-            needed = None if compared_nm is None else nodes_at(observation.z_nm, compared_nm, nodes)
-            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
-        fused = predict_between(
-            self.network.to(device),
-            standardised,
-            log_gaps(gaps_px, self.usual_gap_px),
-            directions,
-            device=device,
-            correction=correction,
-            keep_uncorrected=compared_nm is not None,
-            on_progress=predicting.tell,
-        )
+        needed = None if compared_nm is None else nodes_at(observation.z_nm, compared_nm, self.network.config.nodes)
+        predicting = progress.part(0.0, 0.9 if config.carried > 0 else 1.0, "predicting the slices in between")
+        fused = self._fused((images - level) / spread, gaps_in_pixels(observation), needed, device, predicting)
         floor, surest = _noise_floor(fused.variance)
         uncorrected = fused.mean if fused.uncorrected is None else fused.uncorrected
-        carried = fused.mean if compared_nm is None or not carries else np.empty_like(uncorrected)
-        versions = {id(means): means for means in (fused.mean, uncorrected)}.values()
+        carried = fused.mean if compared_nm is None or config.carried == 0 else np.empty_like(uncorrected)
+        versions = [fused.mean] if fused.uncorrected is None else [fused.mean, fused.uncorrected]
         carrying = progress.part(0.9, 1.0, "carrying the observed slices")
         for gap in range(len(fused.mean)):
             for means in versions:
                 smooth = means[gap]
                 if config.final_blur_pixels > 0:
                     smooth = blur_slices(smooth, config.final_blur_pixels)
-                means[gap] = smooth * np.float32(spread) + np.float32(level)
-            if carries:
+                means[gap] = smooth * spread + level
+            if config.carried > 0:
                 along = _carried(images[gap], images[gap + 1], fused.mean[gap], device)
                 carried[gap] = along if compared_nm is not None else _mixed(fused.mean[gap], along, config.carried)
                 carrying.tell((gap + 1) / len(fused.mean))
             fused.variance[gap] = np.clip(floor / np.maximum(fused.variance[gap], 1e-12), 0, 1)
-        report = {"prior": self.name, "nodes": nodes, "seed": self.seed, **asdict(config), "device": device.type}
-        report |= {"gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
+        least, report = PredictedError(floor * self.spread**2, surest), self._report(device)
+
+        def volume(means: NDArray[np.float32]) -> VolumeInterpolator:
+            return VolumeInterpolator(
+                observation.images, observation.z_nm, means, fused.variance, report, fused.folder, least
+            )
+
+        return ComparedParts(volume(fused.mean), volume(uncorrected), volume(carried))
+
+    def _fused(
+        self,
+        standardised: NDArray[np.float32],
+        gaps_px: NDArray[np.float64],
+        needed: tuple[int, ...] | None,
+        device: torch.device,
+        progress: Progress,
+    ) -> FusedVolume:
+        """What the planes say of all in-between slices, corrected.
+
+        With ``needed`` only these slices of each gap are corrected, and the uncorrected ones are kept, too.
+        """
+        from napari_emgauss.priors.learned._fusion import Correction, fusion_network
+        from napari_emgauss.priors.learned._planes import PlaneDirections, predict_between
+        from napari_emgauss.priors.learned._sampler import log_gaps
+
+        config = self.config
+        in_between = (len(standardised) - 1) * self.network.config.nodes * standardised[0].size
+        small = in_between <= _TURNED_VOXELS
+        directions = PlaneDirections(config.rotations_deg if small else (0.0,), config.mirrored and small)
+        correction = None
+        if config.correction > 0:
+            correction = Correction(copy.deepcopy(fusion_network()).to(device), gaps_px, config.correction, needed)
+        return predict_between(
+            self.network.to(device),
+            standardised,
+            log_gaps(gaps_px, self.usual_gap_px),
+            directions,
+            device=device,
+            correction=correction,
+            keep_uncorrected=needed is not None,
+            on_progress=progress.tell,
+        )
+
+    def _report(self, device: torch.device) -> dict[str, Any]:
+        """How the volume came about, as JSON has it."""
+        report = {"prior": self.name, "nodes": self.network.config.nodes, "seed": self.seed, **asdict(self.config)}
+        report |= {"device": device.type, "gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
         if self.steps is not None:
             report["steps"] = self.steps
-        report = _json_values(report)
-        least = PredictedError(floor * spread**2, surest)
-        return ComparedParts(
-            *(
-                VolumeInterpolator(
-                    observation.images, observation.z_nm, means, fused.variance, report, fused.folder, least
-                )
-                for means in (fused.mean, uncorrected, carried)
-            )
-        )
+        return _json_values(report)
 
 
 @dataclass(frozen=True)
