@@ -73,6 +73,13 @@ SECTIONS = (
     ),
     Section("prior_experiments", "Priors: what was tried", "Every idea with its result, including those that failed."),
     Section("student", "Student and teacher", "Whether the Gaussian fit gains or loses against its own pseudo-labels."),
+    Section(
+        "motion",
+        "Observed slices, carried along",
+        "More than a copy of the prior: observed slices, carried along what a fitted model shows and mixed into it. "
+        "Along an optical flow through its inferred slices they add what was measured; along the Gaussians' own motion "
+        "they do not. So the learned prior carries slices along that flow itself.",
+    ),
     Section("slices", "Slices as they are", "Thick slices and misaligned slices, on generated tissue."),
     Section("labels", "Labels", "How well labels of every F-th slice are carried to the slices between."),
     Section(
