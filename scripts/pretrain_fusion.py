@@ -30,7 +30,7 @@ from napari_emgauss.priors.learned import _planes as planes
 from napari_emgauss.priors.learned._fusion import WEIGHTS, FusionNetwork, fusion_features
 from napari_emgauss.priors.learned._sampler import log_gaps
 from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, _gaps_px
-from napari_emgauss.priors.learned._training_length import cosine_share
+from napari_emgauss.priors.learned._training import schedule
 from napari_emgauss.priors.learned._turned import turned
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack.phantom._ultrastructure import paint
@@ -187,7 +187,7 @@ def train(phantoms: list[dict[str, NDArray[np.float16]]], steps: int, ssim_weigh
     averaged = [parameter.detach().clone() for parameter in network.parameters()]
     recent: list[float] = []
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = LEARNING_RATE * cosine_share(step, steps)
+        optimiser.param_groups[0]["lr"] = LEARNING_RATE * schedule(step, steps)
         features, truth, noisy = draw_batch(phantoms, random)
         with low_precision(CPU):
             slices = network(features.contiguous(memory_format=torch.channels_last))

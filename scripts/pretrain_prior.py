@@ -21,8 +21,8 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from napari_emgauss.priors.learned._generic import GAPS_PX, WEIGHTS, GenericNetwork
 from napari_emgauss.priors.learned._sampler import RowDropSampler
+from napari_emgauss.priors.learned._training import schedule
 from napari_emgauss.priors.learned._training_config import TrainingConfig
-from napari_emgauss.priors.learned._training_length import cosine_share
 from napari_emgauss.priors.learned._training_step import TrainingStep
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
 from napari_emgauss.stack.phantom._ultrastructure import paint
@@ -72,7 +72,7 @@ def train(pictures: NDArray[np.float32], steps: int) -> dict[str, torch.Tensor]:
     random = np.random.default_rng(0)
     errors: dict[int, list[float]] = {}
     for step in range(steps):
-        share = cosine_share(step, steps)
+        share = schedule(step, steps)
         network.gap_px = int(random.choice(GAPS_PX))
         decay = min(config.ema_decay, (1 + step) / (10 + step))
         rates = config.learning_rate * share, config.outer_learning_rate * share

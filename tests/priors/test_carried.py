@@ -67,7 +67,7 @@ def test_half_the_resolution_tells_the_same_motion(size: tuple[int, int]) -> Non
 def test_a_share_of_carried_slices_is_mixed_in() -> None:
     volume = moving(17, 48)
     observation = Observation(np.ascontiguousarray(volume[::4]), 16.0 * np.arange(5), (4.0, 4.0))
-    settings = {"iterations": 10, "patience": None, "channels": (8, 8), "rotations_deg": (0.0,), "device": "cpu"}
+    settings = {"iterations": 10, "channels": (8, 8), "rotations_deg": (0.0,), "device": "cpu"}
     none, some = (get_prior("self", carried=share, **settings).prepare(observation) for share in (0.0, 0.25))
     # The prior has hardly learned anything; its slices and those carried along them are found by hand.
     inferred = np.stack([none.at(4.0 * k).image for k in (1, 2, 3)])

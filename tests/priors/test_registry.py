@@ -152,7 +152,7 @@ def test_names_are_explained() -> None:
 
 def test_cost_is_that_of_the_effort() -> None:
     fast, best = cost_of_prior("self:fast"), cost_of_prior("self:best")
-    assert fast.learning_s == pytest.approx(90 * 0.25) and best.learning_s == pytest.approx(4.5 * 400 * 0.25)
+    assert fast.learning_s == pytest.approx(90 * 0.25) and best.learning_s == pytest.approx(4500 * 0.25)
     # xz and yz, for the best turned and mirrored ones as well: 2 passes against 8; corrected and mixed with carried.
     assert fast.label_pixel_s == pytest.approx(2 * 0.96e-6 + 0.75e-6 + 0.3e-6)
     assert best.label_pixel_s == pytest.approx(8 * 0.96e-6 + 0.75e-6 + 0.3e-6)

@@ -83,7 +83,7 @@ def test_training_is_reproducible_reports_and_can_be_stopped() -> None:
         sampler = RowDropSampler(images, np.full(3, 4.0), 3, config, seed)
         network = train_network(
             sampler, network_config, config, seed=seed, device=torch.device("cpu"), on_progress=on_progress
-        ).network
+        )
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).numpy()
 
     told: list[ProgressUpdate] = []

@@ -103,7 +103,7 @@ ROWS = (
         f"{_LEARNED}:self_prior",
         summary="a small network trained on this stack: it learns from xy slices what lies between rows, and "
         "applies that along z in several directions; a network that knows generated phantoms fuses what these say; a "
-        "third is the observed slices, carried along the motion that this shows",
+        "fifth is the observed slices, carried along the motion that this shows",
         suits="tissue looks alike in xy and xz",
         learns=True,
         restore=f"{_LEARNED_PRIOR}:restore_learned_prior",

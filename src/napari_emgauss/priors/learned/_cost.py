@@ -8,7 +8,6 @@ from napari_emgauss.priors._info import PriorCost
 from napari_emgauss.priors._protocol import Prior
 from napari_emgauss.priors.learned._self import SelfPrior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig
-from napari_emgauss.priors.learned._training_length import usual_steps
 
 SECONDS_PER_TRAINING_STEP = 0.25
 SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
@@ -32,9 +31,8 @@ def cost_of_learning(config: SelfPriorConfig, trial_steps: int = 0) -> PriorCost
     passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
-    steps = usual_steps(config.iterations, config.patience)
     return PriorCost(
-        learning_s=SECONDS_PER_TRAINING_STEP * (trial_steps + steps),
+        learning_s=SECONDS_PER_TRAINING_STEP * (trial_steps + config.iterations),
         label_pixel_s=SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected + carried,
         learning_bytes=LEARNED_BYTES,
         label_pixel_bytes=LEARNED_BYTES_PER_LABEL_PIXEL,

@@ -53,8 +53,6 @@ class LearnedPrior:
         What gaps were lengthened by in training, see `equivalent_gap_ratio`.
     warm : bool
         Whether training started from weights that know phantoms.
-    steps : int or None
-        That the training took; None: all that ``config`` allows.
     """
 
     network: GapNetwork
@@ -66,7 +64,6 @@ class LearnedPrior:
     name: str = "self"
     gap_ratio: float = 1.0
     warm: bool = False
-    steps: int | None = None
 
     def prepare(
         self,
@@ -89,7 +86,6 @@ class LearnedPrior:
             "seed": self.seed,
             "gap_ratio": self.gap_ratio,
             "warm": self.warm,
-            "steps": self.steps,
         }
         return dict(self.network.state_dict()), values
 
@@ -185,8 +181,6 @@ class LearnedPrior:
         """How the volume came about, as JSON has it."""
         report = {"prior": self.name, "nodes": self.network.config.nodes, "seed": self.seed, **asdict(self.config)}
         report |= {"device": device.type, "gap_ratio": round(self.gap_ratio, 3), "warm_start": self.warm}
-        if self.steps is not None:
-            report["steps"] = self.steps
         return _json_values(report)
 
 
@@ -241,7 +235,6 @@ def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], de
         int(values["seed"]),
         gap_ratio=float(values.get("gap_ratio", 1.0)),
         warm=bool(values.get("warm", False)),
-        steps=None if values.get("steps") is None else int(values["steps"]),
     )
 
 

@@ -6,7 +6,6 @@ waits for numbers of the host; on a CPU that takes half the time of cutting them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +17,6 @@ from torch import Tensor
 from napari_emgauss._errors import PriorError
 from napari_emgauss._torch import uploaded
 from napari_emgauss.priors.learned._training_config import TrainingConfig
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Rows ``(B, R, X)``, log gaps ``(B, R-1)``, and the rows between ``(B, nodes, R-1, X)``."""
 
 _STEPS_AT_ONCE = 64
 
@@ -76,8 +72,6 @@ class RowDropSampler:
         Of the draws.
     device : torch.device
         Where batches are wanted.
-    held_out : sequence of int
-        Slices of which nothing is drawn until :meth:`release`.
 
     Raises
     ------
@@ -93,7 +87,6 @@ class RowDropSampler:
         config: TrainingConfig,
         seed: int,
         device: torch.device | None = None,
-        held_out: Sequence[int] = (),
     ) -> None:
         self.gaps, self.usual_gap = gaps_px, float(np.median(gaps_px))
         self.batch, self.nodes = config.batch, nodes
@@ -107,7 +100,6 @@ class RowDropSampler:
                 f"({self.usual_gap:.0f} pixels): nothing can be learned within them; choose the prior 'linear+blur'."
             )
         self._random = np.random.default_rng(seed)
-        self._drawn_from = np.setdiff1d(np.arange(len(images)), held_out)
         self._device = torch.device("cpu") if device is None else device
         self._pixels = uploaded(np.ascontiguousarray(images), self._device).reshape(-1)
         self._column = torch.arange(self.columns, device=self._device)
@@ -117,13 +109,8 @@ class RowDropSampler:
         self._numbers: Tensor
         self._whole = False
 
-    def release(self) -> None:
-        """From the next batch on, draw from the slices that were held out, too."""
-        self._drawn_from = np.arange(self.shape[0])
-        self._step = _STEPS_AT_ONCE
-
-    def draw(self) -> Batch:
-        """One batch."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """One batch: rows ``(B, R, X)``, log gaps ``(B, R-1)``, and the rows between ``(B, nodes, R-1, X)``."""
         if self._step == _STEPS_AT_ONCE:
             self._make_plan()
             self._step = 0
@@ -151,11 +138,11 @@ class RowDropSampler:
         """Draw where the patches of ``steps`` batches lie."""
         random, count = self._random, steps * self.batch
         offsets = self._row_offsets(count)
-        _, height, width = self.shape
+        slices, height, width = self.shape
         transposed = random.random(count) < 0.5
         rows, columns = np.where(transposed, width, height), np.where(transposed, height, width)
         return PatchPlan(
-            image=self._drawn_from[random.integers(0, len(self._drawn_from), count)],
+            image=random.integers(0, slices, count),
             transposed=transposed,
             rows_flipped=random.random(count) < 0.5,
             columns_flipped=random.random(count) < 0.5,
@@ -167,18 +154,15 @@ class RowDropSampler:
     def state(self) -> dict[str, Any]:
         """Where the draws are, as JSON can hold it: the generator before the plan in use, and the steps taken of it."""
         used_up = self._step == _STEPS_AT_ONCE
-        generator = self._random.bit_generator.state if used_up else self._before_plan
-        return {"generator": generator, "step": self._step, "drawn_from": self._drawn_from.tolist()}
+        return {"generator": self._random.bit_generator.state if used_up else self._before_plan, "step": self._step}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where another sampler of the same slices and settings was, see :meth:`state`."""
-        step, drawn_from = state["step"], np.array([int(k) for k in state["drawn_from"]], dtype=np.int64)
-        if len(drawn_from) == 0 or drawn_from.min() < 0 or drawn_from.max() >= self.shape[0]:
-            raise ValueError("The slices to draw from are not those of this stack.")
+        step = state["step"]
         if type(step) is not int or not 0 <= step <= _STEPS_AT_ONCE:
             raise ValueError("The number of steps is not one of a plan.")
         self._random.bit_generator.state = state["generator"]
-        self._step, self._drawn_from = step, drawn_from
+        self._step = step
         if self._step < _STEPS_AT_ONCE:
             self._make_plan()
 

@@ -21,9 +21,7 @@ from ._square_pixels import gaps_in_pixels, square_pixels
 if TYPE_CHECKING:
     import torch
 
-    from napari_emgauss.priors.learned._network import NetworkConfig
-    from napari_emgauss.priors.learned._sampler import Batch
-    from napari_emgauss.priors.learned._training import TrainedNetwork
+    from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 
 _MOST_NODES = 31
 _TRAINING_SHARE = 0.85
@@ -130,31 +128,23 @@ class SelfPrior:
         seen_gaps_px = gaps_px * ratio
         size = NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1))
         start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
-        held_out = held_out_slices(len(images)) if config.patience is not None else []
-        training = TrainingConfig(
-            config.iterations, config.patience if held_out else None, **(WARM_RATES if start is not None else {})
-        )
-        trained = _learned_before(state, size, device)
-        if trained is None:
-            looks: list[Batch] = []
-            if held_out:
-                unseen = RowDropSampler(standardised[held_out], seen_gaps_px, nodes, training, seed, device)
-                looks = [unseen.draw() for _ in range(_BATCHES_IN_A_LOOK)]
-            trained = train_network(
-                RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device, held_out),
+        training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
+        network = _learned_before(state, size, device)
+        if network is None:
+            network = train_network(
+                RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device),
                 size,
                 training,
                 seed=seed,
                 device=device,
                 start=start,
-                held_out=looks,
                 on_progress=on_progress,
                 state=state,
             )
-            state.put(_LEARNED, {"steps": trained.steps}, trained.network.state_dict())
+            state.put(_LEARNED, {}, network.state_dict())
             state.drop("training")
         return LearnedPrior(
-            trained.network,
+            network,
             level,
             spread,
             float(np.median(gaps_px)),
@@ -163,7 +153,6 @@ class SelfPrior:
             name=self.name,
             gap_ratio=ratio,
             warm=start is not None,
-            steps=trained.steps,
         )
 
 
@@ -181,23 +170,13 @@ def self_prior(*, effort: str = "default", **settings: Any) -> SelfPrior:
 
 
 _LEARNED = "learned"
-_HELD_OUT_EVERY = 8
-_FEWEST_WITH_PATIENCE = 8
-"""Of fewer slices, each that is held out would be missed, and one alone would not stand for the others."""
-_BATCHES_IN_A_LOOK = 2
 
 
-def held_out_slices(slices: int) -> list[int]:
-    """Which of so many slices tell a training with patience when to end: every eighth, none of a few."""
-    return list(range(_HELD_OUT_EVERY // 2, slices, _HELD_OUT_EVERY)) if slices >= _FEWEST_WITH_PATIENCE else []
-
-
-def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device) -> TrainedNetwork | None:
+def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device) -> GapNetwork | None:
     """The network that a training before has left; None where it had not ended."""
     import torch
 
     from napari_emgauss.priors.learned._network import GapNetwork
-    from napari_emgauss.priors.learned._training import TrainedNetwork
 
     left = state.get(_LEARNED)
     if left is None:
@@ -207,7 +186,6 @@ def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device
     with state.checked():
         check_alike(left.tensors, network.state_dict())
         network.load_state_dict(left.tensors)
-        steps = int(left.values["steps"])
     # As training leaves it: with another layout in memory sums come out differently in the last bit.
     there = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainedNetwork(cast("GapNetwork", there.eval()), steps)
+    return cast("GapNetwork", there.eval())

@@ -17,10 +17,7 @@ class SelfPriorConfig:
     Parameters
     ----------
     iterations : int
-        Training steps; with ``patience``, at most.
-    patience : int or None
-        Training ends early where so many steps no longer restore held-out slices any better, see `TrainingLength`;
-        None: it takes all its steps.
+        Training steps.
     channels : tuple of int
         Width of the network, see `NetworkConfig`.
     rotations_deg : tuple of float
@@ -45,12 +42,11 @@ class SelfPriorConfig:
     """
 
     iterations: int = 1800
-    patience: int | None = 200
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
     correction: float = 0.85
-    carried: float = 0.35
+    carried: float = 0.2
     final_blur_pixels: float = 0.0
     warm_start: bool = False
     equivalent_gap: bool = True
@@ -59,8 +55,6 @@ class SelfPriorConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.iterations}.")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"The patience of the prior 'self' must be at least one step, not {self.patience}.")
         if not self.channels or min(self.channels) < 1:
             raise ConfigError("The prior 'self' needs at least one channel at every width.")
         if not self.rotations_deg:
@@ -78,9 +72,9 @@ class SelfPriorConfig:
 
 
 EFFORTS: dict[str, dict[str, Any]] = {
-    "fast": {"iterations": 90, "patience": None, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
+    "fast": {"iterations": 90, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
     "default": {},
-    "best": {"iterations": 4500, "patience": 400, "channels": (64, 96, 128)},
+    "best": {"iterations": 4500, "channels": (64, 96, 128)},
 }
 """What an effort changes in `SelfPriorConfig`."""
 
@@ -92,7 +86,6 @@ def trial_config(config: SelfPriorConfig, most_iterations: int = _TRIAL_ITERATIO
     return replace(
         config,
         iterations=min(most_iterations, max(1, config.iterations // 3)),
-        patience=None,
         rotations_deg=(0.0,),
         mirrored=False,
         warm_start=True,

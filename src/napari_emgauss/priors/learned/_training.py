@@ -8,8 +8,7 @@ the assumption is that tissue looks alike along z and within the slices.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,18 +18,9 @@ from napari_emgauss._progress import OnProgress, Progress
 from napari_emgauss._torch import PendingLosses, fast_convolutions
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
-from napari_emgauss.priors.learned._sampler import Batch, RowDropSampler
+from napari_emgauss.priors.learned._sampler import RowDropSampler
 from napari_emgauss.priors.learned._training_config import TrainingConfig
-from napari_emgauss.priors.learned._training_length import TrainingLength
 from napari_emgauss.priors.learned._training_step import TrainingStep
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A network with its averaged weights, and how many steps its training took."""
-
-    network: GapNetwork
-    steps: int
 
 
 def train_network(
@@ -41,21 +31,14 @@ def train_network(
     seed: int,
     device: torch.device,
     start: GapNetwork | None = None,
-    held_out: Sequence[Batch] = (),
     on_progress: OnProgress | None = None,
     state: PriorState | None = None,
-) -> TrainedNetwork:
+) -> GapNetwork:
     """Train a network, from nothing or from ``start``, and return its averaged weights, in evaluation mode.
 
-    What a step does is described in `TrainingStep`, how many there are in `TrainingLength`. The sampler draws on
-    ``device``. A training leaves its place in ``state`` every few seconds, and when ``on_progress`` stops it; another
-    goes on from there, on the same CPU with the same result as if nothing had happened.
-
-    Parameters
-    ----------
-    held_out : sequence of batches
-        Of slices that the sampler holds out; what a training with patience goes by. They are trained on, too, as soon
-        as its end is settled.
+    What a step does is described in `TrainingStep`. The sampler draws on ``device``. A training leaves its place in
+    ``state`` every few seconds, and when ``on_progress`` stops it; another goes on from there, on the same CPU with the
+    same result as if nothing had happened.
 
     Raises
     ------
@@ -73,36 +56,29 @@ def train_network(
         network = start
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = TrainingStep(network, device)
-    length = TrainingLength(config)
     # An error is looked at every tenth step; a GPU sends several of them together.
     pending = PendingLosses[int](device, 1 if device.type == "cpu" else _ERRORS_AT_ONCE)
     smoothed: float | None = None
-    done = 0
+    first = 0
     progress = Progress(on_progress)
     left = state.get(_TRAINING)
     if left is not None:
         with state.checked():
             step.restore(left.tensors)
-            length.restore(left.values["length"])
             sampler.restore(left.values["sampler"])
-            done, smoothed = _place(left.values, length.total)
+            first, smoothed = _place(left.values, config.iterations)
 
     def keep() -> None:
-        values = {"iteration": done, "loss": smoothed, "sampler": sampler.state(), "length": length.state()}
+        values = {"iteration": iteration + 1, "loss": smoothed, "sampler": sampler.state()}
         state.put(_TRAINING, values, step.tensors())
 
     with fast_convolutions(device):
-        while done < length.total:
-            share = length.share(done)
-            rates = config.learning_rate * share, config.outer_learning_rate * share
-            error = step(sampler.draw(), *rates, length.averaging(done))
-            done += 1
-            if length.wants_look(done):
-                length.look(done, step.error_of(held_out))
-                if length.falling:
-                    sampler.release()
-            last = done == length.total
-            known = pending.add(error, done) if done % 10 == 0 or last else []
+        for iteration in range(first, config.iterations):
+            share = schedule(iteration, config.iterations)
+            decay = min(config.ema_decay, (1 + iteration) / (10 + iteration))
+            error = step(sampler.draw(), config.learning_rate * share, config.outer_learning_rate * share, decay)
+            last = iteration == config.iterations - 1
+            known = pending.add(error, iteration) if iteration % 10 == 9 or last else []
             for at, value in known + (pending.rest() if last else []):
                 if not math.isfinite(value):
                     state.drop(_TRAINING)
@@ -110,13 +86,12 @@ def train_network(
                         "The training of the prior diverged: choose another seed, or the prior 'ensemble'."
                     )
                 smoothed = value if smoothed is None else 0.9 * smoothed + 0.1 * value
-                expected = length.expected(done)
-                text = f"training the prior, {at} of {'' if length.falling else 'about '}{expected}"
+                text = f"training the prior, {at + 1} of {config.iterations}"
                 with state.kept_if_stopped(keep):
-                    progress.tell(at / expected, text, smoothed)
+                    progress.tell((at + 1) / config.iterations, text, smoothed)
             if state.due:
                 keep()
-    return TrainedNetwork(step.finish(), done)
+    return step.finish()
 
 
 _TRAINING = "training"
@@ -133,3 +108,9 @@ def _place(values: Mapping[str, Any], iterations: int) -> tuple[int, float | Non
 
 
 _ERRORS_AT_ONCE = 4
+
+
+def schedule(iteration: int, iterations: int) -> float:
+    """Share of the learning rate: a short linear warm-up, then a cosine down to 2 %."""
+    warm_up = min(50, max(1, iterations // 10))
+    return min(1.0, (iteration + 1) / warm_up) * (0.02 + 0.49 * (1 + math.cos(math.pi * iteration / iterations)))

@@ -13,10 +13,7 @@ class TrainingConfig:
     Parameters
     ----------
     iterations : int
-        Optimiser steps; with ``patience``, at most. See `TrainingLength` for what the learning rate does over them.
-    patience : int or None
-        Steps in which held-out slices have to be restored better than in as many before, or the training comes to its
-        end; None: it takes all its steps.
+        Optimiser steps; the learning rate falls to nearly zero over them along a cosine.
     batch, rows, columns : int
         Patches per step and their size in observed rows and in pixels.
     learning_rate : float
@@ -28,7 +25,6 @@ class TrainingConfig:
     """
 
     iterations: int
-    patience: int | None = None
     batch: int = 32
     rows: int = 12
     columns: int = 64

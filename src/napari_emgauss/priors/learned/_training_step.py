@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,7 +13,6 @@ from napari_emgauss._torch import GraphedSteps, has_fast_bfloat16, has_fused_ada
 from napari_emgauss.priors._state import check_alike
 from napari_emgauss.priors.learned._muon import Muon
 from napari_emgauss.priors.learned._network import GapNetwork
-from napari_emgauss.priors.learned._sampler import Batch
 
 VARIANCE_WEIGHT = 0.05
 """Weight of the likelihood beside the squared error; small, since both share the network's features."""
@@ -44,16 +42,17 @@ class TrainingStep:
         self._adam = torch.optim.AdamW(outer, 0.0, weight_decay=0.0, betas=(0.9, 0.99), fused=fused)
         self.graphs = GraphedSteps.on(device, self.recording)
         self._rates = torch.zeros(3, device=device)
-        self._batch: Batch | None = None
-        self._looking: GapNetwork | None = None
+        self._batch: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def __call__(self, batch: Batch, muon_rate: float, adam_rate: float, decay: float) -> Tensor:
+    def __call__(
+        self, batch: tuple[Tensor, Tensor, Tensor], muon_rate: float, adam_rate: float, decay: float
+    ) -> Tensor:
         """One step.
 
         Parameters
         ----------
         batch : tuple of Tensor
-            See `Batch`; on the device.
+            Rows ``(B, R, X)``, log gaps ``(B, R-1)``, the rows between ``(B, nodes, R-1, X)``, on the device.
         muon_rate, adam_rate : float
             Learning rates.
         decay : float
@@ -80,7 +79,7 @@ class TrainingStep:
             "step", lambda: self._step(fixed, self._rates[1], self._rates[2]), lambda: self._losses(fixed)[1]
         )
 
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """What is minimised, and the mean squared error."""
         rows, log_gap, target = batch
         with low_precision(self._device):
@@ -91,7 +90,7 @@ class TrainingStep:
         error = squared.mean()
         return error + VARIANCE_WEIGHT * likelihood.mean(), error.detach()
 
-    def _step(self, batch: Batch, muon_rate: float | Tensor, towards: float | Tensor) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor, Tensor], muon_rate: float | Tensor, towards: float | Tensor) -> Tensor:
         loss, error = self._losses(batch)
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
@@ -106,19 +105,6 @@ class TrainingStep:
             else:
                 torch._foreach_lerp_(self._averaged, parameters, towards)
         return error
-
-    @torch.no_grad()
-    def error_of(self, batches: Sequence[Batch]) -> float:
-        """Mean squared error of the averaged weights on some batches; waits for the device."""
-        if self._looking is None:
-            self._looking = copy.deepcopy(self._network).eval()
-        self._take_averages(self._looking)
-        errors = []
-        for rows, log_gap, target in batches:
-            with low_precision(self._device):
-                mean, _ = self._looking(rows, log_gap)
-            errors.append(((mean - target) ** 2).mean())
-        return float(torch.stack(errors).mean())
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -165,12 +151,9 @@ class TrainingStep:
         moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
         return {"step": torch.zeros((), device=there), **moments}
 
+    @torch.no_grad()
     def finish(self) -> GapNetwork:
         """The network with its averaged weights, in evaluation mode."""
-        self._take_averages(self._network)
-        return self._network.eval()
-
-    @torch.no_grad()
-    def _take_averages(self, network: GapNetwork) -> None:
-        for parameter, mean in zip(network.parameters(), self._averaged, strict=True):
+        for parameter, mean in zip(self._network.parameters(), self._averaged, strict=True):
             parameter.copy_(mean)
+        return self._network.eval()
