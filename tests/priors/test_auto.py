@@ -205,3 +205,13 @@ def test_carried_slices_that_do_harm_are_left_out(monkeypatch: pytest.MonkeyPatc
     choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
     assert choice.learned.carried == (config.carried if harm == 0 else 0.0)
     assert ("without carried slices" in choice.note) == (harm > 0)
+
+
+def test_no_correction_is_tried_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(*arguments: object) -> torch.Tensor:
+        raise AssertionError("a correction was made")
+
+    monkeypatch.setattr(_fusion, "fused_slices", unwanted)
+    config = replace(LEARNED, iterations=12, correction=0.0)
+    choice = choose_prior(textured(2.2), AutoPriorConfig(config, trial_iterations=4))
+    assert choice.learned.correction == 0 and "self" in choice.scores

@@ -73,7 +73,7 @@ class LearnedPrior:
         on_progress: OnProgress | None = None,
     ) -> VolumeInterpolator:
         """Predict all in-between slices; see `Prior.prepare`. ``seed`` is not needed any more."""
-        return self._predicted(observation, on_progress)
+        return self._parts(observation, None, Progress(on_progress)).corrected
 
     def saved(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The network's weights, and everything else as JSON can hold it; `restore_learned_prior` reads both."""
@@ -96,19 +96,17 @@ class LearnedPrior:
         on_progress: OnProgress | None = None,
     ) -> ComparedParts:
         """For some depths (nm), what the inferred slices are mixed from, each by itself."""
-        whole = replace(self, config=replace(self.config, correction=1.0))
+        correction = 1.0 if self.config.correction > 0 else 0.0
+        whole = replace(self, config=replace(self.config, correction=correction))
         return whole._parts(observation, depths_nm, Progress(on_progress))
-
-    def _predicted(self, observation: Observation, on_progress: OnProgress | None) -> VolumeInterpolator:
-        """All in-between slices."""
-        return self._parts(observation, None, Progress(on_progress)).corrected
 
     def _parts(
         self, observation: Observation, compared_nm: NDArray[np.float64] | None, progress: Progress
     ) -> ComparedParts:
-        """All in-between slices, in one volume.
+        """All in-between slices, mixed as ``config`` says; all three parts are this one volume.
 
-        With ``compared_nm`` those that these depths need are corrected and no others, and there are three volumes.
+        With ``compared_nm`` nothing is mixed: there are three volumes, and of the corrected one those slices alone are
+        corrected that these depths need.
         """
         import torch
 
@@ -191,7 +189,7 @@ class ComparedParts:
     Parameters
     ----------
     corrected, uncorrected : VolumeInterpolator
-        With all of the fusion network's correction, and without any.
+        With all of the fusion network's correction, and without any; the same where none is wanted.
     carried : VolumeInterpolator
         The observed slices, carried along; the corrected ones where nothing is carried.
     """
