@@ -106,7 +106,9 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
 
 
 def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
-    """The self-supervised prior: CPU seconds of a training step and of a pass over each label's pixels, memory."""
+    """The self-supervised prior: CPU seconds of a training step and of what is done to each label's pixels, memory."""
+    from dataclasses import replace
+
     import torch
 
     from napari_emgauss import stack_from_array
@@ -120,15 +122,21 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
     started = time.process_time()
     learned = SelfPrior(config).learn(observation)
     trained = time.process_time()
-    learned.prepare(observation)
-    predicted = time.process_time()
+    # One step more each time: the planes alone, with the correction, with carried slices as well.
+    seconds = []
+    for done in ({"correction": 0.0, "carried": 0.0}, {"carried": 0.0}, {}):
+        begun = time.process_time()
+        replace(learned, config=replace(config, **done)).prepare(observation)
+        seconds.append(time.process_time() - begun)
     passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
     label_pixels = (shape[0] - 1) * learned.network.config.nodes * shape[1] * shape[2]
     return {
         "slices": shape[0],
         "side_pixels": shape[1],
         "training_step_s": (trained - started) / iterations,
-        "label_pixel_and_pass_us": 1e6 * (predicted - trained) / passes / label_pixels,
+        "label_pixel_and_pass_us": 1e6 * seconds[0] / passes / label_pixels,
+        "corrected_pixel_us": 1e6 * (seconds[1] - seconds[0]) / label_pixels,
+        "carried_pixel_us": 1e6 * (seconds[2] - seconds[1]) / label_pixels,
         "label_megapixels": label_pixels / 1e6,
         "peak_memory_mb": peak_memory_mb() * 2**20 / 1e6,
     }
@@ -192,6 +200,8 @@ def calibrate(quick: bool) -> None:
     learned = in_child("learned", shape=(16, 256, 256), iterations=15 if quick else 60)
     constants["SECONDS_PER_TRAINING_STEP"] = learned["training_step_s"]
     constants["SECONDS_PER_LABEL_PIXEL_AND_PASS"] = learned["label_pixel_and_pass_us"] / 1e6
+    constants["SECONDS_PER_CORRECTED_PIXEL"] = learned["corrected_pixel_us"] / 1e6
+    constants["SECONDS_PER_CARRIED_PIXEL"] = learned["carried_pixel_us"] / 1e6
     without = memory_fit @ np.array([1, 0, 16 * 256**2, 256**2])
     per_pixel = (learned["peak_memory_mb"] * 1e6 - without - LEARNED_BYTES) / (learned["label_megapixels"] * 1e6)
     constants["LEARNED_BYTES_PER_LABEL_PIXEL"] = max(0.0, per_pixel)

@@ -15,7 +15,7 @@ SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
 SECONDS_PER_CORRECTED_PIXEL = 0.75e-6
 """Of the correction of what the passes say."""
 SECONDS_PER_CARRIED_PIXEL = 0.3e-6
-"""Of carrying the observed slices along."""
+"""Of carrying the observed slices along and mixing them in."""
 LEARNED_BYTES = 60 * 10**6
 LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
 """What training takes, and the volume of predictions with its confidence."""
