@@ -102,8 +102,8 @@ ROWS = (
         "self",
         f"{_LEARNED}:self_prior",
         summary="a small network trained on this stack: it learns from xy slices what lies between rows, and "
-        "applies that along z in several directions; a network that knows generated phantoms fuses what these say; a "
-        "fifth is the observed slices, carried along the motion that this shows",
+        "applies that along z in several directions; a network that knows generated phantoms fuses what these say; "
+        "observed slices, carried along the motion that this shows, are mixed in",
         suits="tissue looks alike in xy and xz",
         learns=True,
         restore=f"{_LEARNED_PRIOR}:restore_learned_prior",
