@@ -216,6 +216,8 @@ def _mixed(one: NDArray[np.float32], other: NDArray[np.float32], share: float) -
 
 def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], device: str) -> LearnedPrior:
     """Read what `LearnedPrior.saved` gave, for a fit on ``device``."""
+    import torch
+
     from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
 
     settings = _with_tuples(values["config"])
@@ -224,8 +226,10 @@ def restore_learned_prior(tensors: dict[str, Tensor], values: dict[str, Any], de
     settings.setdefault("carried", 0.0)  # what was learned before there was such a step
     network = GapNetwork(NetworkConfig(**_with_tuples(values["network"])))
     network.load_state_dict(tensors)
+    # As training leaves it: with another layout in memory some processors sum up in another order.
+    ready = network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LearnedPrior(
-        network,
+        ready,
         float(values["level"]),
         float(values["spread"]),
         float(values["usual_gap_px"]),
