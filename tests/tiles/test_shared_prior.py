@@ -3,14 +3,16 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from napari_emgauss import FitConfig, ModelFileError, Stack, stack_from_array
 from napari_emgauss.model._file import read_tensors, write_tensors
 from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig, WeightedPrior
-from napari_emgauss.tiles import RunOptions, TileSize, cut, fit_tiles
+from napari_emgauss.tiles import RunOptions, TileSize, _task, cut, fit_tiles, run_fit_tiles
 from napari_emgauss.tiles._shared_prior import (
     _FORMAT,
     PRIOR_NAME,
@@ -20,6 +22,7 @@ from napari_emgauss.tiles._shared_prior import (
     read_prior_state,
     read_shared_prior,
     sample,
+    sample_shape,
     write_shared_prior,
 )
 
@@ -56,7 +59,8 @@ def test_the_sample_is_spread_over_the_plane_in_the_middle_window() -> None:
     assert [(span.start, span.stop) for span in plan.slices] == [(0, 4), (2, 7), (5, 9)]
     middle = plan.slices[1]
     seen = sample(stack, plan)
-    assert seen.images.shape == (len(middle), 512, 512)
+    assert seen.images.shape == (len(middle), 512, 512) == sample_shape((len(middle), 1040, 560))
+    assert sample_shape((5, 300, 70)) == (5, 256, 70)
     assert seen.z_nm.tolist() == stack.z_nm[middle.start : middle.stop].tolist()
     grey = np.rint(stack.normalisation.from_unit(seen.images)).astype(int)
     expected = np.asarray(stack.slices)[middle.start]
@@ -199,3 +203,28 @@ def test_a_damaged_state_of_learning_is_told(small_stack: Stack, quick_config: F
     )
     with pytest.raises(ModelFileError, match="delete it and run the fit again"):
         read_prior_state(tmp_path)
+
+
+def test_all_cores_learn_what_tiles_of_one_thread_share(
+    tiny_self: None, small_stack: Stack, quick_config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: dict[str, set[int]] = {"learning": set(), "fitting": set()}
+    learn, fit = SelfPrior.learn_from, _task.fit
+
+    def learning(*given: Any, **named: Any) -> Any:
+        used["learning"].add(torch.get_num_threads())
+        return learn(*given, **named)
+
+    def fitting(*given: Any, **named: Any) -> Any:
+        used["fitting"].add(torch.get_num_threads())
+        return fit(*given, **named)
+
+    monkeypatch.setattr(SelfPrior, "learn_from", learning)
+    monkeypatch.setattr(_task, "fit", fitting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run_fit_tiles(small_stack, replace(quick_config, prior="self"), folder=tmp_path / "run", size=SIZE)
+    finally:
+        torch.set_num_threads(before)
+    assert used == {"learning": {3}, "fitting": {1}}

@@ -20,7 +20,8 @@ class RunOptions:
     threads_per_tile : int
         CPU threads that fit one tile. Part of what makes two runs equal, unlike the number of workers.
     share_prior : bool
-        Choose and train a prior that learns (``auto``, ``self``) once, on a sample of the volume, not in every tile.
+        Choose and train a prior that learns (``auto``, ``self``) once, on a sample of the volume, not in every tile;
+        with all threads of this machine, whose number is a part of what makes two runs equal, too.
     only : tuple of int or None
         Fit these tiles only, by their number in the plan: a sample, to see what the rest would cost.
     """

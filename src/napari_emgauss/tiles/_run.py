@@ -261,7 +261,11 @@ class _Run:
 
     def _share_prior(self) -> Iterator[str]:
         """Take the prior that an earlier run learned, or learn one; tells how far it is."""
-        config, threads = self._config, self.options.threads_per_tile
+        import torch
+
+        config = self._config
+        # No tile is fitted meanwhile: all cores are free.
+        threads = max(self.options.threads_per_tile, torch.get_num_threads())
         kept = read_shared_prior(self.folder, str(config.device))
         if kept is not None:
             self.prior = kept

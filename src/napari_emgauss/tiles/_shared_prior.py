@@ -112,6 +112,13 @@ def sample(stack: Stack, plan: TilePlan) -> Observation:
     return Observation(np.ascontiguousarray(images), part.z_nm, part.pixel_size_nm)
 
 
+def sample_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Slices, rows and columns of the sample of a window of ``shape``."""
+    slices, height, width = shape
+    rows, columns = (len(_starts(length)) * min(_PIECE_PIXELS, length) for length in (height, width))
+    return slices, rows, columns
+
+
 def _starts(length: int) -> list[int]:
     """Where pieces begin along an axis: evenly spread, apart from each other, one where there is no room for more."""
     if length < _PIECES * _PIECE_PIXELS:
