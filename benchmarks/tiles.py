@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -70,8 +71,8 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     """A fit of a generated stack: CPU seconds of the prior and of an iteration, peak memory."""
     import torch
 
-    from napari_emgauss import fitting as fit, preset as named, stack_from_array
-    from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes
+    from napari_emgauss import fit, preset as named, stack_from_array
+    from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes, settled_config
     from napari_emgauss.tiles._task import peak_memory_mb
 
     torch.set_num_threads(1)
@@ -90,6 +91,7 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     end, begin = (time.process_time(), update.iteration), fit_start or (started, 0)
     seconds = (end[0] - begin[0]) / max(1, end[1] - begin[1])
     _, height, width = shape
+    config = settled_config(config, stack.z_nm, stack.pixel_size_nm)
     labels = label_count(stack.z_nm, stack.pixel_size_nm, config) * height * width
     return {
         "slices": shape[0],
@@ -106,47 +108,66 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
 
 
 def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
-    """The self-supervised prior: CPU seconds of a training step and of what is done to each label's pixels, memory."""
+    """The self-supervised prior on one thread: CPU seconds of a training step and of what is done to pixels, memory."""
     from dataclasses import replace
 
     import torch
 
     from napari_emgauss import stack_from_array
     from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig
+    from napari_emgauss.priors._auto import auto_prior, choose_prior
     from napari_emgauss.tiles._task import peak_memory_mb
 
     torch.set_num_threads(1)
     stack = stack_from_array(generated(*shape), VOXEL_NM)
     observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
     config = SelfPriorConfig(iterations=iterations)
-    started = time.process_time()
-    learned = SelfPrior(config).learn(observation)
-    trained = time.process_time()
-    # One step more each time: the planes alone, with the correction, with carried slices as well.
-    seconds = []
-    for done in ({"correction": 0.0, "carried": 0.0}, {"carried": 0.0}, {}):
-        begun = time.process_time()
-        replace(learned, config=replace(config, **done)).prepare(observation)
-        seconds.append(time.process_time() - begun)
-    passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
-    label_pixels = (shape[0] - 1) * learned.network.config.nodes * shape[1] * shape[2]
+    # The first steps find out how to convolve.
+    told: list[tuple[float, float]] = []
+    learned = SelfPrior(config).learn(
+        observation, on_progress=lambda update: told.append((time.process_time(), update.fraction or 0.0))
+    )
+    (begun, first), (ended, last) = told[0], told[-1]
+    step_s = (ended - begun) / (last - first) / iterations
+    gap_pixels = (shape[0] - 1) * shape[1] * shape[2]
+    label_pixels = gap_pixels * learned.network.config.nodes
+
+    def inferring_s(**settings: Any) -> float:
+        start = time.process_time()
+        replace(learned, config=replace(config, **settings)).prepare(observation)
+        return time.process_time() - start
+
+    plain = {"rotations_deg": (0.0,), "mirrored": False, "correction": 0.0, "carried": 0.0}
+    inferring_s(**plain)
+    straight, turned = inferring_s(**plain), inferring_s(**{**plain, "rotations_deg": (45.0,)})
+    corrected, carried = inferring_s(**{**plain, "correction": 0.85}), inferring_s(**{**plain, "carried": 0.2})
+    peak = peak_memory_mb()
+    # Of a trial, what is neither training (the first message comes after ten steps) nor passes.
+    auto, said = auto_prior(effort="fast").config, [(time.process_time(), "")]
+    choose_prior(observation, auto, on_progress=lambda update: said.append((time.process_time(), update.text)))
+    trial = time.process_time() - said[0][0]
+    steps = [(at, int(found[1])) for at, text in said if (found := re.search(r"training the prior, (\d+) of", text))]
+    (begun, low), (ended, high) = steps[0], steps[-1]
+    passing = [at for at, text in said if "predicting" in text]
+    rest = trial - (ended - begun) * high / (high - low) - (passing[-1] - ended)
     return {
         "slices": shape[0],
         "side_pixels": shape[1],
-        "training_step_s": (trained - started) / iterations,
-        "label_pixel_and_pass_us": 1e6 * seconds[0] / passes / label_pixels,
-        "corrected_pixel_us": 1e6 * (seconds[1] - seconds[0]) / label_pixels,
-        "carried_pixel_us": 1e6 * (seconds[2] - seconds[1]) / label_pixels,
+        "training_step_s": step_s,
+        "gap_pixel_and_pass_us": 1e6 * straight / 2 / gap_pixels,
+        "turned_over_straight": turned / straight,
+        "corrected_pixel_us": 1e6 * (corrected - straight) / label_pixels,
+        "carried_pixel_us": 1e6 * (carried - straight) / label_pixels,
+        "trial_s": trial,
+        "trial_gap_pixel_us": 1e6 * rest / gap_pixels,
         "label_megapixels": label_pixels / 1e6,
-        "peak_memory_mb": peak_memory_mb() * 2**20 / 1e6,
+        "peak_memory_mb": peak,
     }
 
 
 def calibrate(quick: bool) -> None:
     """Fit the constants of the estimate to short fits of several sizes."""
     from scipy.optimize import nnls
-
-    from napari_emgauss.priors.learned._cost import LEARNED_BYTES
 
     iterations = 60 if quick else 200
     shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (
@@ -197,16 +218,19 @@ def calibrate(quick: bool) -> None:
     ):
         row["estimated_memory_mb"] = told / 1e6
         row["estimated_ms_per_iteration"] = lasted
-    learned = in_child("learned", shape=(16, 256, 256), iterations=15 if quick else 60)
-    constants["SECONDS_PER_TRAINING_STEP"] = learned["training_step_s"]
-    constants["SECONDS_PER_LABEL_PIXEL_AND_PASS"] = learned["label_pixel_and_pass_us"] / 1e6
-    constants["SECONDS_PER_CORRECTED_PIXEL"] = learned["corrected_pixel_us"] / 1e6
-    constants["SECONDS_PER_CARRIED_PIXEL"] = learned["carried_pixel_us"] / 1e6
-    without = memory_fit @ np.array([1, 0, 16 * 256**2, 256**2])
-    per_pixel = (learned["peak_memory_mb"] * 1e6 - without - LEARNED_BYTES) / (learned["label_megapixels"] * 1e6)
-    constants["LEARNED_BYTES_PER_LABEL_PIXEL"] = max(0.0, per_pixel)
-    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants, learned=learned)
+    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants)
     print(json.dumps(constants, indent=1))
+
+
+def calibrate_prior(quick: bool) -> None:
+    """The constants of the estimate that are about priors that learn."""
+    row = in_child("learned", shape=(16, 256, 256), iterations=15 if quick else 60)
+    finish(
+        "calibrate_prior",
+        [row],
+        "One thread, CPU seconds. A pass: xz or yz planes of the whole stack. Flow between generated slices is found "
+        "in less time than between real ones, which tells in what is carried.",
+    )
 
 
 def child_seams(
@@ -647,6 +671,7 @@ CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
 }
 COMMANDS: dict[str, Callable[[bool], None]] = {
     "calibrate": calibrate,
+    "calibrate-prior": calibrate_prior,
     "seams": seams,
     "growth": growth,
     "workers": workers,

@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     "command",
     [
         ["check"],
-        ["plan", "--prior", "linear"],
+        ["plan", "--prior", "linear", "--no-measure"],
         ["score", "--methods", "linear", "-q"],
         ["fit", "-q", "--prior", "linear", "--iterations-scale", "0.001", "-o", "m.safetensors"],
     ],

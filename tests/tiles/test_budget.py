@@ -9,17 +9,18 @@ import pytest
 
 from napari_emgauss import ConfigError, FitConfig, get_prior, run_fit, stack_from_array
 from napari_emgauss._remedies import Door
-from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP
-from napari_emgauss.tiles import TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
+from napari_emgauss.priors import SECONDS_PER_TRAINING_STEP, cost_of_prior
+from napari_emgauss.tiles import Slowness, TileSize, advice_on_memory, cut, estimate, parse_memory, plan_tiles
 from napari_emgauss.tiles._estimate import (
     CARD_BYTES,
     MODEL_COPIES,
     card_memory_bytes,
     label_count,
+    learning_seconds,
     model_bytes,
     settled_config,
     tile_memory_bytes,
-    tile_seconds,
+    tile_work,
 )
 
 Z_NM = np.arange(40) * 40.0
@@ -90,7 +91,8 @@ def test_an_estimate_by_hand(quick_config: FitConfig) -> None:
     assert told.isotropic_bytes == 31 * 140 * 70 * 2  # 240 nm in steps of 8
     alone = estimate(plan, Z_NM[:7], PIXEL_NM, config)
     assert told.seconds == pytest.approx(alone.seconds / 2)
-    assert estimate(plan, Z_NM[:7], PIXEL_NM, config, slowness=3).seconds == pytest.approx(3 * alone.seconds)
+    slow = Slowness(iteration=3, prior=3)
+    assert estimate(plan, Z_NM[:7], PIXEL_NM, config, slowness=slow).seconds == pytest.approx(3 * alone.seconds)
     assert alone.memory_bytes == alone.tile_memory_bytes == told.tile_memory_bytes < told.memory_bytes / 2
     one = estimate(plan, Z_NM[:7], PIXEL_NM, config, workers=1)  # beside the process that hands out tiles
     assert one.memory_bytes - one.tile_memory_bytes == told.memory_bytes - 2 * told.tile_memory_bytes > 1e8
@@ -117,9 +119,26 @@ def test_larger_tiles_and_longer_fits_take_more(quick_config: FitConfig) -> None
     small, large = (8, 128, 128), (8, 256, 256)
     memory = [tile_memory_bytes(shape, Z_NM, PIXEL_NM, quick_config) for shape in (small, large)]
     assert memory[0] < memory[1]
-    seconds = [tile_seconds(shape, Z_NM[:8], PIXEL_NM, quick_config) for shape in (small, large)]
-    longer = tile_seconds(small, Z_NM[:8], PIXEL_NM, replace(quick_config, iterations_scale=2.0))
+    seconds = [tile_work(shape, Z_NM[:8], PIXEL_NM, quick_config).iterations_s for shape in (small, large)]
+    longer = tile_work(small, Z_NM[:8], PIXEL_NM, replace(quick_config, iterations_scale=2.0)).iterations_s
     assert seconds[0] < seconds[1] and seconds[0] < longer
+
+
+def test_networks_and_iterations_are_slower_each_by_its_own(quick_config: FitConfig) -> None:
+    work = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="self:fast"), share_prior=False)
+    assert work.learning_s > 0 and work.inferring_s > 0
+    assert work.seconds(Slowness(iteration=2.0, prior=0.0)) == pytest.approx(2 * work.iterations_s)
+    assert work.seconds(Slowness(iteration=0.0, prior=5.0)) == pytest.approx(5 * (work.learning_s + work.inferring_s))
+
+
+def test_a_trial_on_hidden_slices_grows_with_the_stack_up_to_its_own_piece(quick_config: FitConfig) -> None:
+    config, cost = replace(quick_config, prior="auto:fast"), cost_of_prior("auto:fast")
+
+    def trial_s(slices: int, side: int) -> float:
+        return learning_seconds((slices, side, side), config) - cost.learning_s
+
+    assert trial_s(11, 100) == pytest.approx(cost.trial_gap_pixel_s * 10 * 100**2)
+    assert trial_s(101, 1000) == pytest.approx(cost.trial_gap_pixel_s * 40 * 256**2)
 
 
 @pytest.mark.parametrize("memory", [tile_memory_bytes, card_memory_bytes])

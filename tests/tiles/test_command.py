@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_emgauss import Stack, TiledModel, load
+from napari_emgauss import Stack, TiledModel, load, tiles
 from napari_emgauss.cli import main
-from napari_emgauss.priors import PriorCost
+from napari_emgauss.tiles import Slowness
 
 QUICK = [
     *("--prior", "linear", "--seed", "3", "--device", "cpu", "--quiet"),
@@ -33,17 +33,19 @@ TILES = ["--tile", "70", "--halo", "8", "--window", "4", "--overlap", "2"]
 
 
 def test_plan_tells_tiles_memory_disk_and_time(file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", file, *VOXELS, *TILES]) == 0
+    assert main(["plan", file, *VOXELS, *TILES, "--no-measure"]) == 0
     text = capsys.readouterr().out
     assert "7 × 140 × 70 (uint8)" in text
     assert "6 (3 × 2 × 1 along z, y, x), the largest 4 × 78 × 70" in text
-    assert [line.split()[0] for line in text.splitlines()] == ["stack", "tiles", "overlap", "memory", "disk", "time"]
+    names = ["stack", "tiles", "overlap", "memory", "disk", "time", "in"]
+    assert [line.split()[0] for line in text.splitlines()] == names
+    assert "in one piece" in text and "without --no-measure on this one" in text
 
 
 def test_plan_as_json_is_a_plan(file: str, capsys: pytest.CaptureFixture[str]) -> None:
     from napari_emgauss.tiles import TilePlan
 
-    assert main(["plan", file, *VOXELS, *TILES, "--workers", "2", "--json"]) == 0
+    assert main(["plan", file, *VOXELS, *TILES, "--workers", "2", "--json", "--no-measure"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(TilePlan.from_dict(told["plan"])) == told["estimate"]["tiles"] == 6
     assert told["workers"] == 2
@@ -54,15 +56,26 @@ def test_plan_with_too_little_memory_says_so(file: str, capsys: pytest.CaptureFi
     assert "0.1 GB is too little for a tile at a time: " in capsys.readouterr().err
     assert main(["plan", file, *VOXELS, "--memory", "800MB", "--workers", "1"]) == 2
     assert "0.8 GB is too little for 1 worker: " in capsys.readouterr().err
-    assert main(["plan", file, *VOXELS, "--memory", "800MB"]) == 0
+    assert main(["plan", file, *VOXELS, "--memory", "800MB", "--no-measure"]) == 0
 
 
-def test_plan_can_measure_the_machine(
+def test_plan_tells_the_time_on_this_machine(
     file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_emgauss.tiles._estimate.prior_cost", lambda config: PriorCost())
-    assert main(["plan", file, *VOXELS, *TILES, "--measure"]) == 0
-    assert "as just measured" in capsys.readouterr().out
+    def measured(device: str, threads: int | None = None) -> Slowness:
+        return Slowness(2.0, 3.0) if threads == 1 else Slowness(20.0, 30.0)
+
+    def seconds(*more: str) -> tuple[float, float, float]:
+        assert main(["plan", file, *VOXELS, *TILES, "--prior", "self:fast", "--json", *more]) == 0
+        told = json.loads(capsys.readouterr().out)
+        return told["estimate"]["prior_seconds"], told["estimate"]["tile_seconds"], told["in_one_piece"]["seconds"]
+
+    monkeypatch.setattr(tiles, "measure_slowness", measured)
+    theirs, ours = seconds("--no-measure"), seconds()
+    # All cores learn the prior of all tiles, one fits a tile and asks that prior, all fit a stack in one piece.
+    assert ours[0] == pytest.approx(30 * theirs[0])
+    assert 2 * theirs[1] < ours[1] < 3 * theirs[1]
+    assert 20 * theirs[2] < ours[2] < 30 * theirs[2]
 
 
 def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(

@@ -83,7 +83,11 @@ def add_plan(commands: Commands) -> None:
     parser.add_argument("stack", metavar="STACK", help="stack to fit")
     parser.add_argument("--prior", help="what makes the pseudo-labels, as for 'emgauss fit'")
     parser.add_argument(
-        "--measure", action="store_true", help="measure the speed of this machine first (takes a few seconds)"
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure the speed of this machine first, which takes some 15 seconds, or tell the time on that of the "
+        "benchmarks",
     )
     parser.add_argument("--json", action="store_true", help="print the plan and the estimate as JSON")
     add_stack_options(parser)

@@ -37,18 +37,17 @@ def has_tile_options(arguments: argparse.Namespace) -> bool:
 
 def run_plan_command(arguments: argparse.Namespace) -> int:
     """Tell what a fit in tiles will take, before anything starts."""
-    from napari_emgauss.tiles import cut, estimate
+    from napari_emgauss.tiles import Slowness, cut, estimate, measure_slowness, tile_memory_bytes, tile_work
 
     stack = stack_from(arguments, arguments.stack)
     config = fit_config(arguments, **asked_for(arguments))
     workers = arguments.workers
     plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
-    slowness = 1.0
+    # A tile has one thread, a fit in one piece all of them.
+    alone = together = Slowness()
     if arguments.measure:
-        from napari_emgauss.tiles import measure_slowness
-
         say("Measuring the speed of this machine ...")
-        slowness = measure_slowness(str(config.device))
+        alone, together = measure_slowness(str(config.device), threads=1), measure_slowness(str(config.device))
     told = estimate(
         plan,
         stack.z_nm,
@@ -56,12 +55,22 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         config,
         dtype=stack.normalisation.dtype,
         workers=workers,
-        slowness=slowness,
+        slowness=alone,
+        learning_slowness=together.prior,
     )
+    where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
+    whole_s = tile_work(*where, share_prior=False).seconds(together)
+    whole_bytes = tile_memory_bytes(*where)
     if arguments.json:
-        print(json.dumps({"estimate": told.to_dict(), "workers": workers or 1, "plan": plan.to_dict()}, indent=1))
+        whole = {"seconds": whole_s, "memory_bytes": whole_bytes}
+        made = {"estimate": told.to_dict(), "workers": workers or 1, "plan": plan.to_dict(), "in_one_piece": whole}
+        print(json.dumps(made, indent=1))
         return 0
-    for name, value in _rows(stack, told, workers or 1, measured=arguments.measure):
+    rows = _rows(stack, told, workers or 1, measured=arguments.measure)
+    rows.append(
+        ("in one piece", f"{duration(whole_s)}, {_bytes(whole_bytes)}: a fit with none of the options of tiles")
+    )
+    for name, value in rows:
         print(f"{name:<18}{value}")
     return 0
 
@@ -139,7 +148,7 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
     where = (
         "on this machine, as just measured"
         if measured
-        else "on the machine of the benchmarks; --measure times this one"
+        else "on the machine of the benchmarks; without --no-measure on this one"
     )
     return [
         ("stack", f"{depth} × {height} × {width} ({stack.normalisation.dtype})"),

@@ -19,7 +19,7 @@ from napari_emgauss.priors import (
     prior_of_fit,
 )
 from napari_emgauss.stack import Stack
-from napari_emgauss.tiles import iteration_seconds, learning_seconds
+from napari_emgauss.tiles import tile_work
 from napari_emgauss.volume import Provenance
 
 from ._methods import MethodBars, Reconstructed
@@ -61,8 +61,8 @@ def by_fit(
     """A fit with the settings given, or those of a preset; see `Method.reconstruct`."""
     settings = _with_preset(config, method.partition(":")[2])
     last = None
-    learning = learning_seconds(settings)
-    iterating = settings.total_iterations(stack.shape[0]) * iteration_seconds(stack.shape, settings)
+    work = tile_work(stack.shape, stack.z_nm, stack.pixel_size_nm, settings, share_prior=False)
+    learning, iterating = work.learning_s + work.inferring_s, work.iterations_s
     for update in fit(stack, settings, texture=False):
         last = update
         learned = (update.stage_fraction or 0.0) if update.stage == "prior" else float(update.iteration > 0)

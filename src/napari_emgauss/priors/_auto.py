@@ -27,7 +27,7 @@ from napari_emgauss.priors._registry import get_prior
 from napari_emgauss.priors._state import PriorState
 from napari_emgauss.priors._weighted import WeightedInterpolator, WeightedPrior
 from napari_emgauss.priors.classical._flow_prior import blurred_flow_prior, flow_prior
-from napari_emgauss.priors.learned._cost import cost_of_learning
+from napari_emgauss.priors.learned._cost import cost_of_learning, with_trial
 from napari_emgauss.priors.learned._self import SelfPrior, self_prior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig, trial_config
 
@@ -221,7 +221,8 @@ def auto_prior(*, effort: str = "default", **settings: Any) -> AutoPrior:
 def auto_cost(prior: Prior) -> PriorCost:
     """Cost of an `AutoPrior`. Whether it will choose the learned prior is not known beforehand: it is counted in."""
     config = cast("AutoPrior", prior).config
-    return cost_of_learning(config.learned, min(config.trial_iterations, config.learned.iterations))
+    trial = trial_config(config.learned, config.trial_iterations)
+    return with_trial(cost_of_learning(config.learned), trial, config.trial_slices, config.trial_pixels)
 
 
 def choose_prior(

@@ -32,6 +32,12 @@ class PriorCost:
         Seconds to choose and train, once a stack.
     label_pixel_s : float
         Seconds for each pixel of each slice that it infers.
+    gap_pixel_s : float
+        The same for each pixel of each gap between two slices, however many slices are inferred in it.
+    trial_gap_pixel_s : float
+        Where it tries itself on hidden slices first: seconds for each pixel of each gap of the piece it is tried on.
+    trial_slices, trial_pixels : int
+        The piece has at most so many slices, and so many pixels along either axis.
     learning_bytes : float
         Memory that training takes.
     label_pixel_bytes : float
@@ -40,6 +46,10 @@ class PriorCost:
 
     learning_s: float = 0.0
     label_pixel_s: float = 0.0
+    gap_pixel_s: float = 0.0
+    trial_gap_pixel_s: float = 0.0
+    trial_slices: int = 0
+    trial_pixels: int = 0
     learning_bytes: float = 0.0
     label_pixel_bytes: float = 0.0
 

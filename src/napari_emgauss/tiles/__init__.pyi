@@ -8,14 +8,14 @@ from ._budget import (
 from ._copy import copy_tiles as copy_tiles
 from ._estimate import (
     Estimate as Estimate,
+    Work as Work,
     estimate as estimate,
     iteration_seconds as iteration_seconds,
     learning_seconds as learning_seconds,
-    measure_slowness as measure_slowness,
     model_bytes as model_bytes,
     settled_config as settled_config,
     tile_memory_bytes as tile_memory_bytes,
-    tile_seconds as tile_seconds,
+    tile_work as tile_work,
 )
 from ._index import is_tiled as is_tiled, read_index as read_index
 from ._lock import run_lock as run_lock
@@ -24,5 +24,6 @@ from ._options import RunOptions as RunOptions
 from ._owned import owned_tiles as owned_tiles
 from ._plan import Tile as Tile, TilePlan as TilePlan, TileSize as TileSize, cut as cut
 from ._run import fit_tiles as fit_tiles, run_fit_tiles as run_fit_tiles
+from ._slowness import Slowness as Slowness, measure_slowness as measure_slowness
 from ._task import TileProgress as TileProgress
 from ._update import TilesUpdate as TilesUpdate

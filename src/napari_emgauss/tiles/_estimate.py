@@ -2,7 +2,7 @@
 
 The constants were measured by ``python benchmarks/tiles.py calibrate`` (its result names the machine). Memory follows
 from the sizes of what a fit holds and is much the same everywhere; time is told for that machine unless the speed of
-this one is measured.
+this one is measured (:mod:`._slowness`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from napari_emgauss.fitting import FitConfig
 from napari_emgauss.priors import FIT_ONLY, PriorCost, cost_of_prior
 
 from ._plan import TilePlan
-from ._shared_prior import learns
+from ._shared_prior import learns, sample_shape
+from ._slowness import Slowness
 
 BASE_BYTES = 460 * 10**6
 """A Python process with torch, numba and the compiled kernels."""
@@ -36,10 +37,35 @@ BYTES_PER_VOXEL = 45.0
 BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
 
-SECONDS_PER_ITERATION = 3.3e-3
-SECONDS_PER_ITERATION_AND_PIXEL = 5.8e-8
-SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.6e-7
+_AS_MEASURED = Slowness()
+
+SECONDS_PER_ITERATION = 3.8e-3
+SECONDS_PER_ITERATION_AND_PIXEL = 3.3e-7
+SECONDS_PER_ITERATION_AND_GAUSSIAN = 1.12e-6
 """Of an iteration on one core."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a fit consists of, in seconds of one core of the machine that the constants are from.
+
+    Parameters
+    ----------
+    learning_s : float
+        To choose and train a prior.
+    inferring_s : float
+        For all that the prior infers.
+    iterations_s : float
+        For the iterations of the fit.
+    """
+
+    learning_s: float
+    inferring_s: float
+    iterations_s: float
+
+    def seconds(self, slowness: Slowness) -> float:
+        """On a machine that is slower by so much."""
+        return slowness.prior * (self.learning_s + self.inferring_s) + slowness.iteration * self.iterations_s
 
 
 @dataclass(frozen=True)
@@ -97,7 +123,8 @@ def estimate(
     *,
     dtype: str = "uint8",
     workers: int | None = None,
-    slowness: float = 1.0,
+    slowness: Slowness = _AS_MEASURED,
+    learning_slowness: float | None = None,
     share_prior: bool = True,
 ) -> Estimate:
     """What fitting the tiles of a plan takes.
@@ -114,8 +141,10 @@ def estimate(
     workers : int or None
         Processes that fit tiles at once, each on cores of its own, beside the one that hands them out; None: that one
         fits them itself, one after another.
-    slowness : float
-        Time that this machine takes over that of the machine that the constants are from; :func:`measure_slowness`.
+    slowness : Slowness
+        Of this machine, with as many threads as fit one tile; see :func:`measure_slowness`.
+    learning_slowness : float, optional
+        How slowly all its cores learn the prior that tiles share; as ``slowness.prior``, if not given.
     share_prior : bool
         Whether a prior that learns does so once for all tiles.
     """
@@ -128,7 +157,8 @@ def estimate(
         for (rows, columns), count in _sizes(plan).items():
             shape = (len(window), rows, columns)
             depths = z[window.start : window.stop]
-            seconds += count * tile_seconds(shape, depths, pixel_size_nm, config, share_prior=share_prior)
+            work = tile_work(shape, depths, pixel_size_nm, config, share_prior=share_prior)
+            seconds += count * work.seconds(slowness)
             disk += count * model_bytes(shape, config)
     largest = plan.largest
     inside = z[largest.slices.start : largest.slices.stop]
@@ -136,7 +166,11 @@ def estimate(
     spacing = float(np.mean(pixel_size_nm))
     isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
     at_once = max(1, min(workers or 1, len(plan)))
-    learning = learning_seconds(config) if share_prior and learns(config) else 0.0
+    learning = 0.0
+    if share_prior and learns(config):
+        middle = plan.slices[len(plan.slices) // 2]
+        learning = learning_seconds(sample_shape((len(middle), height, width)), config)
+        learning *= slowness.prior if learning_slowness is None else learning_slowness
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
     return Estimate(
@@ -148,9 +182,9 @@ def estimate(
         memory,
         round(disk),
         int(isotropic),
-        slowness * tile_seconds(largest.shape, inside, pixel_size_nm, config, share_prior=share_prior),
-        slowness * learning,
-        slowness * (learning + seconds / at_once * rounds),
+        tile_work(largest.shape, inside, pixel_size_nm, config, share_prior=share_prior).seconds(slowness),
+        learning,
+        learning + seconds / at_once * rounds,
     )
 
 
@@ -199,20 +233,22 @@ def card_memory_bytes(
     )
 
 
-def tile_seconds(
+def tile_work(
     shape: tuple[int, int, int],
     z_nm: NDArray[np.float64],
     pixel_size_nm: tuple[float, float],
     config: FitConfig,
     *,
     share_prior: bool = True,
-) -> float:
-    """Time of a tile's fit on one core of the machine that the constants are from."""
+) -> Work:
+    """What the fit of a tile, or of a whole stack, of ``shape`` (K, H, W) consists of."""
+    config = settled_config(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
-    labels = label_count(z_nm, pixel_size_nm, config) * rows * columns
-    own = 0.0 if share_prior and learns(config) else learning_seconds(config)
-    inferring = prior_cost(config).label_pixel_s * labels
-    return config.total_iterations(slices) * iteration_seconds(shape, config) + inferring + own
+    labels = label_count(z_nm, pixel_size_nm, config)
+    own = 0.0 if share_prior and learns(config) else learning_seconds(shape, config)
+    cost = prior_cost(config)
+    inferring = (cost.label_pixel_s * labels + cost.gap_pixel_s * (slices - 1)) * rows * columns
+    return Work(own, inferring, config.total_iterations(slices) * iteration_seconds(shape, config))
 
 
 def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
@@ -224,9 +260,16 @@ def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
     return SECONDS_PER_ITERATION + config.depths_per_iteration * once
 
 
-def learning_seconds(config: FitConfig) -> float:
-    """Time to choose and train the prior that the settings name; 0 for those that learn nothing."""
-    return prior_cost(config).learning_s
+def learning_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
+    """Time to choose and train the prior that the settings name on a stack of ``shape`` (K, H, W).
+
+    0 for priors that learn nothing.
+    """
+    cost = prior_cost(config)
+    slices, rows, columns = shape
+    gaps = max(0, min(slices, cost.trial_slices) - 1)
+    piece = gaps * min(rows, cost.trial_pixels) * min(columns, cost.trial_pixels)
+    return cost.learning_s + cost.trial_gap_pixel_s * piece
 
 
 def prior_cost(config: FitConfig) -> PriorCost:
@@ -284,40 +327,3 @@ def _sizes(plan: TilePlan) -> dict[tuple[int, int], int]:
             key = (len(rows), len(columns))
             found[key] = found.get(key, 0) + 1
     return found
-
-
-def measure_slowness(device: str = "cpu") -> float:
-    """Time that ``device`` of this machine takes for a short fit, over what the constants say. Takes some seconds."""
-    import time
-
-    import torch
-
-    from napari_emgauss.fitting import fit, preset
-    from napari_emgauss.stack import stack_from_array
-
-    side, iterations = 128, 60
-    y, x = np.mgrid[:side, :side]
-    grey = np.stack([128 + 90 * np.sin((x + 3 * k) / 5) * np.cos((y - k) / 7) for k in range(4)]).astype(np.uint8)
-    stack = stack_from_array(grey, (64.0, 8.0, 8.0))
-    config = preset(
-        "default",
-        prior="nearest",
-        device=device,
-        warm_up_iterations=0,
-        joint_iterations=10,
-        teacher_student_iterations=iterations,
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        first: tuple[float, int] | None = None
-        last = (0.0, 0)
-        for update in fit(stack, config):
-            last = (time.perf_counter(), update.iteration)
-            # The first iterations compile.
-            first = last if first is None and update.iteration >= 5 else first
-    finally:
-        torch.set_num_threads(threads)
-    begun = last if first is None else first
-    one = (last[0] - begun[0]) / max(1, last[1] - begun[1])
-    return one / iteration_seconds((4, side, side), config)

@@ -159,14 +159,13 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     from napari_emgauss._errors import ConfigError
     from napari_emgauss.fitting import preset
     from napari_emgauss.tiles import (
+        Slowness,
         estimate,
-        iteration_seconds,
-        learning_seconds,
         model_bytes,
         plan_tiles,
         settled_config,
         tile_memory_bytes,
-        tile_seconds as whole_seconds,
+        tile_work,
     )
 
     z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
@@ -176,26 +175,25 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     free = request.available_bytes
     fits = free is None or needed <= MEMORY_SHARE * free
     if request.tiles == "never" or (request.tiles == "when needed" and fits):
-        iterations = config.total_iterations(shape[0]) * iteration_seconds(shape, config)
-        everything = whole_seconds(shape, z, pixel, config, share_prior=False)
+        whole = tile_work(shape, z, pixel, config, share_prior=False)
         problem = ""
         if not fits and free is not None:
             problem = (
                 f"This fit takes about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: fit it in "
                 "tiles, or choose a smaller region."
             )
-        learning = learning_seconds(config)
-        # Labels are computed by the prior.
-        prior = max(learning, everything - iterations) - (learning if request.learned else 0.0)
-        return FitPlan(Work(prior, iterations), needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
+        prior = whole.inferring_s + (0.0 if request.learned else whole.learning_s)
+        made = Work(prior, whole.iterations_s)
+        return FitPlan(made, needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
     budget = None if free is None else int(MEMORY_SHARE * free)
     try:
         plan = plan_tiles(shape, z, pixel, config, memory_bytes=budget)
     except ConfigError as error:
         return FitPlan(Work(0, 0), needed, free, problem=sentence(error))
     told = estimate(plan, z, pixel, config, dtype=request.dtype)
+    iterations = estimate(plan, z, pixel, config, slowness=Slowness(prior=0.0)).seconds
     return FitPlan(
-        Work(told.prior_seconds, told.seconds - told.prior_seconds),
+        Work(told.seconds - iterations, iterations),
         told.memory_bytes,
         free,
         tiles=asdict(plan.size),
@@ -307,4 +305,4 @@ def _kind(device: str) -> str:
 def _path() -> Path:
     from platformdirs import user_cache_dir
 
-    return Path(user_cache_dir("napari-emgauss")) / "speed-2.json"
+    return Path(user_cache_dir("napari-emgauss")) / "speed-3.json"

@@ -1,7 +1,8 @@
-"""What the self-supervised prior takes; constants measured by ``python benchmarks/tiles.py calibrate``."""
+"""What the self-supervised prior takes; constants measured by ``python benchmarks/tiles.py calibrate-prior``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from napari_emgauss.priors._info import PriorCost
@@ -9,13 +10,18 @@ from napari_emgauss.priors._protocol import Prior
 from napari_emgauss.priors.learned._self import SelfPrior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig
 
-SECONDS_PER_TRAINING_STEP = 0.25
-SECONDS_PER_LABEL_PIXEL_AND_PASS = 0.96e-6
-"""Of a prediction: a pass for each direction of planes, and again where they are mirrored."""
-SECONDS_PER_CORRECTED_PIXEL = 0.75e-6
+SECONDS_PER_TRAINING_STEP = 0.97
+SECONDS_PER_GAP_PIXEL_AND_PASS = 11.8e-6
+"""Of a prediction: a pass for each direction of planes, and again where they are mirrored. It does not matter how many
+slices there are in a gap: the network works on the grid of gaps."""
+TURNED = 2.3
+"""Pixels of a slice that is turned by 45°, with its empty corners, over those of the slice."""
+SECONDS_PER_CORRECTED_PIXEL = 2.1e-6
 """Of the correction of what the passes say."""
-SECONDS_PER_CARRIED_PIXEL = 0.3e-6
+SECONDS_PER_CARRIED_PIXEL = 0.68e-6
 """Of carrying the observed slices along and mixing them in."""
+SECONDS_PER_TRIAL_GAP_PIXEL = 7.7e-6
+"""Of what a trial on hidden slices does beside its training and its passes: flow, scores, carrying."""
 LEARNED_BYTES = 60 * 10**6
 LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
 """What training takes, and the volume of predictions with its confidence."""
@@ -26,14 +32,33 @@ def self_cost(prior: Prior) -> PriorCost:
     return cost_of_learning(cast("SelfPrior", prior).config)
 
 
-def cost_of_learning(config: SelfPriorConfig, trial_steps: int = 0) -> PriorCost:
-    """Cost of the prior with these settings, and of some training steps before that."""
-    passes = 2 * len(config.rotations_deg) * (2 if config.mirrored else 1)
+def cost_of_learning(config: SelfPriorConfig) -> PriorCost:
+    """Cost of the prior with these settings."""
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
     return PriorCost(
-        learning_s=SECONDS_PER_TRAINING_STEP * (trial_steps + config.iterations),
-        label_pixel_s=SECONDS_PER_LABEL_PIXEL_AND_PASS * passes + corrected + carried,
+        learning_s=SECONDS_PER_TRAINING_STEP * config.iterations,
+        label_pixel_s=corrected + carried,
+        gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config),
         learning_bytes=LEARNED_BYTES,
         label_pixel_bytes=LEARNED_BYTES_PER_LABEL_PIXEL,
     )
+
+
+def with_trial(cost: PriorCost, trial: SelfPriorConfig, slices: int, pixels: int) -> PriorCost:
+    """A cost and that of a trial with these settings, on at most so many slices and pixels along either axis."""
+    # Every second slice is hidden, and with it every second gap.
+    passes = _passes(trial) / 2
+    return replace(
+        cost,
+        learning_s=cost.learning_s + SECONDS_PER_TRAINING_STEP * trial.iterations,
+        trial_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * passes + SECONDS_PER_TRIAL_GAP_PIXEL,
+        trial_slices=slices,
+        trial_pixels=pixels,
+    )
+
+
+def _passes(config: SelfPriorConfig) -> float:
+    """Passes over a stack as large as the observed one."""
+    families = sum(2.0 if angle % 90 == 0 else 2.0 * TURNED for angle in config.rotations_deg)
+    return families * (2 if config.mirrored else 1)

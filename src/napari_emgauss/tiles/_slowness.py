@@ -1,0 +1,147 @@
+"""How much slower this machine is than that of the benchmarks, found by a short trial.
+
+Networks and splats are measured apart: a processor with arithmetic in bfloat16, or a graphics card, speeds up one far
+more than the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_emgauss._progress import OnProgress, Progress, ProgressUpdate
+
+if TYPE_CHECKING:
+    from napari_emgauss.stack import Stack
+
+_TRIAL_S = 2.5
+_SHAPE = (6, 256, 256)
+_FIRST_ITERATION = 5
+"""Those before it compile."""
+
+
+@dataclass(frozen=True)
+class Slowness:
+    """Time that a machine takes over that of the machine that all estimates are for.
+
+    Parameters
+    ----------
+    iteration : float
+        For an iteration of the fit.
+    prior : float
+        For what the prior learns and infers.
+    """
+
+    iteration: float = 1.0
+    prior: float = 1.0
+
+
+def measure_slowness(
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    seconds: float = _TRIAL_S,
+    on_progress: OnProgress | None = None,
+) -> Slowness:
+    """Measure it by a short fit and a short training on a generated stack.
+
+    Parameters
+    ----------
+    device : str
+        As of a fit: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    threads : int, optional
+        CPU threads that are used; as many as torch takes, if not given.
+    seconds : float
+        Each of the two measurements takes this long, compiling apart.
+    on_progress : callable, optional
+        Told what is being measured; may raise to stop.
+
+    Raises
+    ------
+    BackendError
+        There is no such device.
+    """
+    progress = Progress(on_progress)
+    with _threads(threads):
+        stack = _trial_stack()
+        return Slowness(_iteration(stack, device, seconds, progress), _prior(stack, device, seconds, progress))
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trial_stack() -> Stack:
+    from napari_emgauss.stack import stack_from_array
+
+    slices, height, width = _SHAPE
+    y, x = np.mgrid[:height, :width]
+    grey = np.stack([128 + 90 * np.sin((x + 3 * k) / 5) * np.cos((y - k) / 7) for k in range(slices)])
+    return stack_from_array(grey.astype(np.uint8), (64.0, 8.0, 8.0))
+
+
+def _iteration(stack: Stack, device: str, seconds: float, progress: Progress) -> float:
+    """Time of an iteration of the longest stage, over what the estimate counts for it."""
+    from napari_emgauss.fitting import fit, preset
+
+    from ._estimate import iteration_seconds
+
+    config = preset("default", prior="nearest", device=device, warm_up=False, joint=False)
+    first: tuple[float, int] | None = None
+    last = (0.0, 0)
+    updates = fit(stack, config)
+    with contextlib.closing(updates):  # type: ignore[type-var]
+        for update in updates:
+            progress.tell(None, "measuring the fit")
+            last = (time.perf_counter(), update.iteration)
+            if first is None and update.iteration >= _FIRST_ITERATION:
+                first = last
+            if first is not None and last[0] - first[0] > seconds and last[1] > first[1]:
+                break
+    if first is None or last[1] == first[1]:
+        return 1.0
+    return (last[0] - first[0]) / (last[1] - first[1]) / iteration_seconds(stack.shape, config)
+
+
+class _EnoughError(Exception):
+    """The trial of the prior has lasted long enough."""
+
+
+def _prior(stack: Stack, device: str, seconds: float, progress: Progress) -> float:
+    """Time of a learned prior's training step, over what the estimate counts for it."""
+    from napari_emgauss.priors import (
+        SECONDS_PER_TRAINING_STEP,
+        Observation,
+        SelfPrior,
+        SelfPriorConfig,
+        device_of_prior,
+    )
+
+    prior = SelfPrior(SelfPriorConfig(device=device_of_prior(device)))
+    seen: list[tuple[float, float]] = []
+
+    def watch(update: ProgressUpdate) -> None:
+        progress.tell(None, "measuring the prior")
+        seen.append((time.perf_counter(), update.fraction or 0.0))
+        if len(seen) > 1 and seen[-1][0] - seen[0][0] > seconds:
+            raise _EnoughError
+
+    with contextlib.suppress(_EnoughError):
+        prior.learn(Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm), on_progress=watch)
+    # The first message comes after the first, slow steps.
+    (began, low), (ended, high) = seen[0], seen[-1]
+    steps = prior.config.iterations * (high - low)
+    return (ended - began) / steps / SECONDS_PER_TRAINING_STEP if steps > 0 else 1.0
