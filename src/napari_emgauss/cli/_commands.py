@@ -86,7 +86,7 @@ def add_plan(commands: Commands) -> None:
         "--measure",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="measure the speed of this machine first, which takes some 15 seconds, or tell the time on that of the "
+        help="measure the speed of this machine first, which takes about 20 seconds, or tell the time on that of the "
         "benchmarks",
     )
     parser.add_argument("--json", action="store_true", help="print the plan and the estimate as JSON")
