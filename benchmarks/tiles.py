@@ -82,7 +82,7 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     fit_start: tuple[float, int] | None = None
     started = time.process_time()
     prior_cpu = 0.0
-    for update in fit(stack, config):
+    for update in fit(stack, config, texture=False):  # as tiles are fitted
         now = time.process_time()
         if update.stage == "prior":
             prior_cpu = now - started

@@ -21,6 +21,7 @@ from napari_emgauss.tiles._estimate import (
     settled_config,
     tile_memory_bytes,
     tile_work,
+    whole_memory_bytes,
 )
 
 Z_NM = np.arange(40) * 40.0
@@ -182,7 +183,9 @@ def test_tiles_fit_onto_the_graphics_card_too(quick_config: FitConfig) -> None:
 
 def test_a_stack_too_large_for_memory_is_told(quick_config: FitConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(quick_config, device="cpu")
-    needed = tile_memory_bytes(SHAPE, Z_NM, PIXEL_NM, config)
+    needed = whole_memory_bytes(SHAPE, Z_NM, PIXEL_NM, config)
+    # A whole stack ends with a look at its texture, a tile does not: 24 blocks of 256 x 256 numbers, a dozen at once.
+    assert needed - tile_memory_bytes(SHAPE, Z_NM, PIXEL_NM, config) > 12 * 24 * 256**2 * 8
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed))
     assert advice_on_memory(SHAPE, Z_NM, PIXEL_NM, config) is None
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=needed - 1))

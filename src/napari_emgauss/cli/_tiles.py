@@ -37,7 +37,7 @@ def has_tile_options(arguments: argparse.Namespace) -> bool:
 
 def run_plan_command(arguments: argparse.Namespace) -> int:
     """Tell what a fit in tiles will take, before anything starts."""
-    from napari_emgauss.tiles import Slowness, cut, estimate, measure_slowness, tile_memory_bytes, tile_work
+    from napari_emgauss.tiles import Slowness, cut, estimate, measure_slowness, tile_work, whole_memory_bytes
 
     stack = stack_from(arguments, arguments.stack)
     config = fit_config(arguments, **asked_for(arguments))
@@ -60,7 +60,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
     )
     where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
     whole_s = tile_work(*where, share_prior=False).seconds(together)
-    whole_bytes = tile_memory_bytes(*where)
+    whole_bytes = whole_memory_bytes(*where)
     if arguments.json:
         whole = {"seconds": whole_s, "memory_bytes": whole_bytes}
         made = {"estimate": told.to_dict(), "workers": workers or 1, "plan": plan.to_dict(), "in_one_piece": whole}

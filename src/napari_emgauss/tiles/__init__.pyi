@@ -14,8 +14,8 @@ from ._estimate import (
     learning_seconds as learning_seconds,
     model_bytes as model_bytes,
     settled_config as settled_config,
-    tile_memory_bytes as tile_memory_bytes,
     tile_work as tile_work,
+    whole_memory_bytes as whole_memory_bytes,
 )
 from ._index import is_tiled as is_tiled, read_index as read_index
 from ._lock import run_lock as run_lock

@@ -13,7 +13,7 @@ from napari_emgauss._errors import ConfigError
 from napari_emgauss._remedies import Door, remedy
 from napari_emgauss.fitting import FitConfig
 
-from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes
+from ._estimate import COORDINATOR_BYTES, card_memory_bytes, tile_memory_bytes, whole_memory_bytes
 from ._plan import SMALLEST_TILE, TilePlan, TileSize, cut
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -155,7 +155,7 @@ def advice_on_memory(
     """
     import psutil
 
-    wanted = tile_memory_bytes(shape, z_nm, pixel_size_nm, config)
+    wanted = whole_memory_bytes(shape, z_nm, pixel_size_nm, config)
     free = int(psutil.virtual_memory().available)
     if wanted > free:
         return (

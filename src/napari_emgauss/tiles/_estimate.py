@@ -37,6 +37,8 @@ BYTES_PER_VOXEL = 45.0
 BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
 
+TEXTURE_BYTES = 280 * 10**6
+"""Of the blocks that a fit in one piece measures its texture on, and of their spectra; small stacks have fewer."""
 _AS_MEASURED = Slowness()
 
 SECONDS_PER_ITERATION = 3.8e-3
@@ -208,6 +210,19 @@ def tile_memory_bytes(
         + prior.learning_bytes
         + prior.label_pixel_bytes * label_pixels
     )
+
+
+def whole_memory_bytes(
+    shape: tuple[int, int, int],
+    z_nm: NDArray[np.float64] | Sequence[float],
+    pixel_size_nm: tuple[float, float],
+    config: FitConfig,
+) -> int:
+    """Peak of a process that fits a stack of ``shape`` (K, H, W) in one piece, bytes.
+
+    Unlike that of a tile, such a fit ends with a look at the texture.
+    """
+    return tile_memory_bytes(shape, z_nm, pixel_size_nm, config) + TEXTURE_BYTES
 
 
 def card_memory_bytes(

@@ -164,14 +164,14 @@ def plan_fit(request: PlanRequest) -> FitPlan:
         model_bytes,
         plan_tiles,
         settled_config,
-        tile_memory_bytes,
         tile_work,
+        whole_memory_bytes,
     )
 
     z, pixel = np.asarray(request.z_nm, dtype=np.float64), request.pixel_size_nm
     config = settled_config(preset(request.preset, **request.overrides), z, pixel)
     shape = (len(z), request.height, request.width)
-    needed = tile_memory_bytes(shape, z, pixel, config)
+    needed = whole_memory_bytes(shape, z, pixel, config)
     free = request.available_bytes
     fits = free is None or needed <= MEMORY_SHARE * free
     if request.tiles == "never" or (request.tiles == "when needed" and fits):
