@@ -48,6 +48,7 @@ lint: $(VENV)/.ready-test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m mypy --config-file benchmarks/mypy.ini benchmarks scripts
 
 docs: $(VENV)/.ready-docs
 	$(BIN)/python -m mkdocs build --strict

@@ -47,13 +47,14 @@ def main() -> None:
             began, began_cpu = time.perf_counter(), time.process_time()
             interpolator = get_prior(arguments.prior, **settings).prepare(observation, seed=arguments.seed)
             wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+            report = getattr(interpolator, "report", {})  # of priors that learn
             psnr, ssim = score(truth, interpolator, factor)
             print(f"{volume} x{factor} {arguments.prior} {psnr:.2f} dB / {ssim:.4f}  {cpu:.0f} CPU s, {wall:.0f} s")
-            print("   ", json.dumps(interpolator.report), flush=True)
+            print("   ", json.dumps(report), flush=True)
             if arguments.json:
                 row = {"volume": volume, "factor": factor, "prior": arguments.prior, "psnr": psnr, "ssim": ssim}
                 with open(arguments.json, "a", encoding="utf-8") as file:
-                    file.write(json.dumps({**row, "cpu_s": cpu, "report": interpolator.report}) + "\n")
+                    file.write(json.dumps({**row, "cpu_s": cpu, "report": report}) + "\n")
 
 
 if __name__ == "__main__":

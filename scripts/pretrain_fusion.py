@@ -29,7 +29,8 @@ from napari_emgauss.priors import Observation
 from napari_emgauss.priors.learned import _planes as planes
 from napari_emgauss.priors.learned._fusion import WEIGHTS, FusionNetwork, fusion_features
 from napari_emgauss.priors.learned._sampler import log_gaps
-from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig, _gaps_px
+from napari_emgauss.priors.learned._self import SelfPrior, SelfPriorConfig
+from napari_emgauss.priors.learned._square_pixels import gaps_in_pixels
 from napari_emgauss.priors.learned._training import schedule
 from napari_emgauss.priors.learned._turned import turned
 from napari_emgauss.stack.phantom._neuropil import fill_tissue, lay_neurites
@@ -93,7 +94,7 @@ def answers(seed: int) -> dict[str, NDArray[np.float16]]:
     config = SelfPriorConfig(iterations=int(random.choice([40, 70])), warm_start=True)
     learned = SelfPrior(config).learn(observation, seed=seed)
     images = (observation.images - learned.level) / learned.spread
-    gaps = log_gaps(_gaps_px(observation), learned.usual_gap_px)
+    gaps = log_gaps(gaps_in_pixels(observation), learned.usual_gap_px)
     mirrored = bool(random.random() < 0.7)
     means, log_variances = [], []
     shape = (len(gaps), learned.network.config.nodes, *images.shape[1:])
@@ -147,7 +148,9 @@ def draw_batch(
         if random.random() < 0.5:
             stacked = stacked.swapaxes(1, 2)
         tensors = torch.from_numpy(np.ascontiguousarray(stacked)).split([families, families, 1, 1, 1, 1])
-        rows.append((features_of(*tensors[:4], (node + 1) / (nodes + 1), nodes + 1), tensors[4], tensors[5]))
+        means, log_variances, above, below, *wanted = tensors
+        seen = features_of(means, log_variances, above, below, (node + 1) / (nodes + 1), nodes + 1)
+        rows.append((seen, *wanted))
     features, truth, noisy = (torch.cat([row[k] for row in rows]) for k in range(3))
     return features, truth, noisy
 
