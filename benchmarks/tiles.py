@@ -1,6 +1,5 @@
 """Tiles: what they cost, whether their seams show, and how the cost grows.
 
-    python benchmarks/tiles.py calibrate   # the constants that `emgauss plan` estimates with
     python benchmarks/tiles.py seams       # jumps across tile borders, and PSNR against the single fit
     python benchmarks/tiles.py growth      # CPU seconds per voxel from small to large slices
     python benchmarks/tiles.py workers     # two workers against one
@@ -17,8 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,210 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import print_table, shared_data, write_result
+from _machine import shared_data
 from _seams import borders, depth_steps, fades, jump_ratio, seam_ratio, without
+from _tile_bench import VOXEL_NM, answer_child, finish, generated, in_child
 
-VOXEL_NM = (64.0, 8.0, 8.0)
 SEAMS = {"fib25": ("default", 1.0, 65, "ensemble", (8, 16, 32)), "epfl": ("default", 1.0, 65, "ensemble", (16,))}
 """For each volume preset, share of its iterations, most slices before thinning, prior, and halos that are tried."""
-
-
-def generated(depth: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Grey blobs and lines that drift from slice to slice: something to fit, of any size, slice by slice."""
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(seed)
-    coarse = [gaussian_filter(rng.normal(size=(height, width)).astype(np.float32), s, mode="wrap") for s in (2.5, 7.0)]
-    coarse = [image / image.std() for image in coarse]
-    out = np.empty((depth, height, width), np.uint8)
-    for k in range(depth):
-        drift = [np.roll(image, (k * step, -k), (0, 1)) for step, image in zip((1, 2), coarse, strict=True)]
-        membrane = np.exp(-((drift[0] / 0.25) ** 2))
-        out[k] = np.clip(150 + 25 * drift[1] - 80 * membrane + rng.normal(0, 6, (height, width)), 0, 255)
-    return out
-
-
-def in_child(task: str, started_with: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
-    """Run one of the functions below in a process of its own, with one thread: its memory and time are then its own."""
-    environment = {
-        **os.environ,
-        **(started_with or {}),
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    command = [sys.executable, __file__, "child", task, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{task} {arguments} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[str, Any]:
-    """A fit of a generated stack: CPU seconds of the prior and of an iteration, peak memory."""
-    import torch
-
-    from napari_emgauss import fit, preset as named, stack_from_array
-    from napari_emgauss.tiles._estimate import gaussians, label_count, model_bytes, settled_config
-    from napari_emgauss.tiles._task import peak_memory_mb
-
-    torch.set_num_threads(1)
-    config = named(preset, **settings)
-    base = peak_memory_mb()
-    stack = stack_from_array(generated(*shape), VOXEL_NM)
-    fit_start: tuple[float, int] | None = None
-    started = time.process_time()
-    prior_cpu = 0.0
-    for update in fit(stack, config, texture=False):  # as tiles are fitted
-        now = time.process_time()
-        if update.stage == "prior":
-            prior_cpu = now - started
-        elif fit_start is None and update.iteration >= 5:  # the first ones compile
-            fit_start = (now, update.iteration)
-    end, begin = (time.process_time(), update.iteration), fit_start or (started, 0)
-    seconds = (end[0] - begin[0]) / max(1, end[1] - begin[1])
-    _, height, width = shape
-    config = settled_config(config, stack.z_nm, stack.pixel_size_nm)
-    labels = label_count(stack.z_nm, stack.pixel_size_nm, config) * height * width
-    return {
-        "slices": shape[0],
-        "side_pixels": height,
-        "gaussians": update.gaussians,
-        "most_gaussians": gaussians(height, width, config),
-        "cpu_ms_per_iteration": 1e3 * seconds,
-        "prior_cpu_s": prior_cpu,
-        "label_megapixels": labels / 1e6,
-        "model_mb": model_bytes(tuple(shape), config) / 1e6,
-        "peak_memory_mb": peak_memory_mb() * 2**20 / 1e6,
-        "imported_mb": base * 2**20 / 1e6,
-    }
-
-
-def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
-    """The self-supervised prior on one thread: CPU seconds of a training step and of what is done to pixels, memory."""
-    from dataclasses import replace
-
-    import torch
-
-    from napari_emgauss import stack_from_array
-    from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig
-    from napari_emgauss.priors._auto import auto_prior, choose_prior
-    from napari_emgauss.tiles._task import peak_memory_mb
-
-    torch.set_num_threads(1)
-    stack = stack_from_array(generated(*shape), VOXEL_NM)
-    observation = Observation(stack.unit_slices(), stack.z_nm, stack.pixel_size_nm)
-    config = SelfPriorConfig(iterations=iterations)
-    # The first steps find out how to convolve.
-    told: list[tuple[float, float]] = []
-    learned = SelfPrior(config).learn(
-        observation, on_progress=lambda update: told.append((time.process_time(), update.fraction or 0.0))
-    )
-    (begun, first), (ended, last) = told[0], told[-1]
-    step_s = (ended - begun) / (last - first) / iterations
-    gap_pixels = (shape[0] - 1) * shape[1] * shape[2]
-    label_pixels = gap_pixels * learned.network.config.nodes
-
-    def inferring_s(**settings: Any) -> float:
-        start = time.process_time()
-        replace(learned, config=replace(config, **settings)).prepare(observation)
-        return time.process_time() - start
-
-    plain = {"rotations_deg": (0.0,), "mirrored": False, "correction": 0.0, "carried": 0.0}
-    inferring_s(**plain)
-    straight, turned = inferring_s(**plain), inferring_s(**{**plain, "rotations_deg": (45.0,)})
-    corrected, carried = inferring_s(**{**plain, "correction": 0.85}), inferring_s(**{**plain, "carried": 0.2})
-    peak = peak_memory_mb()
-    # Of a trial, what is neither training (the first message comes after ten steps) nor passes.
-    auto, said = auto_prior(effort="fast").config, [(time.process_time(), "")]
-    choose_prior(observation, auto, on_progress=lambda update: said.append((time.process_time(), update.text)))
-    trial = time.process_time() - said[0][0]
-    steps = [(at, int(found[1])) for at, text in said if (found := re.search(r"training the prior, (\d+) of", text))]
-    (begun, low), (ended, high) = steps[0], steps[-1]
-    passing = [at for at, text in said if "predicting" in text]
-    rest = trial - (ended - begun) * high / (high - low) - (passing[-1] - ended)
-    return {
-        "slices": shape[0],
-        "side_pixels": shape[1],
-        "training_step_s": step_s,
-        "gap_pixel_and_pass_us": 1e6 * straight / 2 / gap_pixels,
-        "turned_over_straight": turned / straight,
-        "corrected_pixel_us": 1e6 * (corrected - straight) / label_pixels,
-        "carried_pixel_us": 1e6 * (carried - straight) / label_pixels,
-        "trial_s": trial,
-        "trial_gap_pixel_us": 1e6 * rest / gap_pixels,
-        "label_megapixels": label_pixels / 1e6,
-        "peak_memory_mb": peak,
-    }
-
-
-def calibrate(quick: bool) -> None:
-    """Fit the constants of the estimate to short fits of several sizes."""
-    from scipy.optimize import nnls
-
-    iterations = 60 if quick else 200
-    shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (
-        [] if quick else [(24, 256, 256), (6, 512, 512)]
-    )
-    rows = []
-    for preset_name in ("default",):
-        for shape in shapes:
-            for density in (4.0, 8.0):
-                settings = {
-                    "prior": "ensemble",
-                    "pixels_per_gaussian": density,
-                    "teacher_student_iterations": iterations,
-                    "warm_up_iterations": 10,
-                    "joint_iterations": 10,
-                }
-                rows.append(
-                    {"preset": preset_name, **in_child("fit", shape=shape, settings=settings, preset=preset_name)}
-                )
-                print(rows[-1], file=sys.stderr)
-    pixels = np.array([r["side_pixels"] ** 2 for r in rows], float)
-    count = np.array([r["gaussians"] for r in rows], float)
-    slices = np.array([r["slices"] for r in rows], float)
-    ms = np.array([r["cpu_ms_per_iteration"] for r in rows])
-    design = np.stack([np.ones_like(pixels), pixels, count], 1)
-    weight = 1 / ms
-    time_fit, _ = nnls(design * weight[:, None], ms * weight)
-    labels = np.array([r["label_megapixels"] for r in rows])
-    prior = float(np.sum([r["prior_cpu_s"] for r in rows]) / labels.sum())
-    bytes_peak = np.array([r["peak_memory_mb"] for r in rows]) * 1e6 - labels * 2e6
-    design = np.stack([np.ones_like(pixels), [r["model_mb"] * 1e6 for r in rows], slices * pixels, pixels], 1)
-    memory_fit, _ = nnls(design / bytes_peak[:, None], np.ones_like(bytes_peak))
-    constants = {
-        "BASE_BYTES": memory_fit[0],
-        "MODEL_COPIES": memory_fit[1],
-        "BYTES_PER_VOXEL": memory_fit[2],
-        "BYTES_PER_PIXEL": memory_fit[3],
-        "SECONDS_PER_ITERATION": time_fit[0] / 1e3,
-        "SECONDS_PER_ITERATION_AND_PIXEL": time_fit[1] / 1e3,
-        "SECONDS_PER_ITERATION_AND_GAUSSIAN": time_fit[2] / 1e3,
-        "SECONDS_PER_LABEL_PIXEL": prior / 1e6,
-    }
-    for row, told, lasted in zip(
-        rows,
-        design @ memory_fit + labels * 2e6,
-        np.stack([np.ones_like(pixels), pixels, count], 1) @ time_fit,
-        strict=True,
-    ):
-        row["estimated_memory_mb"] = told / 1e6
-        row["estimated_ms_per_iteration"] = lasted
-    finish("calibrate", rows, "One thread; peak memory of the whole process.", constants=constants)
-    print(json.dumps(constants, indent=1))
-
-
-def calibrate_prior(quick: bool) -> None:
-    """The constants of the estimate that are about priors that learn."""
-    row = in_child("learned", shape=(16, 256, 256), iterations=15 if quick else 60)
-    finish(
-        "calibrate_prior",
-        [row],
-        "One thread, CPU seconds. A pass: xz or yz planes of the whole stack. Flow between generated slices is found "
-        "in less time than between real ones, which tells in what is carried.",
-    )
 
 
 def child_seams(
@@ -655,23 +454,13 @@ def memory(quick: bool) -> None:
     )
 
 
-def finish(name: str, rows: list[dict[str, Any]], notes: str, **extra: Any) -> None:
-    """Print the table and write the result."""
-    print_table(rows)
-    print(write_result(f"tiles_{name}", rows, notes=notes, **extra))
-
-
 CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {
-    "fit": child_fit,
-    "learned": child_learned,
     "seams": child_seams,
     "tiles": child_tiles,
     "sample": child_sample,
     "allocator": child_allocator,
 }
 COMMANDS: dict[str, Callable[[bool], None]] = {
-    "calibrate": calibrate,
-    "calibrate-prior": calibrate_prior,
     "seams": seams,
     "growth": growth,
     "workers": workers,
@@ -683,8 +472,7 @@ COMMANDS: dict[str, Callable[[bool], None]] = {
 
 def main() -> None:
     """Run one of the commands."""
-    if sys.argv[1:2] == ["child"]:
-        print(json.dumps(CHILDREN[sys.argv[2]](**json.loads(sys.argv[3]))))
+    if answer_child(CHILDREN):
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=sorted(COMMANDS))

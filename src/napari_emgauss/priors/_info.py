@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorCost:
-    """What a prior takes on one core of the machine that all estimates are for (``benchmarks/tiles.py calibrate``).
+    """What a prior takes on one core of the machine that all estimates are for (``benchmarks/calibrate.py``).
 
     Parameters
     ----------

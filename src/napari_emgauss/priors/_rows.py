@@ -23,7 +23,7 @@ _AUTO = "napari_emgauss.priors._auto"
 _EFFORTS = ("fast", "default", "best")
 # Pixel by pixel it is a fraction of what flow takes; which fraction, hardly matters.
 _PIXELWISE = PriorCost(label_pixel_s=2e-8)
-# As ``benchmarks/tiles.py calibrate`` has it (SECONDS_PER_LABEL_PIXEL).
+# As ``benchmarks/calibrate.py fit`` has it (SECONDS_PER_LABEL_PIXEL).
 _FLOW = PriorCost(label_pixel_s=1.2e-6)
 
 ROWS = (

@@ -1,6 +1,6 @@
 """What a fit of tiles will take, before it starts: memory, disk and time.
 
-The constants were measured by ``python benchmarks/tiles.py calibrate`` (its result names the machine). Memory follows
+The constants were measured by ``python benchmarks/calibrate.py fit`` (its result names the machine). Memory follows
 from the sizes of what a fit holds and is much the same everywhere; time is told for that machine unless the speed of
 this one is measured (:mod:`._slowness`).
 """
@@ -33,7 +33,7 @@ MODEL_COPIES = 5.5
 """Student, teacher, the model to look at, gradients, and two moments of Adam; not all at once."""
 BYTES_PER_VOXEL = 45.0
 """Slices as float32 and in the source's type, and what a prior keeps of them. Of a tile of 24 slices of 544² pixels
-(``python benchmarks/tiles.py memory``): the small stacks of ``calibrate`` tell too little, 26."""
+(``python benchmarks/tiles.py memory``): the small stacks of ``calibrate.py`` tell too little, 26."""
 BYTES_PER_PIXEL = 430.0
 """Of one slice: images of a loss and its gradient, flow between two slices."""
 

@@ -1,4 +1,4 @@
-"""What the self-supervised prior takes; constants measured by ``python benchmarks/tiles.py calibrate-prior``."""
+"""What the self-supervised prior takes; constants measured by ``python benchmarks/calibrate.py prior``."""
 
 from __future__ import annotations
 
