@@ -237,6 +237,8 @@ def test_a_checkpoint_in_the_prior_is_small(tmp_path: Path, tiny_self: None) -> 
 KILLED = """
 import dataclasses, sys, time
 from pathlib import Path
+import torch
+torch.set_num_threads({threads})
 from napari_emgauss.fitting import _fit, _keeper, fit, preset
 from napari_emgauss.priors import _registry, _state
 from napari_emgauss.priors import SelfPrior, SelfPriorConfig
@@ -262,7 +264,8 @@ def test_a_fit_killed_in_its_prior_goes_on_with_the_same_result(
     """SIGKILL, which nobody can catch: what lies on the disk is a whole state of a moment before."""
     np.save(tmp_path / "s.npy", np.asarray(wide_stack().slices))
     path = tmp_path / "c.safetensors"
-    code = KILLED.format(stack=str(tmp_path / "s.npy"), path=str(path))
+    # With another number of threads, which other tests may have left, some processors sum up in another order.
+    code = KILLED.format(stack=str(tmp_path / "s.npy"), path=str(path), threads=torch.get_num_threads())
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         try:
             assert child.stdout is not None

@@ -65,7 +65,7 @@ def by_fit(
     learning, iterating = work.learning_s + work.inferring_s, work.iterations_s
     for update in fit(stack, settings, texture=False):
         last = update
-        learned = (update.stage_fraction or 0.0) if update.stage == "prior" else float(update.iteration > 0)
+        learned = (update.stage_fraction or 0.0) if update.stage == "prior" else 1.0
         iterated = update.iteration / max(update.total_iterations, 1)
         share = (learning * learned + iterating * iterated) / max(learning + iterating, 1e-9)
         loss = "" if update.loss is None else f", loss {update.loss:.4f}"

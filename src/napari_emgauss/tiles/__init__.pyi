@@ -8,6 +8,7 @@ from ._budget import (
 from ._copy import copy_tiles as copy_tiles
 from ._estimate import (
     Estimate as Estimate,
+    Slowness as Slowness,
     Work as Work,
     estimate as estimate,
     iteration_seconds as iteration_seconds,
@@ -24,6 +25,6 @@ from ._options import RunOptions as RunOptions
 from ._owned import owned_tiles as owned_tiles
 from ._plan import Tile as Tile, TilePlan as TilePlan, TileSize as TileSize, cut as cut
 from ._run import fit_tiles as fit_tiles, run_fit_tiles as run_fit_tiles
-from ._slowness import Slowness as Slowness, measure_slowness as measure_slowness
+from ._slowness import measure_slowness as measure_slowness
 from ._task import TileProgress as TileProgress
 from ._update import TilesUpdate as TilesUpdate

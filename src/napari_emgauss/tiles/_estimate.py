@@ -21,7 +21,23 @@ from napari_emgauss.priors import FIT_ONLY, PriorCost, cost_of_prior
 
 from ._plan import TilePlan
 from ._shared_prior import learns, sample_shape
-from ._slowness import Slowness
+
+
+@dataclass(frozen=True)
+class Slowness:
+    """Time that a machine takes over that of the machine that all estimates are for.
+
+    Parameters
+    ----------
+    iteration : float
+        For an iteration of the fit.
+    prior : float
+        For what the prior learns and infers.
+    """
+
+    iteration: float = 1.0
+    prior: float = 1.0
+
 
 BASE_BYTES = 460 * 10**6
 """A Python process with torch, numba and the compiled kernels."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_emgauss._progress import OnProgress, Progress
+
+from ._estimate import Slowness, iteration_seconds
 
 if TYPE_CHECKING:
     from napari_emgauss.stack import Stack
@@ -25,22 +27,6 @@ _SHAPE = (12, 256, 256)
 _FIRST_ITERATION = 5
 """Those before it compile."""
 _MOST_STEPS = 50
-
-
-@dataclass(frozen=True)
-class Slowness:
-    """Time that a machine takes over that of the machine that all estimates are for.
-
-    Parameters
-    ----------
-    iteration : float
-        For an iteration of the fit.
-    prior : float
-        For what the prior learns and infers.
-    """
-
-    iteration: float = 1.0
-    prior: float = 1.0
 
 
 def measure_slowness(
@@ -103,8 +89,6 @@ def _trial_stack() -> Stack:
 def _iteration(stack: Stack, device: str, seconds: float, progress: Progress) -> float:
     """Time of an iteration of the longest stage, over what the estimate counts for it."""
     from napari_emgauss.fitting import fit, preset
-
-    from ._estimate import iteration_seconds
 
     config = preset("default", prior="nearest", device=device, warm_up=False, joint=False)
     first: tuple[float, int] | None = None
