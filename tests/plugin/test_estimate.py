@@ -13,6 +13,8 @@ from napari_emgauss.plugin.process._estimate import (
     time_range,
     write_speed,
 )
+from napari_emgauss.plugin.process._job import Job, JobDone
+from napari_emgauss.plugin.process._speed_child import measure_speed_in_child
 
 
 def _request(**changes: object) -> PlanRequest:
@@ -107,3 +109,10 @@ def test_one_slow_fit_does_not_double_later_estimates() -> None:
         write_speed("cpu", Speed(1.0, 1.0, fits))
         record_fit(Work(50, 100), 50 * 40, 100 * 40, "cpu")  # the machine was busy with something else
         assert read_speed("cpu").iteration < 1.5 and read_speed("cpu").prior < 1.5
+
+
+def test_the_trial_runs_in_a_child_and_answers_with_a_speed() -> None:
+    job = Job(measure_speed_in_child, ("cpu",), name="speed")
+    (speed,) = (message.result for message in job.messages() if isinstance(message, JobDone))
+    assert isinstance(speed, Speed)
+    assert speed.iteration > 0 and speed.prior > 0 and speed.fits == 0
