@@ -61,4 +61,4 @@ def answer_child(tasks: Mapping[str, Callable[..., dict[str, Any]]]) -> bool:
 def finish(name: str, rows: list[dict[str, Any]], notes: str, **extra: Any) -> None:
     """Print the table and write the result."""
     print_table(rows)
-    print(write_result(f"tiles_{name}", rows, notes=notes, **extra))
+    print(write_result(name, rows, notes=notes, **extra))

@@ -151,7 +151,7 @@ def seams(quick: bool) -> None:
         )
         rows += found["rows"]
     finish(
-        "seams",
+        "tiles_seams",
         rows,
         "Every 8th slice kept, scored on the others. seam_ratio: mean absolute difference of neighbouring pixels "
         "across lines on which tiles meet, over that across the same lines in a second tiling whose borders lie "
@@ -220,7 +220,7 @@ def growth(quick: bool) -> None:
             }
         )
     finish(
-        "growth",
+        "tiles_growth",
         rows,
         f"Preset default with {settings}; CPU seconds of one thread. A tile of each size, all fitted side by side in "
         "steps so that other work on the machine slows them alike; overhead: voxels fitted, with halos, over voxels.",
@@ -244,7 +244,7 @@ def workers(quick: bool) -> None:
         row["cpu_over_one"] = row["cpu_s"] / rows[0]["cpu_s"] if rows else 1.0
         rows.append({**row, "walls_s": [run["wall_s"] for run in runs]})
     finish(
-        "workers",
+        "tiles_workers",
         rows,
         "Means of runs in the order one, two, two, one; from the first progress of a tile to the end. busy_share: time "
         "that workers spent on tiles over the time they were there, whatever core they had; others_share: share of the "
@@ -336,7 +336,7 @@ def allocator(quick: bool) -> None:
         for name, environment in limits.items()
     ]
     finish(
-        "allocator",
+        "tiles_allocator",
         rows,
         f"Preset fast, prior linear, {shape[0]} x {shape[1]} x {shape[2]} generated voxels, one thread. Limits are "
         "those that a worker's process starts with. glibc only; other allocators pass them over.",
@@ -379,7 +379,9 @@ def restart(quick: bool) -> None:
                 "same_bytes": contents[0] == contents[-1],
             }
         )
-    finish("restart", rows, "A worker is killed with both in mid-tile; then the same in one process, undisturbed.")
+    finish(
+        "tiles_restart", rows, "A worker is killed with both in mid-tile; then the same in one process, undisturbed."
+    )
 
 
 def child_sample(path: str, folder: str, memory: str, only: list[int], preset: str, scale: float) -> dict[str, Any]:
@@ -447,7 +449,7 @@ def memory(quick: bool) -> None:
         )
     row = {"size": f"{side} x {side} x {depth}", **found}
     finish(
-        "memory",
+        "tiles_memory",
         [row],
         f"A corner tile and inner ones fitted with {scale:g} of the preset's iterations, which peak memory does not "
         "depend on; extrapolated_cpu_h is for all tiles at that scale, planned_h_whole_preset for the whole preset.",

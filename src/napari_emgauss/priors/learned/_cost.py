@@ -10,15 +10,15 @@ from napari_emgauss.priors._protocol import Prior
 from napari_emgauss.priors.learned._self import SelfPrior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig
 
-SECONDS_PER_TRAINING_STEP = 0.97
-SECONDS_PER_GAP_PIXEL_AND_PASS = 11.8e-6
+SECONDS_PER_TRAINING_STEP = 1.06
+SECONDS_PER_GAP_PIXEL_AND_PASS = 12.1e-6
 """Of a prediction: a pass for each direction of planes, and again where they are mirrored. It does not matter how many
 slices there are in a gap: the network works on the grid of gaps."""
 TURNED = 2.3
-"""Pixels of a slice that is turned by 45°, with its empty corners, over those of the slice."""
-SECONDS_PER_CORRECTED_PIXEL = 2.1e-6
+"""Time of a pass over a stack turned by 45°, with empty corners all around, over that of a straight one."""
+SECONDS_PER_CORRECTED_PIXEL = 1.4e-6
 """Of the correction of what the passes say."""
-SECONDS_PER_CARRIED_PIXEL = 0.68e-6
+SECONDS_PER_CARRIED_PIXEL = 0.55e-6
 """Of carrying the observed slices along and mixing them in."""
 SECONDS_PER_TRIAL_GAP_PIXEL = 7.7e-6
 """Of what a trial on hidden slices does beside its training and its passes: flow, scores, carrying."""
