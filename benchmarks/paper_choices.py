@@ -38,7 +38,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "D-SSIM on pseudo-labels": {"pseudo_dssim_weight": 0.2},
     "rates fall tenfold": {"lr_end": 0.1},
     "field's rate a quarter": {"field_lr_start": 2e-4},
+    "slices as thick as a gap": {"sampling": "slab"},
+    "slices as thick as a gap, depth noise 0.3 gaps to the end": {
+        "sampling": "slab",
+        "depth_noise": 0.3,
+        "depth_noise_iterations": 18_000,
+    },
 }
+"""Of a model whose slices have a thickness, slices are scored that have it, too."""
 
 
 def _score_linear(where: Cell) -> dict[str, float]:
@@ -72,7 +79,8 @@ def main() -> int:
             continue
         config = preset("paper", iterations_scale=arguments.scale, device=arguments.device, **{**more, **settings})
         start = time.process_time()
-        scores = score_model(run_fit(where.stack, config), where)
+        thickness = config.slab_fraction if config.sampling == "slab" else 0.0
+        scores = score_model(run_fit(where.stack, config), where, thickness)
         rows.append({"row": name, **scores, "cpu_seconds": time.process_time() - start})
         print_table(rows)
         write_result(
