@@ -60,7 +60,7 @@ _AS_MEASURED = Slowness()
 SECONDS_PER_ITERATION = 3.8e-3
 SECONDS_PER_ITERATION_AND_PIXEL = 3.3e-7
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 1.12e-6
-"""Of an iteration on one core."""
+"""Of an iteration on one core, in the middle of a fit of 200 iterations: the first ones take less."""
 
 
 @dataclass(frozen=True)
