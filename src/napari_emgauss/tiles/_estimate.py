@@ -57,9 +57,9 @@ TEXTURE_BYTES = 280 * 10**6
 """Of the blocks that a fit in one piece measures its texture on, and of their spectra; small stacks have fewer."""
 _AS_MEASURED = Slowness()
 
-SECONDS_PER_ITERATION = 3.8e-3
-SECONDS_PER_ITERATION_AND_PIXEL = 3.3e-7
-SECONDS_PER_ITERATION_AND_GAUSSIAN = 1.12e-6
+SECONDS_PER_ITERATION = 6.3e-3
+SECONDS_PER_ITERATION_AND_PIXEL = 2.2e-7
+SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.4e-7
 """Of an iteration on one core, in the middle of a fit of 200 iterations: the first ones take less."""
 
 
