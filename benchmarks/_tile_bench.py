@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -31,7 +32,7 @@ def generated(depth: int, height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def in_child(task: str, started_with: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
-    """Run a task of the command (see `answer_child`) in a process of its own: its memory and time are then its own.
+    """Run a task of the command (see `run_command`) in a process of its own: its memory and time are then its own.
 
     With one thread.
     """
@@ -50,12 +51,18 @@ def in_child(task: str, started_with: dict[str, str] | None = None, **arguments:
     return found
 
 
-def answer_child(tasks: Mapping[str, Callable[..., dict[str, Any]]]) -> bool:
-    """Whether this process was started by `in_child`; if so, does its task."""
-    if sys.argv[1:2] != ["child"]:
-        return False
-    print(json.dumps(tasks[sys.argv[2]](**json.loads(sys.argv[3]))))
-    return True
+def run_command(
+    about: str, commands: Mapping[str, Callable[[bool], None]], tasks: Mapping[str, Callable[..., dict[str, Any]]]
+) -> None:
+    """Run the command that was typed, or, in a process that `in_child` started, its task."""
+    if sys.argv[1:2] == ["child"]:
+        print(json.dumps(tasks[sys.argv[2]](**json.loads(sys.argv[3]))))
+        return
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=sorted(commands))
+    parser.add_argument("--quick", action="store_true", help="a small version")
+    arguments = parser.parse_args()
+    commands[arguments.command](arguments.quick)
 
 
 def finish(name: str, rows: list[dict[str, Any]], notes: str, **extra: Any) -> None:

@@ -8,16 +8,18 @@ Each writes results/calibrate_NAME.json. `--quick` runs a small version. Times a
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from _tile_bench import VOXEL_NM, answer_child, finish, generated, in_child
+from _tile_bench import VOXEL_NM, finish, generated, in_child, run_command
+
+if TYPE_CHECKING:
+    from napari_emgauss.priors import Observation
 
 
 def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[str, Any]:
@@ -69,7 +71,6 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
 
     from napari_emgauss import stack_from_array
     from napari_emgauss.priors import Observation, SelfPrior, SelfPriorConfig
-    from napari_emgauss.priors._auto import auto_prior, choose_prior
     from napari_emgauss.tiles._task import peak_memory_mb
 
     torch.set_num_threads(1)
@@ -103,14 +104,7 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         SelfPrior(replace(config, iterations=1)).learn(observation)
     peak = peak_memory_mb()
-    # Of a trial, what is neither training (the first message comes after ten steps) nor passes.
-    auto, said = auto_prior(effort="fast").config, [(time.process_time(), "")]
-    choose_prior(observation, auto, on_progress=lambda update: said.append((time.process_time(), update.text)))
-    trial = time.process_time() - said[0][0]
-    steps = [(at, int(found[1])) for at, text in said if (found := re.search(r"training the prior, (\d+) of", text))]
-    (begun, low), (ended, high) = steps[0], steps[-1]
-    passing = [at for at, text in said if "predicting" in text]
-    rest = trial - (ended - begun) * high / (high - low) - (passing[-1] - ended)
+    trial, rest = timed_trial(observation)
     rate = multiplying_rate()
 
     def term(name: str, per: str, seconds: float, flops: float | None, count: float) -> dict[str, Any]:
@@ -137,6 +131,24 @@ def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
     ]
     rows = [term("training", "step", step_s, counter.get_total_flops(), 1), *more]
     return {"rows": rows, "gigaflops_of_a_core": rate / 1e9, "peak_memory_mb": peak, "trial_s": trial}
+
+
+def timed_trial(observation: Observation) -> tuple[float, float]:
+    """CPU seconds of a choice on hidden slices, and of what in it is neither training nor passes."""
+    from napari_emgauss.priors._auto import auto_prior, choose_prior
+
+    said = [(time.process_time(), "")]
+    choose_prior(
+        observation,
+        auto_prior(effort="fast").config,
+        on_progress=lambda update: said.append((time.process_time(), update.text)),
+    )
+    trial = time.process_time() - said[0][0]
+    # The first message of the training comes after ten steps.
+    steps = [(at, int(found[1])) for at, text in said if (found := re.search(r"training the prior, (\d+) of", text))]
+    (begun, low), (ended, high) = steps[0], steps[-1]
+    passing = [at for at, text in said if "predicting" in text]
+    return trial, trial - (ended - begun) * high / (high - low) - (passing[-1] - ended)
 
 
 def multiplying_rate() -> float:
@@ -226,16 +238,5 @@ CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {"fit": child_fit, "learned
 COMMANDS: dict[str, Callable[[bool], None]] = {"fit": calibrate_fit, "prior": calibrate_prior}
 
 
-def main() -> None:
-    """Run one of the commands."""
-    if answer_child(CHILDREN):
-        return
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=sorted(COMMANDS))
-    parser.add_argument("--quick", action="store_true", help="a small version")
-    arguments = parser.parse_args()
-    COMMANDS[arguments.command](arguments.quick)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(__doc__ or "", COMMANDS, CHILDREN)

@@ -13,7 +13,6 @@ machine that does other things besides tells the same.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 from _machine import shared_data
 from _seams import borders, depth_steps, fades, jump_ratio, seam_ratio, without
-from _tile_bench import VOXEL_NM, answer_child, finish, generated, in_child
+from _tile_bench import VOXEL_NM, finish, generated, in_child, run_command
 
 SEAMS = {"fib25": ("default", 1.0, 65, "ensemble", (8, 16, 32)), "epfl": ("default", 1.0, 65, "ensemble", (16,))}
 """For each volume preset, share of its iterations, most slices before thinning, prior, and halos that are tried."""
@@ -472,16 +471,5 @@ COMMANDS: dict[str, Callable[[bool], None]] = {
 }
 
 
-def main() -> None:
-    """Run one of the commands."""
-    if answer_child(CHILDREN):
-        return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=sorted(COMMANDS))
-    parser.add_argument("--quick", action="store_true", help="a small version")
-    arguments = parser.parse_args()
-    COMMANDS[arguments.command](arguments.quick)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(__doc__ or "", COMMANDS, CHILDREN)
