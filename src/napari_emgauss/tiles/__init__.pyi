@@ -11,8 +11,6 @@ from ._estimate import (
     Slowness as Slowness,
     Work as Work,
     estimate as estimate,
-    iteration_seconds as iteration_seconds,
-    learning_seconds as learning_seconds,
     model_bytes as model_bytes,
     settled_config as settled_config,
     tile_work as tile_work,

@@ -1,4 +1,4 @@
-"""What the self-supervised prior takes; constants measured by ``python benchmarks/calibrate.py prior``."""
+"""What the self-supervised prior takes; seconds are those of ``python benchmarks/calibrate.py prior``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS_PER_TRIAL_GAP_PIXEL = 7.7e-6
 """Of what a trial on hidden slices does beside its training and its passes: flow, scores, carrying."""
 LEARNED_BYTES = 60 * 10**6
 LEARNED_BYTES_PER_LABEL_PIXEL = 20.0
-"""What training takes, and the volume of predictions with its confidence."""
+"""What training takes, and the volume of predictions with its confidence; as an earlier calibration had it."""
 
 
 def self_cost(prior: Prior) -> PriorCost:
