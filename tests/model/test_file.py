@@ -37,7 +37,9 @@ def make_model(**settings: object) -> EmgaussModel:
     return model
 
 
-@pytest.mark.parametrize("settings", [{}, {"field": "grid"}, {"field": "mlp", "mlp_width": 8}, {"channels": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"field": "grid"}, {"field": "mlp", "mlp_width": 8}, {"channels": 3}, {"thickness_gaps": 1.0}]
+)
 def test_round_trip(tmp_path: Path, settings: dict[str, object]) -> None:
     model = make_model(**settings)
     model.save(tmp_path / "m.safetensors")

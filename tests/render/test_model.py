@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from napari_emgauss._errors import DepthError
-from napari_emgauss.model import ModelConfig
+from napari_emgauss._errors import ConfigError, DepthError
+from napari_emgauss.model import ModelConfig, Thickness
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation
 
 Z_NM = np.array([10.0, 60.0, 110.0, 210.0])
 
 
-def make_model(channels: int = 1, dtype: str = "uint8", window_slices: int | None = None) -> EmgaussModel:
+def make_model(channels: int = 1, dtype: str = "uint8", **settings: Any) -> EmgaussModel:
     torch.manual_seed(1)
-    config = ModelConfig(field="spline", channels=channels, window_slices=window_slices)
+    config = ModelConfig(field="spline", channels=channels, **settings)
     model = EmgaussModel(config, Z_NM, (5.0, 4.0), (16, 24), Normalisation(0.0, 255.0, dtype), 90)
     with torch.no_grad():
         for cloud in model.cloud_list:
@@ -134,3 +136,39 @@ def test_render_unit_is_differentiable_in_every_parameter() -> None:
     for name in ("means", "log_scales", "rotations", "opacity_logits", "values"):
         gradient = getattr(model.cloud_list[0], name).grad
         assert gradient is not None and torch.isfinite(gradient).all() and gradient.abs().sum() > 0
+
+
+def test_a_thick_slice_is_the_mean_of_the_planes_within_it() -> None:
+    """Slices of half a gap, at 10, 60, 110 and 210 nm: at 110 it reaches from 97.5 to 135."""
+    planes, thick = make_model(dtype="float32"), make_model(dtype="float32", thickness_gaps=0.5)
+    within = planes.render([*np.linspace(97.5, 110, 201)[:-1], *np.linspace(110, 135, 201)])
+    mean = (within[:200].mean(axis=0) + within[200:].mean(axis=0)) / 2
+    assert np.abs(thick.render(110.0) - mean).max() < 0.6
+    assert np.abs(planes.render(110.0) - mean).max() > 3
+    # Nothing is known above the first slice: that half counts as its middle.
+    within = planes.render(np.linspace(10, 22.5, 201)).mean(axis=0)
+    assert np.abs(thick.render(10.0) - (planes.render(10.0) + within) / 2).max() < 0.6
+
+
+def test_thick_slices_are_the_same_alone_and_together_in_part_and_as_a_copy() -> None:
+    model = make_model(thickness_gaps=1.0, window_slices=3)
+    depths = [10.0, 85.0, 160.0, 210.0]
+    together = model.render(depths)
+    np.testing.assert_array_equal(together, np.stack([model.render(z) for z in depths]))
+    np.testing.assert_array_equal(model.snapshot().render(depths), together)
+    np.testing.assert_array_equal(copy.deepcopy(model).render(depths), together)
+    part = model.render(depths, region=(3, 10, 5, 21)).astype(int)
+    assert np.abs(part - together[:, 3:10, 5:21]).max() <= 1
+
+
+def test_a_slice_reaches_into_each_gap_by_its_own_measure() -> None:
+    t = np.array([0.0, 0.2, 1.0])
+    root = 0.6**0.5
+    assert Thickness(1.0, 3).depths(t, 0.2) == pytest.approx([0.2 - 0.1 * root, 0.2, 0.2 + 0.4 * root])
+    assert Thickness(1.0, 3).depths(t, 0.0) == pytest.approx([0.0, 0.0, 0.1 * root])
+    # A tenth of the wide gap beyond the slice: 0.4 of a gap lie before it.
+    assert Thickness(1.0, 3).depths(t, 0.28) == pytest.approx([0.2 - (root / 2 - 0.1) * 0.2, 0.28, 0.28 + 0.4 * root])
+    assert Thickness(0.0).depths(t, 0.3) == pytest.approx([0.3]) and Thickness(0.0).weights == [1.0]
+    assert sum(Thickness(1.0).weights) == pytest.approx(1.0)
+    with pytest.raises(ConfigError, match=r"thickness_gaps is 1\.5"):
+        ModelConfig(thickness_gaps=1.5)

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from napari_emgauss import DepthError, EmgaussModel, ModelFileError
+from napari_emgauss.model import ModelConfig
+from napari_emgauss.stack import Normalisation
 from napari_emgauss.tiles import TiledModel, TileSize, cut, load
+from napari_emgauss.tiles._index import TileIndex, write_index, write_tile
 
 Z_NM = np.arange(8) * 40.0
 PLAN = cut((8, 130, 70), Z_NM, TileSize(70, 8, 5, 2))  # two depth windows, two tiles along y, one along x
@@ -66,6 +70,38 @@ def test_only_tiles_in_view_are_read(folder: Path) -> None:
     assert len(model.cache) == 1 and (0, 0, 0) in model.cache
     (folder / "tiles" / "z0001_y0001_x0000.safetensors").unlink()
     model.render(20.0)  # the missing one lies deeper
+
+
+def test_tiles_show_slices_as_thick_as_their_models_do(tmp_path: Path) -> None:
+    """One tile: what it shows is what its model shows, and not a plane."""
+    z_nm = np.arange(4) * 40.0
+    plan = cut((4, 20, 24), z_nm, TileSize(70, 8, 5, 2))
+    models = []
+    for thickness in (0.0, 1.0):
+        config = ModelConfig(field="spline", thickness_gaps=thickness)
+        torch.manual_seed(2)
+        model = EmgaussModel(config, z_nm, (8.0, 8.0), (20, 24), Normalisation(0.0, 255.0, "uint8"), 90, device="cpu")
+        with torch.no_grad():
+            cloud = model.cloud_list[0]
+            cloud.means.copy_(torch.rand(90, 2) * torch.tensor([24.0, 20.0]))
+            cloud.values.copy_(torch.rand(cloud.values.shape))
+            cloud.log_scales.fill_(0.7)
+            for knot in cloud.field.parameters():
+                knot.add_(0.5 * torch.randn(knot.shape))
+        models.append(model)
+    plane, thick = models
+    thick.save(tmp_path / "one.safetensors")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    index = TileIndex(plan, z_nm, (8.0, 8.0), thick.normalisation, {})
+    (tile,) = plan
+    write_index(
+        folder, index.with_tile(tile, write_tile(folder, tile, (tmp_path / "one.safetensors").read_bytes(), 90))
+    )
+    depths = [0.0, 50.0, 120.0]
+    shown = TiledModel(folder, device="cpu").render(depths)
+    np.testing.assert_array_equal(shown, thick.render(depths))
+    assert np.abs(shown.astype(int) - plane.render(depths)).max() > 3
 
 
 def test_memory_for_tiles_is_bounded(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from napari_emgauss._errors import ConfigError
 from napari_emgauss.fitting._stages import Stages
-from napari_emgauss.model import FieldName, ModelConfig
+from napari_emgauss.model import FieldName, ModelConfig, Thickness
 
 SamplingName = Literal["point", "slab"]
 SAMPLING_NAMES: tuple[str, ...] = get_args(SamplingName)
@@ -89,6 +89,9 @@ class FitConfig:
         With ``slab``: thickness of a slice, as a share of the distance to the next.
     slab_samples : int
         With ``slab``: depths rendered for each slice (Gauss–Legendre rule).
+    shown_thickness : float
+        Thickness of the slices that the model shows, as a share of the distance to the next. 0 shows planes: with
+        ``slab`` they are finer than the slices of the stack. With the value of ``slab_fraction`` they are like these.
     slice_shifts : bool
         Learn a small in-plane translation of every slice in the joint stage, for slices that are not quite aligned.
         The model shows all slices in one frame; its provenance records the translations.
@@ -158,6 +161,7 @@ displacement_pixels, softness_pixels
     sampling: SamplingName = "point"
     slab_fraction: float = 1.0
     slab_samples: int = 3
+    shown_thickness: float = 0.0
     slice_shifts: bool = False
     slice_shift_iterations: float = 30.0
     slice_shift_penalty: float = 1e-3
@@ -281,7 +285,13 @@ displacement_pixels, softness_pixels
             mlp_depth_frequencies=self.mlp_depth_frequencies,
             displacement_pixels=self.displacement_pixels,
             softness_pixels=self.softness_pixels,
+            thickness_gaps=self.shown_thickness,
         )
+
+    @property
+    def slice_thickness(self) -> Thickness:
+        """What the slices of the stack are taken for."""
+        return Thickness(0.0 if self.sampling == "point" else self.slab_fraction, self.slab_samples)
 
     def for_stack(self, slices: int, gap_pixels: float) -> FitConfig:
         """Settings with nothing left open for a stack of so many slices, typically so many pixels apart.
@@ -385,7 +395,7 @@ _NOT_NEGATIVE = (
     "slice_shift_penalty",
     "prune_error",
 )
-_SHARES = ("ema_decay", "dssim_weight", "pseudo_dssim_weight", "prune_opacity", "uniform_share")
+_SHARES = ("ema_decay", "dssim_weight", "pseudo_dssim_weight", "prune_opacity", "uniform_share", "shown_thickness")
 
 
 def check_names(settings: dict[str, Any]) -> None:

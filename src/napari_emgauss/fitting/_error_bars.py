@@ -98,7 +98,8 @@ def with_fitted_slices(
     sums, counts = np.zeros(several.shape[1]), 0.0
     for k in np.unique(np.linspace(0, len(several) - 1, _SLICES).astype(int)):
         with torch.inference_mode():
-            shown = model.render_unit(model.t_of(float(model.z_nm[k])))[0].cpu().numpy()
+            depth = model.t_of(float(model.z_nm[k]))
+            shown = model.render_mean([depth], model.thickness)[0].cpu().numpy()
         weight = np.ones(shown.shape[1:]) if sound is None else sound[k].astype(np.float64)
         sums += ((shown - several[k]) ** 2 * weight).sum(axis=(1, 2), dtype=np.float64)
         counts += float(weight.sum())

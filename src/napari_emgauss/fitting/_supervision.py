@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_emgauss._torch import constant
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._losses import reconstruction_loss
 from napari_emgauss.render import EmgaussModel, splat
@@ -52,8 +51,7 @@ class SliceSupervision:
         self.config = config
         self._targets = torch.as_tensor(planes, dtype=torch.float32, device=device)
         self._sound = None if sound is None else torch.as_tensor(sound, device=device)[:, None]
-        self._slice_t = model.slice_t
-        self._nodes, self._weights = _slab_nodes(config)
+        self._thickness = config.slice_thickness
         self.shifts = torch.zeros(len(images), 2, device=device) if config.slice_shifts else None
 
     def loss(self, model: EmgaussModel, picks: Sequence[int], depths: Sequence[float], *, deform: bool) -> Tensor:
@@ -81,34 +79,9 @@ class SliceSupervision:
         self, model: EmgaussModel, depths: Sequence[float], *, deform: bool = True, shift: Tensor | None = None
     ) -> Tensor:
         """What a microscope would see at ``depths``: ``(B, C, H, W)``; the mean over a slice's thickness for slabs."""
-        if len(self._nodes) == 1 or not deform:
-            return model.render_unit(depths, deform=deform, shift=shift)
-        inside = [t for depth in depths for t in self._slab(depth)]
-        if shift is not None:
-            shift = shift.repeat_interleave(len(self._nodes), dim=0)
-        images = model.render_unit(inside, deform=deform, shift=shift).unflatten(0, (len(depths), -1))
-        weights = constant(images, *self._weights)
-        return (images * weights[:, None, None, None]).sum(dim=1)
-
-    def _slab(self, depth: float) -> list[float]:
-        """Depths in t at which a slice around ``depth`` is sampled.
-
-        A slice reaches over ``slab_fraction`` of the way to the middle of the gap on either side. Beyond the first and
-        the last slice nothing is known: their outer halves count as their middles.
-        """
-        t = self._slice_t
-        gap = min(max(int(np.searchsorted(t, depth, side="right")) - 1, 0), len(t) - 2)
-        here = t[gap + 1] - t[gap]
-        near = int(np.argmin(np.abs(t - depth)))
-        below = t[near] - t[near - 1] if near > 0 else here
-        above = t[near + 1] - t[near] if near < len(t) - 1 else here
-        # At a slice each side has its own gap; between slices both are the gap's.
-        sides = (below, above) if abs(t[near] - depth) < 1e-9 else (here, here)
-        half = 0.5 * self.config.slab_fraction
-        return [
-            float(min(max(depth + node * half * (sides[0] if node < 0 else sides[1]), 0.0), 1.0))
-            for node in self._nodes
-        ]
+        if not deform:
+            return model.render_unit(depths, deform=False, shift=shift)
+        return model.render_mean(depths, self._thickness, shift=shift)
 
     def set_shifts(self, shifts_px: NDArray[np.float64]) -> None:
         """Take over shifts ``(K, 2)``, y and x in pixels."""
@@ -120,14 +93,6 @@ class SliceSupervision:
         if self.shifts is None:
             return None
         return np.asarray(self.shifts.detach().cpu().numpy()[:, ::-1], dtype=np.float64)
-
-
-def _slab_nodes(config: FitConfig) -> tuple[list[float], list[float]]:
-    """Places in [-1, 1] and weights (sum 1) of the Gauss-Legendre rule; one place in the middle for point samples."""
-    if config.sampling == "point":
-        return [0.0], [1.0]
-    nodes, weights = np.polynomial.legendre.leggauss(config.slab_samples)
-    return [float(x) for x in nodes], [float(w) / 2 for w in weights]
 
 
 class ShiftLearner:

@@ -33,3 +33,4 @@ from ._file import (
     write_tensors as write_tensors,
 )
 from ._gaussians import GaussianCloud as GaussianCloud, GaussianModel as GaussianModel, Splats as Splats
+from ._thickness import Thickness as Thickness

@@ -51,6 +51,9 @@ class ModelConfig:
     softness_pixels : float
         The square of this is added to both variances of every Gaussian, as a blur would: keeps the noise of single
         pixels out. 0 is the paper's covariance.
+    thickness_gaps : float
+        Thickness of the slices that the model shows, as a share of the distance to the next: each is the mean over it.
+        0 shows planes.
     """
 
     field: FieldName = "grid"
@@ -70,6 +73,7 @@ class ModelConfig:
     head_layers: int = 2
     displacement_pixels: float = 2.0
     softness_pixels: float = 0.0
+    thickness_gaps: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -102,6 +106,8 @@ class ModelConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but must be at most {most}.")
         if not self.softness_pixels >= 0:
             raise ConfigError(f"softness_pixels is {self.softness_pixels}, but must not be negative.")
+        if not 0 <= self.thickness_gaps <= 1:
+            raise ConfigError(f"thickness_gaps is {self.thickness_gaps}, but must be between 0 and 1.")
         if not (self.grid_cell_pixels >= 1 and self.displacement_pixels > 0):
             raise ConfigError("grid_cell_pixels must be at least 1 and displacement_pixels above 0.")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import ConfigError, ModelFileError
+from napari_emgauss._torch import constant
 from napari_emgauss.model import (
     ERROR_BARS,
     MODEL_FORMAT,
@@ -24,6 +25,7 @@ from napari_emgauss.model import (
     GaussianModel,
     ModelConfig,
     Splats,
+    Thickness,
     check_confidence,
     check_error_bars,
     check_header,
@@ -73,6 +75,8 @@ class EmgaussModel(GaussianModel):
         How far the prior trusted its guesses, if the fit had a prior that rates them.
     error_bars : ErrorBars or None
         What error is to be expected, in the unit range; see :attr:`error` for grey values.
+    thickness : Thickness
+        Of the slices that are shown: each is the mean over it.
     version : int
         Grows whenever the parameters change: a cache of rendered images is good for one version.
     """
@@ -98,6 +102,7 @@ class EmgaussModel(GaussianModel):
         self.provenance: dict[str, Any] = dict(provenance or {})
         self.backend: Backend = backend
         self.version = 0
+        self.thickness = Thickness(config.thickness_gaps)
         self.confidence: Confidence | None = None
         self.error_bars: ErrorBars | None = None
         self._lock = threading.RLock()
@@ -154,7 +159,7 @@ class EmgaussModel(GaussianModel):
         deform: bool = True,
         shift: Tensor | None = None,
     ) -> Tensor:
-        """Images in the unit range, differentiable.
+        """Images of planes in the unit range, differentiable.
 
         Parameters
         ----------
@@ -194,6 +199,39 @@ class EmgaussModel(GaussianModel):
                 before = parts[position]
                 parts[position] = share if before is None else before + share
         return torch.stack([part for part in parts if part is not None])
+
+    def render_mean(
+        self,
+        t: Sequence[float],
+        thickness: Thickness,
+        *,
+        region: Region | None = None,
+        shape: tuple[int, int] | None = None,
+        shift: Tensor | None = None,
+    ) -> Tensor:
+        """Images of slices with a thickness in the unit range, differentiable: the mean over it.
+
+        Parameters
+        ----------
+        t : sequence of float
+            Depths of the slices' middles in [0, 1].
+        thickness : Thickness
+            That of the model's own slices is :attr:`thickness`.
+        region, shape, shift
+            As of :meth:`render_unit`.
+
+        Returns
+        -------
+        Tensor
+            ``(B, C, h, w)``.
+        """
+        if thickness.is_plane:
+            return self.render_unit(t, region=region, shape=shape, shift=shift)
+        inside = [depth for middle in t for depth in thickness.depths(self.slice_t, middle)]
+        if shift is not None:
+            shift = shift.repeat_interleave(len(thickness.weights), dim=0)
+        images = self.render_unit(inside, region=region, shape=shape, shift=shift).unflatten(0, (len(t), -1))
+        return (images * constant(images, *thickness.weights)[:, None, None, None]).sum(dim=1)
 
     def render(
         self,
@@ -259,7 +297,7 @@ class EmgaussModel(GaussianModel):
         for start in range(0, len(depths), step):
             # A fit publishes new parameters between two renderings, never during one.
             with self._lock, torch.inference_mode():
-                images = self.render_unit(depths[start : start + step], region=region, shape=shape)
+                images = self.render_mean(depths[start : start + step], self.thickness, region=region, shape=shape)
                 under_way.append((out[start : start + step], Delivery(images, self.normalisation)))
             if len(under_way) > ahead:
                 _deliver(under_way)
@@ -345,13 +383,14 @@ class EmgaussModel(GaussianModel):
         """Depths to draw together: few, so that memory stays small and a fit waits shortly for the lock."""
         width = self.config.mlp_width if self.config.field == "mlp" else self.config.head_width
         largest = max(len(cloud) for cloud in self.cloud_list)
+        planes = len(self.thickness.weights)
         if self.device.type == "cpu":
-            floats = pixels * self.config.channels + 2 * width * largest
+            floats = planes * (pixels * self.config.channels + 2 * width * largest)
             return int(min(8, max(1, 2**24 // floats)))
         # Half a gigabyte: pictures and what is kept of each pixel, geometry and lists of each splat, and the field's
         # features; a spline has none.
         features = 0 if self.config.field == "spline" else 2 * width
-        floats = pixels * (self.config.channels + 4) + (64 + features) * largest
+        floats = planes * (pixels * (self.config.channels + 4) + (64 + features) * largest)
         return int(min(_MOST_DEPTHS_ON_A_GPU, max(1, 2**27 // floats)))
 
     def _draw(self, splats: Splats, region: Region, shape: tuple[int, int], shift: Tensor | None = None) -> Tensor:

@@ -366,7 +366,7 @@ def _draw_image(
     model: EmgaussModel, depths: list[float], region: Region, shape: tuple[int, int]
 ) -> NDArray[np.float32]:
     with torch.inference_mode():
-        images = model.render_unit([model.t_of(z) for z in depths], region=region, shape=shape)
+        images = model.render_mean([model.t_of(z) for z in depths], model.thickness, region=region, shape=shape)
         return np.asarray(images[:, 0].cpu().numpy())
 
 
