@@ -62,6 +62,22 @@ def child_fit(shape: list[int], settings: dict[str, Any], preset: str) -> dict[s
     }
 
 
+def child_later(shape: list[int], iterations: int) -> dict[str, Any]:
+    """How much longer an iteration takes late in a long fit than early in it: CPU seconds of each tenth."""
+    import torch
+
+    from napari_emgauss import fit, preset, stack_from_array
+
+    torch.set_num_threads(1)
+    config = preset("default", prior="ensemble", teacher_student_iterations=iterations, warm_up=False, joint=False)
+    stack = stack_from_array(generated(*shape), VOXEL_NM)
+    told = [(update.iteration, time.process_time()) for update in fit(stack, config, texture=False)]
+    done, at = np.array([row for row in told if row[0] >= iterations / 10], float).T
+    tenths = np.interp(np.linspace(0.1, 1.0, 10) * iterations, done, at)
+    lasted = np.diff(tenths)
+    return {"tenths_s": lasted.tolist(), "later": float(lasted[-4:].mean() / lasted[0])}
+
+
 def child_learned(shape: list[int], iterations: int) -> dict[str, Any]:
     """The self-supervised prior on one thread: CPU seconds of a training step and of what is done to pixels, memory."""
     from dataclasses import replace
@@ -217,7 +233,14 @@ def calibrate_fit(quick: bool) -> None:
     ):
         row["estimated_memory_mb"] = told / 1e6
         row["estimated_ms_per_iteration"] = lasted
-    finish("calibrate_fit", rows, "One thread; peak memory of the whole process.", constants=constants)
+    long = in_child("later", shape=(16, 256, 256), iterations=200 if quick else 1500)
+    constants["LATER"] = long["later"]
+    finish(
+        "calibrate_fit",
+        rows,
+        "One thread; peak memory of the whole process. LATER: the last four tenths of a long fit over the second.",
+        constants=constants,
+    )
     print(json.dumps(constants, indent=1))
 
 
@@ -234,7 +257,7 @@ def calibrate_prior(quick: bool) -> None:
     )
 
 
-CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {"fit": child_fit, "learned": child_learned}
+CHILDREN: dict[str, Callable[..., dict[str, Any]]] = {"fit": child_fit, "later": child_later, "learned": child_learned}
 COMMANDS: dict[str, Callable[[bool], None]] = {"fit": calibrate_fit, "prior": calibrate_prior}
 
 

@@ -28,7 +28,8 @@ from napari_emgauss.priors import (
 )
 from napari_emgauss.priors.classical._priors import linear_prior
 from napari_emgauss.priors.learned import _cost
-from napari_emgauss.tiles._estimate import learning_seconds, prior_cost
+from napari_emgauss.tiles import Slowness
+from napari_emgauss.tiles._estimate import learning_work, prior_cost
 
 TOY = PriorInfo(
     "toy",
@@ -65,7 +66,7 @@ def test_a_row_from_outside_is_known_everywhere(toy: None) -> None:
     assert (method_label("toy"), method_colours(["toy"])["toy"]) == ("A toy", "#123456")
     assert check_methods(["toy"]) == ("toy",) and "toy" not in check_methods(None)
     config = preset("fast", prior="toy")
-    assert learning_seconds((3, 20, 20), config) == 7.0
+    assert learning_work((3, 20, 20), config).seconds(Slowness()) == 7.0
     assert prior_cost(config).label_pixel_s == 1e-6
     commands = build_parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr, index]
     for command in ("fit", "evaluate", "score"):
@@ -157,10 +158,11 @@ def test_cost_is_that_of_the_effort() -> None:
     assert fast.learning_s == pytest.approx(90 * step) and best.learning_s == pytest.approx(4500 * step)
     # xz and yz, for the best turned (on larger pictures) and mirrored ones as well.
     one = _cost.SECONDS_PER_GAP_PIXEL_AND_PASS
-    assert fast.gap_pixel_s == pytest.approx(2 * one)
-    assert best.gap_pixel_s == pytest.approx(2 * (2 + 2 * _cost.TURNED) * one)
+    assert fast.network_gap_pixel_s == pytest.approx(2 * one)
+    assert best.network_gap_pixel_s == pytest.approx(2 * (2 + 2 * _cost.TURNED) * one)
     for cost in (fast, best):  # corrected and mixed with carried slices
-        assert cost.label_pixel_s == _cost.SECONDS_PER_CORRECTED_PIXEL + _cost.SECONDS_PER_CARRIED_PIXEL
+        assert cost.network_label_pixel_s == _cost.SECONDS_PER_CORRECTED_PIXEL
+        assert cost.label_pixel_s == _cost.SECONDS_PER_CARRIED_PIXEL
     assert cost_of_prior("linear").learning_s == 0 and cost_of_prior("flow") == cost_of_prior("ensemble")
     trial = cost_of_prior("auto").learning_s - cost_of_prior("self").learning_s
     assert trial == pytest.approx(80 * step)

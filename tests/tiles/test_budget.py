@@ -16,7 +16,7 @@ from napari_emgauss.tiles._estimate import (
     MODEL_COPIES,
     card_memory_bytes,
     label_count,
-    learning_seconds,
+    learning_work,
     model_bytes,
     settled_config,
     tile_memory_bytes,
@@ -125,21 +125,41 @@ def test_larger_tiles_and_longer_fits_take_more(quick_config: FitConfig) -> None
     assert seconds[0] < seconds[1] and seconds[0] < longer
 
 
+def test_a_thick_slice_takes_as_long_as_its_depths(quick_config: FitConfig) -> None:
+    """Beyond what an iteration takes for itself: seen at two sizes of slices."""
+
+    def for_pixels(config: FitConfig) -> float:
+        small, large = (tile_work((8, side, side), Z_NM[:8], PIXEL_NM, config).iterations_s for side in (256, 512))
+        return large - small
+
+    thick = replace(quick_config, sampling="slab", slab_samples=4)
+    assert for_pixels(thick) == pytest.approx(4 * for_pixels(quick_config))
+    thin, memory = (tile_memory_bytes((8, 512, 512), Z_NM[:8], PIXEL_NM, one) for one in (quick_config, thick))
+    assert memory > thin + 100e6
+
+
 def test_networks_and_iterations_are_slower_each_by_its_own(quick_config: FitConfig) -> None:
-    work = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="self:fast"), share_prior=False)
-    assert work.learning_s > 0 and work.inferring_s > 0
-    assert work.seconds(Slowness(iteration=2.0, prior=0.0)) == pytest.approx(2 * work.iterations_s)
+    work = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="auto:fast"), share_prior=False)
+    assert min(work.learning_s, work.inferring_s, work.choosing_s, work.interpolating_s, work.iterations_s) > 0
+    others = work.iterations_s + work.choosing_s + work.interpolating_s
+    assert work.seconds(Slowness(iteration=2.0, prior=0.0)) == pytest.approx(2 * others)
     assert work.seconds(Slowness(iteration=0.0, prior=5.0)) == pytest.approx(5 * (work.learning_s + work.inferring_s))
+    assert work.seconds(Slowness()) == pytest.approx(work.prior_s + work.iterations_s)
+    # Flow needs no network.
+    flow = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="flow"))
+    assert flow.learning_s == flow.inferring_s == 0 < flow.interpolating_s
 
 
 def test_a_trial_on_hidden_slices_grows_with_the_stack_up_to_its_own_piece(quick_config: FitConfig) -> None:
     config, cost = replace(quick_config, prior="auto:fast"), cost_of_prior("auto:fast")
 
-    def trial_s(slices: int, side: int) -> float:
-        return learning_seconds((slices, side, side), config) - cost.learning_s
+    def trial_s(slices: int, side: int) -> tuple[float, float]:
+        work = learning_work((slices, side, side), config)
+        return work.learning_s - cost.learning_s, work.choosing_s
 
-    assert trial_s(11, 100) == pytest.approx(cost.trial_gap_pixel_s * 10 * 100**2)
-    assert trial_s(101, 1000) == pytest.approx(cost.trial_gap_pixel_s * 40 * 256**2)
+    network, others = cost.network_trial_gap_pixel_s, cost.trial_gap_pixel_s
+    assert trial_s(11, 100) == pytest.approx((network * 10 * 100**2, others * 10 * 100**2))
+    assert trial_s(101, 1000) == pytest.approx((network * 40 * 256**2, others * 40 * 256**2))
 
 
 @pytest.mark.parametrize("memory", [tile_memory_bytes, card_memory_bytes])

@@ -56,7 +56,7 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         dtype=stack.normalisation.dtype,
         workers=workers,
         slowness=alone,
-        learning_slowness=together.prior,
+        learning_slowness=together,
     )
     where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
     whole_s = tile_work(*where, share_prior=False).seconds(together)

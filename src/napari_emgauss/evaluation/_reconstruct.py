@@ -62,7 +62,7 @@ def by_fit(
     settings = _with_preset(config, method.partition(":")[2])
     last = None
     work = tile_work(stack.shape, stack.z_nm, stack.pixel_size_nm, settings, share_prior=False)
-    learning, iterating = work.learning_s + work.inferring_s, work.iterations_s
+    learning, iterating = work.prior_s, work.iterations_s
     for update in fit(stack, settings, texture=False):
         last = update
         learned = (update.stage_fraction or 0.0) if update.stage == "prior" else 1.0

@@ -26,16 +26,23 @@ if TYPE_CHECKING:
 class PriorCost:
     """What a prior takes on one core of the machine that all estimates are for (``benchmarks/calibrate.py``).
 
+    Seconds of networks and of everything else are counted apart: processors differ far more in the former.
+
     Parameters
     ----------
     learning_s : float
-        Seconds to choose and train, once a stack.
+        Seconds to train, once a stack.
     label_pixel_s : float
-        Seconds for each pixel of each slice that it infers.
-    gap_pixel_s : float
-        The same for each pixel of each gap between two slices, however many slices are inferred in it.
+        Seconds for each pixel of each slice that it infers, but for what networks take.
+    network_label_pixel_s : float
+        What networks take for it.
+    network_gap_pixel_s : float
+        What networks take for each pixel of each gap between two slices, however many slices are inferred in it.
     trial_gap_pixel_s : float
-        Where it tries itself on hidden slices first: seconds for each pixel of each gap of the piece it is tried on.
+        Where it tries itself on hidden slices first: seconds for each pixel of each gap of the piece it is tried on,
+        but for what networks take.
+    network_trial_gap_pixel_s : float
+        What networks take for it, training apart.
     trial_slices, trial_pixels : int
         The piece has at most so many slices, and so many pixels along either axis.
     learning_bytes : float
@@ -46,8 +53,10 @@ class PriorCost:
 
     learning_s: float = 0.0
     label_pixel_s: float = 0.0
-    gap_pixel_s: float = 0.0
+    network_label_pixel_s: float = 0.0
+    network_gap_pixel_s: float = 0.0
     trial_gap_pixel_s: float = 0.0
+    network_trial_gap_pixel_s: float = 0.0
     trial_slices: int = 0
     trial_pixels: int = 0
     learning_bytes: float = 0.0

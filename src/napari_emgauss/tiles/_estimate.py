@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -30,9 +30,9 @@ class Slowness:
     Parameters
     ----------
     iteration : float
-        For an iteration of the fit.
+        For an iteration of the fit, and for all else that no network does.
     prior : float
-        For what the prior learns and infers.
+        For the networks of a prior.
     """
 
     iteration: float = 1.0
@@ -60,7 +60,9 @@ _AS_MEASURED = Slowness()
 SECONDS_PER_ITERATION = 6.3e-3
 SECONDS_PER_ITERATION_AND_PIXEL = 2.2e-7
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.4e-7
-"""Of an iteration on one core, in the middle of a fit of 200 iterations: the first ones take less."""
+"""Of an iteration on one core, in the middle of a fit of 200 iterations."""
+LATER = 1.2
+"""Time of an iteration over that: Gaussians spread in the first 700, and more of them then cover a pixel."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,32 @@ class Work:
     Parameters
     ----------
     learning_s : float
-        To choose and train a prior.
+        To choose and train a prior: the networks' part.
     inferring_s : float
-        For all that the prior infers.
+        For all that the prior infers: the networks' part.
     iterations_s : float
         For the iterations of the fit.
+    choosing_s : float
+        To choose and train a prior: the rest.
+    interpolating_s : float
+        For all that the prior infers: the rest.
     """
 
     learning_s: float
     inferring_s: float
     iterations_s: float
+    choosing_s: float = 0.0
+    interpolating_s: float = 0.0
+
+    @property
+    def prior_s(self) -> float:
+        """For the prior in all."""
+        return self.learning_s + self.inferring_s + self.choosing_s + self.interpolating_s
 
     def seconds(self, slowness: Slowness) -> float:
         """On a machine that is slower by so much."""
-        return slowness.prior * (self.learning_s + self.inferring_s) + slowness.iteration * self.iterations_s
+        others = self.choosing_s + self.interpolating_s + self.iterations_s
+        return slowness.prior * (self.learning_s + self.inferring_s) + slowness.iteration * others
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,7 @@ def estimate(
     dtype: str = "uint8",
     workers: int | None = None,
     slowness: Slowness = _AS_MEASURED,
-    learning_slowness: float | None = None,
+    learning_slowness: Slowness | None = None,
     share_prior: bool = True,
 ) -> Estimate:
     """What fitting the tiles of a plan takes.
@@ -161,8 +175,8 @@ def estimate(
         fits them itself, one after another.
     slowness : Slowness
         Of this machine, with as many threads as fit one tile; see :func:`measure_slowness`.
-    learning_slowness : float, optional
-        How slowly all its cores learn the prior that tiles share; as ``slowness.prior``, if not given.
+    learning_slowness : Slowness, optional
+        The same of all its cores, which learn the prior that tiles share; as ``slowness``, if not given.
     share_prior : bool
         Whether a prior that learns does so once for all tiles.
     """
@@ -187,8 +201,8 @@ def estimate(
     learning = 0.0
     if share_prior and learns(config):
         middle = plan.slices[len(plan.slices) // 2]
-        learning = learning_seconds(sample_shape((len(middle), height, width)), config)
-        learning *= slowness.prior if learning_slowness is None else learning_slowness
+        work = learning_work(sample_shape((len(middle), height, width)), config)
+        learning = work.seconds(slowness if learning_slowness is None else learning_slowness)
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
     return Estimate(
@@ -221,7 +235,7 @@ def tile_memory_bytes(
         BASE_BYTES
         + MODEL_COPIES * model_bytes(shape, config)
         + BYTES_PER_VOXEL * slices * rows * columns
-        + BYTES_PER_PIXEL * rows * columns
+        + BYTES_PER_PIXEL * len(config.slice_thickness.weights) * rows * columns
         + min(4 * label_pixels, config.label_memory_mb * 2**20)  # images and confidences, two bytes each
         + prior.learning_bytes
         + prior.label_pixel_bytes * label_pixels
@@ -258,7 +272,7 @@ def card_memory_bytes(
         CARD_BYTES
         + MODEL_COPIES * model_bytes(shape, config)
         + 4 * slices * rows * columns
-        + BYTES_PER_PIXEL * rows * columns
+        + BYTES_PER_PIXEL * len(config.slice_thickness.weights) * rows * columns
         # Labels and their confidence as float32, where the card keeps them.
         + min(8 * label_pixels, config.label_memory_mb * 2**20)
     )
@@ -276,31 +290,38 @@ def tile_work(
     config = settled_config(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     labels = label_count(z_nm, pixel_size_nm, config)
-    own = 0.0 if share_prior and learns(config) else learning_seconds(shape, config)
+    own = Work(0.0, 0.0, 0.0) if share_prior and learns(config) else learning_work(shape, config)
     cost = prior_cost(config)
-    inferring = (cost.label_pixel_s * labels + cost.gap_pixel_s * (slices - 1)) * rows * columns
-    return Work(own, inferring, config.total_iterations(slices) * iteration_seconds(shape, config))
+    pixels = rows * columns
+    return replace(
+        own,
+        inferring_s=(cost.network_label_pixel_s * labels + cost.network_gap_pixel_s * (slices - 1)) * pixels,
+        interpolating_s=cost.label_pixel_s * labels * pixels,
+        iterations_s=LATER * config.total_iterations(slices) * iteration_seconds(shape, config),
+    )
 
 
 def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
-    """Time of one iteration of a tile of ``shape`` (K, H, W)."""
+    """Time of one of the first iterations of a tile of ``shape`` (K, H, W)."""
     _, rows, columns = shape
     once = SECONDS_PER_ITERATION_AND_PIXEL * rows * columns + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(
         rows, columns, config
     )
-    return SECONDS_PER_ITERATION + config.depths_per_iteration * once
+    return SECONDS_PER_ITERATION + config.depths_per_iteration * len(config.slice_thickness.weights) * once
 
 
-def learning_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
-    """Time to choose and train the prior that the settings name on a stack of ``shape`` (K, H, W).
+def learning_work(shape: tuple[int, int, int], config: FitConfig) -> Work:
+    """What it takes to choose and train the prior that the settings name on a stack of ``shape`` (K, H, W).
 
-    0 for priors that learn nothing.
+    Nothing for priors that learn nothing.
     """
     cost = prior_cost(config)
     slices, rows, columns = shape
     gaps = max(0, min(slices, cost.trial_slices) - 1)
     piece = gaps * min(rows, cost.trial_pixels) * min(columns, cost.trial_pixels)
-    return cost.learning_s + cost.trial_gap_pixel_s * piece
+    return Work(
+        cost.learning_s + cost.network_trial_gap_pixel_s * piece, 0.0, 0.0, choosing_s=cost.trial_gap_pixel_s * piece
+    )
 
 
 def prior_cost(config: FitConfig) -> PriorCost:

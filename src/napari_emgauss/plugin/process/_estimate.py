@@ -182,8 +182,8 @@ def plan_fit(request: PlanRequest) -> FitPlan:
                 f"This fit takes about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: fit it in "
                 "tiles, or choose a smaller region."
             )
-        prior = whole.inferring_s + (0.0 if request.learned else whole.learning_s)
-        made = Work(prior, whole.iterations_s)
+        known = whole.learning_s + whole.choosing_s if request.learned else 0.0
+        made = Work(whole.prior_s - known, whole.iterations_s)
         return FitPlan(made, needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
     budget = None if free is None else int(MEMORY_SHARE * free)
     try:

@@ -38,8 +38,9 @@ def cost_of_learning(config: SelfPriorConfig) -> PriorCost:
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
     return PriorCost(
         learning_s=SECONDS_PER_TRAINING_STEP * config.iterations,
-        label_pixel_s=corrected + carried,
-        gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config),
+        label_pixel_s=carried,
+        network_label_pixel_s=corrected,
+        network_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config),
         learning_bytes=LEARNED_BYTES,
         label_pixel_bytes=LEARNED_BYTES_PER_LABEL_PIXEL,
     )
@@ -52,7 +53,8 @@ def with_trial(cost: PriorCost, trial: SelfPriorConfig, slices: int, pixels: int
     return replace(
         cost,
         learning_s=cost.learning_s + SECONDS_PER_TRAINING_STEP * trial.iterations,
-        trial_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * passes + SECONDS_PER_TRIAL_GAP_PIXEL,
+        trial_gap_pixel_s=SECONDS_PER_TRIAL_GAP_PIXEL,
+        network_trial_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * passes,
         trial_slices=slices,
         trial_pixels=pixels,
     )
