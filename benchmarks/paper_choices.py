@@ -32,20 +32,25 @@ ROWS: dict[str, dict[str, Any]] = {
     "low-pass of 0.3 px² (3D Gaussian splatting)": {"softness_pixels": 0.5477},
     "low-pass of 0.8 px²": {"softness_pixels": 0.8944},
     "no low-pass": {"softness_pixels": 0.0},
+    "depth noise 0.2 gaps, gone after a third": {"depth_noise": 0.2, "depth_noise_iterations": 5_000},
     "depth noise 0.5 gaps": {"depth_noise": 0.5},
-    "depth noise to the end": {"depth_noise_iterations": 18_000},
     "no depth noise": {"depth_noise": 0.0},
     "D-SSIM on pseudo-labels": {"pseudo_dssim_weight": 0.2},
     "rates fall tenfold": {"lr_end": 0.1},
     "field's rate a quarter": {"field_lr_start": 2e-4},
-    "slices as thick as a gap": {"sampling": "slab"},
-    "slices as thick as a gap, depth noise 0.3 gaps to the end": {
-        "sampling": "slab",
-        "depth_noise": 0.3,
-        "depth_noise_iterations": 18_000,
+    "slices are planes": {"sampling": "point", "shown_thickness": 0.0},
+    "slices are planes, depth noise 0.2 gaps, gone after a third": {
+        "sampling": "point",
+        "shown_thickness": 0.0,
+        "depth_noise": 0.2,
+        "depth_noise_iterations": 5_000,
     },
+    "slices half as thick": {"slab_fraction": 0.5, "shown_thickness": 0.5},
+    "fitted as thick, shown as planes": {"shown_thickness": 0.0},
+    "fitted as planes, shown as thick": {"sampling": "point"},
+    "2 depths a slice": {"slab_samples": 2},
+    "5 depths a slice": {"slab_samples": 5},
 }
-"""Of a model whose slices have a thickness, slices are scored that have it, too."""
 
 
 def _score_linear(where: Cell) -> dict[str, float]:
@@ -79,8 +84,7 @@ def main() -> int:
             continue
         config = preset("paper", iterations_scale=arguments.scale, device=arguments.device, **{**more, **settings})
         start = time.process_time()
-        thickness = config.slab_fraction if config.sampling == "slab" else 0.0
-        scores = score_model(run_fit(where.stack, config), where, thickness)
+        scores = score_model(run_fit(where.stack, config), where)
         rows.append({"row": name, **scores, "cpu_seconds": time.process_time() - start})
         print_table(rows)
         write_result(

@@ -16,6 +16,9 @@ def test_presets() -> None:
     assert paper.ema_decay == 0.995 and paper.dssim_weight == 0.2 and paper.charbonnier_epsilon == 0.0
     assert not paper.dynamic_rotation and paper.dynamic_opacity
     assert (paper.growth, paper.density_iterations, paper.pixels_per_gaussian) == (1.0, 0, 16.0)  # left silent there
+    assert (paper.sampling, paper.slab_fraction, paper.shown_thickness) == ("slab", 1.0, 1.0)  # so is this
+    assert paper.for_stack(9, 8.0).model_config().thickness_gaps == 1.0
+    assert [preset(name).shown_thickness for name in ("fast", "default", "best")] == [0.0, 0.0, 0.0]
     lengths = [preset(name).total_iterations(32) for name in ("fast", "default", "best")]
     assert lengths == sorted(set(lengths))
 
@@ -24,6 +27,15 @@ def test_overrides_and_round_trip() -> None:
     config = preset("fast", seed=7, window_slices=9)
     assert (config.seed, config.window_slices) == (7, 9)
     assert FitConfig.from_dict(config.to_dict()) == config
+
+
+def test_slices_are_planes_unless_they_are_said_to_be_thick() -> None:
+    assert preset("fast").slice_thickness.is_plane
+    thick = preset("fast", sampling="slab", slab_fraction=0.5, slab_samples=4)
+    assert (thick.slice_thickness.gaps, len(thick.slice_thickness.weights)) == (0.5, 4)
+    assert thick.for_stack(9, 8.0).model_config().thickness_gaps == 0.0  # the model is finer than they are
+    with pytest.raises(ConfigError, match=r"shown_thickness is 1\.5, but must be between 0 and 1"):
+        preset("fast", shown_thickness=1.5)
 
 
 def test_unknown_names() -> None:

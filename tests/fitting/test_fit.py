@@ -52,6 +52,7 @@ def test_paper_walks_all_stages(stack: Stack, switches: dict[str, Any]) -> None:
     assert [u.finished for u in updates] == [False] * 180 + [True]
     assert updates[-1].loss is not None and updates[1].loss is not None and updates[-1].loss < updates[1].loss
     assert updates[-1].eta_s == 0.0 and updates[60].eta_s is not None
+    assert updates[-1].model is not None and updates[-1].model.thickness.gaps == 1.0
 
 
 @pytest.mark.parametrize("switch", ["warm_up", "joint", "teacher_student"])

@@ -65,11 +65,15 @@ def test_scale_shortens_everything() -> None:
     assert schedule.pseudo_weight(65) == pytest.approx(0.55)
 
 
-def test_depth_noise_anneals_to_nothing() -> None:
-    assert PAPER.depth_noise(1_999) == 0.0
-    assert PAPER.depth_noise(2_000) == pytest.approx(0.2)
-    assert PAPER.depth_noise(4_500) == pytest.approx(0.1)
-    assert PAPER.depth_noise(7_000) == 0.0
+def test_depth_noise_anneals() -> None:
+    schedule = Schedule(preset("paper", depth_noise=0.2, depth_noise_iterations=5_000), slices=7)
+    assert schedule.depth_noise(1_999) == 0.0
+    assert schedule.depth_noise(2_000) == pytest.approx(0.2)
+    assert schedule.depth_noise(4_500) == pytest.approx(0.1)
+    assert schedule.depth_noise(7_000) == 0.0
+    # The preset: nearly to the end.
+    assert [PAPER.depth_noise(k) for k in (1_999, 2_000, 11_000)] == pytest.approx([0.0, 0.3, 0.15])
+    assert PAPER.depth_noise(17_999) == pytest.approx(0.3 * 2_001 / 18_000)
 
 
 def test_learning_rates_of_the_base_method() -> None:

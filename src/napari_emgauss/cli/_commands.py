@@ -37,7 +37,8 @@ def add_fit(commands: Commands) -> None:
     group.add_argument(
         "--sampling",
         choices=("point", "slab"),
-        help="what a slice is: tissue at one depth (default), or the mean over its thickness",
+        help="what a slice is: tissue at one depth, or the mean over its thickness (default: as the preset has it, "
+        "point in all but paper)",
     )
     group.add_argument(
         "--learn-shifts",
