@@ -28,7 +28,7 @@ from scipy.ndimage import gaussian_filter
 
 from napari_emgauss.evaluation import psnr, ssim
 from napari_emgauss.priors import Interpolator, LearnedPrior, Observation, SelfPrior, SelfPriorConfig, get_prior
-from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+from napari_emgauss.priors.learned._network import NetworkConfig
 from napari_emgauss.priors.learned._sampler import PatchPlan, RowDropSampler
 from napari_emgauss.priors.learned._training import train_network
 from napari_emgauss.priors.learned._training_config import TrainingConfig
@@ -71,7 +71,7 @@ def learned_from_truth(truth: NDArray[np.float32], observation: Observation, con
     nodes = int(np.median(gaps)) - 1
     training = TrainingConfig(config.iterations)
     standardised = (truth - np.float32(level)) / np.float32(spread)
-    network: GapNetwork = train_network(
+    network, _ = train_network(
         TruePlanes(standardised, gaps, nodes, training),
         NetworkConfig(nodes, config.channels),
         training,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import PriorError
+from napari_emgauss.priors import PriorState
 from napari_emgauss.priors.learned._network import NetworkConfig
 from napari_emgauss.priors.learned._sampler import RowDropSampler, log_gaps
-from napari_emgauss.priors.learned._training import train_network
+from napari_emgauss.priors.learned._training import Trained, _Length, schedule, train_network
 from napari_emgauss.priors.learned._training_config import TrainingConfig
 
 
@@ -81,7 +83,7 @@ def test_training_is_reproducible_reports_and_can_be_stopped() -> None:
 
     def run(seed: int, on_progress=None) -> np.ndarray:
         sampler = RowDropSampler(images, np.full(3, 4.0), 3, config, seed)
-        network = train_network(
+        network, _ = train_network(
             sampler, network_config, config, seed=seed, device=torch.device("cpu"), on_progress=on_progress
         )
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).numpy()
@@ -98,3 +100,76 @@ def test_training_is_reproducible_reports_and_can_be_stopped() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(3, stop)
+
+
+NOISE = np.random.default_rng(0).standard_normal((4, 40, 36)).astype(np.float32)
+SMALL = NetworkConfig(3, channels=(4, 4), blocks=(1, 1))
+
+
+def trained(config: TrainingConfig, state: PriorState | None = None, on_progress: Any = None) -> Trained:
+    sampler = RowDropSampler(NOISE, np.full(3, 4.0), 3, config, 3)
+    cpu = torch.device("cpu")
+    return train_network(sampler, SMALL, config, seed=3, device=cpu, state=state, on_progress=on_progress)
+
+
+@pytest.mark.parametrize(("least_gain", "steps"), [(-1.0, 60), (1.0, 24)])
+def test_a_training_is_short_where_more_of_it_does_not_pay(least_gain: float, steps: int) -> None:
+    patches = {"batch": 4, "rows": 4, "columns": 16}
+    told: list[str] = []
+    config = TrainingConfig(60, 24, least_gain, **patches)
+    assert config.look_after == (6, 12)
+    assert trained(config, on_progress=lambda update: told.append(update.text)).steps == steps
+    assert told[0] == "training the prior, 10 of 60"
+    assert told[-1] == f"training the prior, {steps} of {steps}"
+    # A look changes nothing: one that goes on is the training that never looked.
+    always = TrainingConfig(60, **patches)
+    assert always.look_after is None and TrainingConfig(24, 24).look_after is None
+    if steps == 60:
+        for mine, theirs in zip(
+            trained(config).network.parameters(), trained(always).network.parameters(), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+
+
+def test_the_rate_falls_to_the_end_without_a_step_whatever_is_decided() -> None:
+    length = _Length(TrainingConfig(1500, 600))
+    errors = iter([1.0, 0.99])
+    rates = []
+    for done in range(600):
+        rates.append(length.rate(done))
+        length.look(done + 1, lambda: next(errors))
+    assert length.steps == 600 and next(errors, None) is None
+    assert rates[:300] == [schedule(k, 1500) for k in range(300)]
+    assert np.abs(np.diff(rates[50:])).max() < 0.006
+    assert np.all(np.diff(rates[50:]) < 0)
+    assert rates[-1] == pytest.approx(0.02, abs=1e-3)
+    longer = _Length(TrainingConfig(1500, 600))
+    errors = iter([1.0, 0.97])
+    for done in (149, 150, 299, 300):
+        longer.look(done, lambda: next(errors))
+    assert longer.steps == 1500 and longer.rate(900) == schedule(900, 1500)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_decision_outlives_a_stop(stop: int) -> None:
+    """Stopped between the two looks (after 10 steps) and after them (after 20)."""
+    config = TrainingConfig(60, 24, 1.0, batch=4, rows=4, columns=16)
+    whole, state, told = trained(config), PriorState(), []
+
+    def stopping(update: ProgressUpdate) -> None:
+        told.append(update)
+        if len(told) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(config, state, stopping)
+    again = trained(config, state)
+    assert again.steps == whole.steps == 24
+    for mine, theirs in zip(again.network.parameters(), whole.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_length_that_is_none_of_this_training_is_refused() -> None:
+    for state in ({"steps": 61, "early": None}, {"steps": 60, "early": float("nan")}, {"steps": True, "early": None}):
+        with pytest.raises(ValueError, match="not"):
+            _Length(TrainingConfig(60, 24)).restore(state)

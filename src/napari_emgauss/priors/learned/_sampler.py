@@ -6,6 +6,7 @@ waits for numbers of the host; on a CPU that takes half the time of cutting them
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,13 @@ class RowDropSampler:
                 near = torch.minimum((low + (tap - 1)).clamp(min=0), last[:, :, 0])
                 between += weight * self._cut(start, row_step, column_step, near)
         return rows, log_gap, between.reshape(self.batch, self.nodes, self.rows - 1, self.columns)
+
+    def apart(self, seed: int) -> RowDropSampler:
+        """Another sampler of the same slices, with draws of its own."""
+        other = copy.copy(self)
+        other._random = np.random.default_rng(seed)
+        other._before_plan, other._step = other._random.bit_generator.state, _STEPS_AT_ONCE
+        return other
 
     def _cut(self, start: Tensor, row_step: Tensor, column_step: Tensor, rows: Tensor) -> Tensor:
         """Pixels ``(B, n, columns)`` of rows ``(B, n)`` of the patches."""

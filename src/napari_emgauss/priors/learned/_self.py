@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,7 +21,8 @@ from ._square_pixels import gaps_in_pixels, square_pixels
 if TYPE_CHECKING:
     import torch
 
-    from napari_emgauss.priors.learned._network import GapNetwork, NetworkConfig
+    from napari_emgauss.priors.learned._network import NetworkConfig
+    from napari_emgauss.priors.learned._training import Trained
 
 _MOST_NODES = 31
 _TRAINING_SHARE = 0.85
@@ -128,10 +129,12 @@ class SelfPrior:
         seen_gaps_px = gaps_px * ratio
         size = NetworkConfig(nodes, config.channels, blocks=(1,) + (2,) * (len(config.channels) - 1))
         start = warm_network(size, float(np.median(seen_gaps_px))) if config.warm_start else None
-        training = TrainingConfig(config.iterations, **(WARM_RATES if start is not None else {}))
-        network = _learned_before(state, size, device)
-        if network is None:
-            network = train_network(
+        training = TrainingConfig(
+            config.iterations, config.least_iterations, **(WARM_RATES if start is not None else {})
+        )
+        trained = _learned_before(state, size, device, config.iterations)
+        if trained is None:
+            trained = train_network(
                 RowDropSampler(standardised, seen_gaps_px, nodes, training, seed, device),
                 size,
                 training,
@@ -141,14 +144,14 @@ class SelfPrior:
                 on_progress=on_progress,
                 state=state,
             )
-            state.put(_LEARNED, {}, network.state_dict())
+            state.put(_LEARNED, {"steps": trained.steps}, trained.network.state_dict())
             state.drop("training")
         return LearnedPrior(
-            network,
+            trained.network,
             level,
             spread,
             float(np.median(gaps_px)),
-            config,
+            replace(config, iterations=trained.steps),
             seed,
             name=self.name,
             gap_ratio=ratio,
@@ -172,11 +175,12 @@ def self_prior(*, effort: str = "default", **settings: Any) -> SelfPrior:
 _LEARNED = "learned"
 
 
-def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device) -> GapNetwork | None:
-    """The network that a training before has left; None where it had not ended."""
+def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device, steps: int) -> Trained | None:
+    """The network that a training before has left, after ``steps`` if it does not say; None where it had not ended."""
     import torch
 
     from napari_emgauss.priors.learned._network import GapNetwork
+    from napari_emgauss.priors.learned._training import Trained
 
     left = state.get(_LEARNED)
     if left is None:
@@ -186,6 +190,9 @@ def _learned_before(state: PriorState, size: NetworkConfig, device: torch.device
     with state.checked():
         check_alike(left.tensors, network.state_dict())
         network.load_state_dict(left.tensors)
+        taken = left.values.get("steps", steps)
+        if type(taken) is not int or not 1 <= taken <= steps:
+            raise ValueError("The number of steps is not one of this training.")
     # As training leaves it: with another layout in memory sums come out differently in the last bit.
     there = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return cast("GapNetwork", there.eval())
+    return Trained(cast("GapNetwork", there.eval()), taken)

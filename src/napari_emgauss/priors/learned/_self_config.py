@@ -18,6 +18,9 @@ class SelfPriorConfig:
     ----------
     iterations : int
         Training steps.
+    least_iterations : int or None
+        Training steps where more would not pay: half of them tell by how fast the error falls. None: always
+        ``iterations``.
     channels : tuple of int
         Width of the network, see `NetworkConfig`.
     rotations_deg : tuple of float
@@ -41,7 +44,8 @@ class SelfPriorConfig:
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
     """
 
-    iterations: int = 1800
+    iterations: int = 1500
+    least_iterations: int | None = 600
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
@@ -55,6 +59,8 @@ class SelfPriorConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.iterations}.")
+        if self.least_iterations is not None and self.least_iterations < 1:
+            raise ConfigError(f"The prior 'self' needs at least one training iteration, not {self.least_iterations}.")
         if not self.channels or min(self.channels) < 1:
             raise ConfigError("The prior 'self' needs at least one channel at every width.")
         if not self.rotations_deg:
@@ -74,7 +80,7 @@ class SelfPriorConfig:
 EFFORTS: dict[str, dict[str, Any]] = {
     "fast": {"iterations": 90, "rotations_deg": (0.0,), "mirrored": False, "warm_start": True},
     "default": {},
-    "best": {"iterations": 4500, "channels": (64, 96, 128)},
+    "best": {"iterations": 4500, "least_iterations": None, "channels": (64, 96, 128)},
 }
 """What an effort changes in `SelfPriorConfig`."""
 

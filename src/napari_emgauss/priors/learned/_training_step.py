@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -105,6 +105,17 @@ class TrainingStep:
             else:
                 torch._foreach_lerp_(self._averaged, parameters, towards)
         return error
+
+    @torch.no_grad()
+    def averaged_error(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> float:
+        """Mean squared error of the averaged weights on batches as those of a step; the training is left as it was."""
+        parameters: list[Tensor] = list(self._network.parameters())
+        present = [parameter.clone() for parameter in parameters]
+        torch._foreach_copy_(parameters, self._averaged)
+        try:
+            return float(torch.stack([self._losses(batch)[1] for batch in batches]).mean())
+        finally:
+            torch._foreach_copy_(parameters, present)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
