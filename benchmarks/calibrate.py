@@ -184,6 +184,8 @@ def calibrate_fit(quick: bool) -> None:
     """Fit the constants of the estimate to short fits of several sizes."""
     from scipy.optimize import nnls
 
+    from napari_emgauss import preset
+
     iterations = 60 if quick else 200
     shapes = [(6, 96, 96), (24, 96, 96), (6, 256, 256), (16, 256, 256)] + (
         [] if quick else [(24, 256, 256), (6, 512, 512)]
@@ -233,6 +235,14 @@ def calibrate_fit(quick: bool) -> None:
     ):
         row["estimated_memory_mb"] = told / 1e6
         row["estimated_ms_per_iteration"] = lasted
+    plain = {"warm_up": False, "joint": False, "teacher_student_iterations": 20 if quick else 60}
+    paper = in_child("fit", shape=(9, 128, 128), settings=plain, preset="paper")
+    planes = len(preset("paper").slice_thickness.weights)
+    once = constants["SECONDS_PER_ITERATION_AND_PIXEL"] * 128**2
+    network_s = (paper["cpu_ms_per_iteration"] / 1e3 - constants["SECONDS_PER_ITERATION"]) / planes - once
+    constants["SECONDS_PER_NETWORK_GAUSSIAN"] = (
+        network_s / paper["gaussians"] - constants["SECONDS_PER_ITERATION_AND_GAUSSIAN"]
+    )
     long = in_child("later", shape=(16, 256, 256), iterations=200 if quick else 1500)
     constants["LATER"] = long["later"]
     finish(

@@ -14,7 +14,10 @@ from napari_emgauss.tiles import Slowness, TileSize, advice_on_memory, cut, esti
 from napari_emgauss.tiles._estimate import (
     CARD_BYTES,
     MODEL_COPIES,
+    SECONDS_PER_NETWORK_GAUSSIAN,
     card_memory_bytes,
+    gaussians,
+    iteration_seconds,
     label_count,
     learning_work,
     model_bytes,
@@ -136,6 +139,17 @@ def test_a_thick_slice_takes_as_long_as_its_depths(quick_config: FitConfig) -> N
     assert for_pixels(thick) == pytest.approx(4 * for_pixels(quick_config))
     thin, memory = (tile_memory_bytes((8, 512, 512), Z_NM[:8], PIXEL_NM, one) for one in (quick_config, thick))
     assert memory > thin + 100e6
+
+
+def test_a_field_that_is_a_network_takes_its_time(quick_config: FitConfig) -> None:
+    """The more, the wider and deeper it is."""
+    shape = (8, 256, 256)
+    spline, small, paper = (
+        iteration_seconds(shape, replace(quick_config, field=field, mlp_width=width))
+        for field, width in (("spline", 256), ("mlp", 64), ("mlp", 256))
+    )
+    assert paper - spline == pytest.approx(16 * (small - spline))
+    assert paper - spline == pytest.approx(SECONDS_PER_NETWORK_GAUSSIAN * gaussians(256, 256, quick_config))
 
 
 def test_networks_and_iterations_are_slower_each_by_its_own(quick_config: FitConfig) -> None:

@@ -61,6 +61,8 @@ SECONDS_PER_ITERATION = 6.3e-3
 SECONDS_PER_ITERATION_AND_PIXEL = 2.2e-7
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.4e-7
 """Of an iteration on one core, in the middle of a fit of 200 iterations."""
+SECONDS_PER_NETWORK_GAUSSIAN = 8.2e-5
+"""For each Gaussian and depth, of the field ``mlp`` as it is in the paper: 8 layers of 256."""
 LATER = 1.2
 """Time of an iteration over that: Gaussians spread in the first 700, and more of them then cover a pixel."""
 
@@ -304,9 +306,10 @@ def tile_work(
 def iteration_seconds(shape: tuple[int, int, int], config: FitConfig) -> float:
     """Time of one of the first iterations of a tile of ``shape`` (K, H, W)."""
     _, rows, columns = shape
-    once = SECONDS_PER_ITERATION_AND_PIXEL * rows * columns + SECONDS_PER_ITERATION_AND_GAUSSIAN * gaussians(
-        rows, columns, config
-    )
+    of_gaussian = SECONDS_PER_ITERATION_AND_GAUSSIAN
+    if config.field == "mlp":
+        of_gaussian += SECONDS_PER_NETWORK_GAUSSIAN * config.mlp_layers * config.mlp_width**2 / (8 * 256**2)
+    once = SECONDS_PER_ITERATION_AND_PIXEL * rows * columns + of_gaussian * gaussians(rows, columns, config)
     return SECONDS_PER_ITERATION + config.depths_per_iteration * len(config.slice_thickness.weights) * once
 
 
