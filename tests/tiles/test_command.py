@@ -62,7 +62,10 @@ def test_plan_with_too_little_memory_says_so(file: str, capsys: pytest.CaptureFi
 def test_plan_tells_the_time_on_this_machine(
     file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(device: str, threads: int | None = None) -> Slowness:
+    asked: list[bool] = []
+
+    def measured(device: str, threads: int | None = None, *, networks: bool) -> Slowness:
+        asked.append(networks)
         return Slowness(2.0, 3.0) if threads == 1 else Slowness(20.0, 30.0)
 
     def seconds(*more: str) -> tuple[float, float, float]:
@@ -76,6 +79,10 @@ def test_plan_tells_the_time_on_this_machine(
     assert ours[0] == pytest.approx(30 * theirs[0])
     assert 2 * theirs[1] < ours[1] < 3 * theirs[1]
     assert 20 * theirs[2] < ours[2] < 30 * theirs[2]
+    assert asked == [True, True]
+    # Networks are not timed where there are none.
+    seconds("--prior", "flow")
+    assert asked[2:] == [False, False]
 
 
 def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(

@@ -27,6 +27,8 @@ def test_each_part_is_timed_with_the_threads_asked_for(monkeypatch: pytest.Monke
     before = torch.get_num_threads()
     assert measure_slowness(threads=before + 2) == Slowness(2.0, 2.0) == measure_slowness()
     assert seen == [before + 2, before + 2, before, before]
+    assert measure_slowness(networks=False) == Slowness(2.0, 2.0)
+    assert len(seen) == 5
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

@@ -47,7 +47,10 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
     alone = together = Slowness()
     if arguments.measure:
         say("Measuring the speed of this machine ...")
-        alone, together = measure_slowness(str(config.device), threads=1), measure_slowness(str(config.device))
+        work = tile_work(stack.shape, stack.z_nm, stack.pixel_size_nm, config, share_prior=False)
+        networks, device = work.learning_s + work.inferring_s > 0, str(config.device)
+        alone = measure_slowness(device, threads=1, networks=networks)
+        together = measure_slowness(device, networks=networks)
     told = estimate(
         plan,
         stack.z_nm,

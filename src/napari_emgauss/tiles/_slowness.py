@@ -33,6 +33,7 @@ def measure_slowness(
     device: str = "cpu",
     threads: int | None = None,
     *,
+    networks: bool = True,
     seconds: float = _TRIAL_S,
     on_progress: OnProgress | None = None,
 ) -> Slowness:
@@ -44,6 +45,8 @@ def measure_slowness(
         As of a fit: ``auto``, ``cpu``, ``cuda`` or ``mps``.
     threads : int, optional
         CPU threads that are used; as many as torch takes, if not given.
+    networks : bool
+        False leaves out the training, where no prior learns.
     seconds : float
         Each of the two measurements takes this long, compiling apart.
     on_progress : callable, optional
@@ -57,7 +60,8 @@ def measure_slowness(
     progress = Progress(on_progress)
     with _threads(threads):
         stack = _trial_stack()
-        return Slowness(_iteration(stack, device, seconds, progress), _prior(stack, device, seconds, progress))
+        iteration = _iteration(stack, device, seconds, progress)
+        return Slowness(iteration, _prior(stack, device, seconds, progress) if networks else iteration)
 
 
 @contextlib.contextmanager
