@@ -152,3 +152,19 @@ def test_it_learns(stack: Stack) -> None:
     first = trainer.step()
     run_to(trainer, 250)
     assert trainer.loss is not None and trainer.loss < 0.4 * first
+
+
+@pytest.mark.parametrize(("field", "torchs"), [("spline", 1), ("mlp", 2)])
+def test_torch_takes_a_thread_for_small_pictures_and_all_for_networks(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, field: str, torchs: int
+) -> None:
+    before, seen = torch.get_num_threads(), []
+    trainer = make_trainer(stack, preset("fast", field=field, prior="ema", **SMALL))
+    monkeypatch.setattr(trainer, "_step", lambda: seen.append(torch.get_num_threads()) or 0.0)
+    try:
+        torch.set_num_threads(2)
+        trainer.step()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [torchs]

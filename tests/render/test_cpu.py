@@ -8,7 +8,8 @@ import threading
 import pytest
 import torch
 
-from napari_emgauss.render import splat, warm_up
+from napari_emgauss._torch import rendering_threads, torch_held_back
+from napari_emgauss.render import _cpu, splat, warm_up
 
 
 def image_and_gradients(cloud):
@@ -16,6 +17,37 @@ def image_and_gradients(cloud):
     image = splat(*inputs[:4], cloud.size, background=inputs[4], backend="cpu")
     image.square().sum().backward()
     return [image.detach(), *(v.grad for v in inputs)]
+
+
+def test_torch_is_held_back_on_small_pictures_and_the_renderer_is_not():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for pixels, torchs in ((1000, 1), (2**18 - 1, 1), (3 * 2**18, 3), (2**22, 4)):
+            with torch_held_back(pixels):
+                assert (torch.get_num_threads(), rendering_threads()) == (torchs, 4)
+            assert (torch.get_num_threads(), rendering_threads()) == (4, 4)
+        with pytest.raises(KeyError), torch_held_back(1):
+            raise KeyError
+        assert (torch.get_num_threads(), rendering_threads()) == (4, 4)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_what_torch_is_held_back_for_changes_no_bit(dense, monkeypatch):
+    """The kernels are spread over all threads, and sums come out in the same order."""
+    expected, spread = image_and_gradients(dense), []
+    threads = torch.get_num_threads()
+    submit = _cpu._pool.submit
+    monkeypatch.setattr(_cpu._pool, "submit", lambda work: spread.append(1) or submit(work))
+    try:
+        torch.set_num_threads(2)
+        with torch_held_back(1):
+            found = image_and_gradients(dense)
+    finally:
+        torch.set_num_threads(threads)
+    assert spread
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 @pytest.fixture

@@ -13,3 +13,4 @@ from ._precision import (
     has_fast_bfloat16 as has_fast_bfloat16,
     low_precision as low_precision,
 )
+from ._threads import rendering_threads as rendering_threads, torch_held_back as torch_held_back

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_emgauss._errors import FitError
-from napari_emgauss._torch import GraphedSteps, PendingLosses, tensor_float32
+from napari_emgauss._torch import GraphedSteps, PendingLosses, tensor_float32, torch_held_back
 from napari_emgauss.fitting._config import FitConfig
 from napari_emgauss.fitting._draw import ShuffleBag
 from napari_emgauss.fitting._initialise import initialise
@@ -102,6 +102,10 @@ class Trainer:
         self._optimiser = ModelOptimiser(student, rates_on_device=self._graphs.active)
         self._pending = PendingLosses[_Origin](student.device, 1 if student.device.type == "cpu" else _LOSSES_AT_ONCE)
         self._last = math.nan
+        # On a CPU, where a spline leaves torch little but pictures to work on; networks are worth its threads.
+        light = config.field == "spline" and student.device.type == "cpu"
+        planes = config.depths_per_iteration * len(config.slice_thickness.weights)
+        self._pixels = planes * math.prod(student.size) if light else None
 
     @property
     def result(self) -> EmgaussModel:
@@ -138,6 +142,10 @@ class Trainer:
         FitError
             A loss is not finite.
         """
+        with nullcontext() if self._pixels is None else torch_held_back(self._pixels):
+            return self._step()
+
+    def _step(self) -> float:
         now = self.iteration
         stage = self.schedule.stage(now)
         self._begin(stage, now)

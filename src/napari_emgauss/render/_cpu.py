@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from napari_emgauss._torch import rendering_threads
 from napari_emgauss.render import _cpu_kernels as kernels
 
 _BAND_ROWS = 16
@@ -148,8 +149,8 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork; waiting fo
 
 
 def _run(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
-    """Run ``kernel(*arguments, first, last)`` over all tasks, on as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), tasks)
+    """Run ``kernel(*arguments, first, last)`` over all tasks, on as many threads as torch may use."""
+    threads = min(rendering_threads(), tasks)
     if threads <= 1:
         kernel(*arguments, 0, tasks)
         return
