@@ -18,9 +18,6 @@ class SelfPriorConfig:
     ----------
     iterations : int
         Training steps.
-    least_iterations : int or None
-        Training steps where more would not pay: half of them tell by how fast the error falls. None: always
-        ``iterations``.
     channels : tuple of int
         Width of the network, see `NetworkConfig`.
     rotations_deg : tuple of float
@@ -42,10 +39,12 @@ class SelfPriorConfig:
         Drop rows as far apart as slices look, not as far as they are said to be; see `equivalent_gap_ratio`.
     device : str
         ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
+    least_iterations : int or None
+        Training steps where more would not pay: half of them tell by how fast the error falls. None: always
+        ``iterations``.
     """
 
     iterations: int = 1500
-    least_iterations: int | None = 600
     channels: tuple[int, ...] = (48, 64, 96)
     rotations_deg: tuple[float, ...] = (0.0, 45.0)
     mirrored: bool = True
@@ -55,6 +54,7 @@ class SelfPriorConfig:
     warm_start: bool = False
     equivalent_gap: bool = True
     device: str = "auto"
+    least_iterations: int | None = 600
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
