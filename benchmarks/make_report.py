@@ -51,10 +51,11 @@ SECTIONS = (
     Section(
         "paper",
         "What the paper leaves silent",
-        "The preset paper with one silent choice made another way. What matters most is what a slice is: as a "
-        "plane, nothing lifts its PSNR above that of linear interpolation, for Gaussians keep the noise of single "
-        "slices; with a thickness, fitted and shown as the mean over the distance to the next, it leaves that "
-        "noise behind.",
+        "The preset paper with one silent choice made another way, at 30 % of its length, where it is 0.2 dB below "
+        "linear interpolation (at full length above, see the ablation). What matters most is what a slice is: as a "
+        "plane, nothing lifts its PSNR above that of linear interpolation, at any length, for Gaussians keep the "
+        "noise of single slices; with a thickness, as the mean over the distance to the next, it leaves that noise "
+        "behind.",
     ),
     Section(
         "error_bars",
