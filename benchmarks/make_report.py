@@ -98,6 +98,9 @@ SECTIONS = (
     Section("denoise", "Denoising and pruning", "What they do to quality and to the number of Gaussians."),
     Section("modalities", "Other modalities", "A fluorescence stack of a whole mouse brain, 16 bit."),
     Section("fit_speed", "Speed of a fit", "How many seconds a fit takes, and where they go."),
+    Section(
+        "whole_fits", "Whole fits", "What a fit takes from the command line, and what `emgauss plan` says beforehand."
+    ),
     Section("render_speed", "Speed of the renderer", "All backends against the plain torch reference."),
     Section("gpu", "On a GPU", "Renderers and fits on a graphics card: parity, speed and memory."),
     Section("gui", "In napari", "Scrubbing while a fit runs, and what each costs the other."),

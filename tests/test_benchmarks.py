@@ -43,6 +43,16 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_whole_fits_are_planned_and_made(data, tmp_path):
+    output = tmp_path / "whole_fits.json"
+    short = ["warm_up_iterations=2", "joint_iterations=2", "teacher_student_iterations=3", "prior=linear"]
+    run("whole_fits.py", "--rows", "cube:fast", "--set", *short, "--output", output, data=data)
+    (row,) = json.loads(output.read_text())["rows"]
+    assert (row["volume"], row["preset"], row["tiles"], row["workers"]) == ("cube", "fast", 1, None)
+    assert row["planned_over_taken"] == pytest.approx(row["planned_seconds"] / row["seconds"])
+
+
+@pytest.mark.slow
 def test_quality_goes_on_where_it_was(data, tmp_path):
     output = tmp_path / "quality.json"
     options = ["--volumes", "fib25,vnc", "--factors", "4,5", "--output", output]
