@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,15 @@ def has_tile_options(arguments: argparse.Namespace) -> bool:
 
 def run_plan_command(arguments: argparse.Namespace) -> int:
     """Tell what a fit in tiles will take, before anything starts."""
-    from napari_emgauss.tiles import Slowness, cut, estimate, measure_slowness, tile_work, whole_memory_bytes
+    from napari_emgauss.tiles import (
+        STARTING_S,
+        Slowness,
+        cut,
+        estimate,
+        measure_slowness,
+        tile_work,
+        whole_memory_bytes,
+    )
 
     stack = stack_from(arguments, arguments.stack)
     config = fit_config(arguments, **asked_for(arguments))
@@ -62,7 +71,8 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         learning_slowness=together,
     )
     where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
-    whole_s = tile_work(*where, share_prior=False).seconds(together)
+    told = replace(told, seconds=told.seconds + STARTING_S)
+    whole_s = tile_work(*where, share_prior=False).seconds(together) + STARTING_S
     whole_bytes = whole_memory_bytes(*where)
     if arguments.json:
         whole = {"seconds": whole_s, "memory_bytes": whole_bytes}

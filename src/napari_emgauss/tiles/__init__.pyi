@@ -7,6 +7,7 @@ from ._budget import (
 )
 from ._copy import copy_tiles as copy_tiles
 from ._estimate import (
+    STARTING_S as STARTING_S,
     Estimate as Estimate,
     Slowness as Slowness,
     Work as Work,

@@ -63,6 +63,9 @@ SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.4e-7
 """Of an iteration on one core, in the middle of a fit of 200 iterations."""
 SECONDS_PER_NETWORK_GAUSSIAN = 8.2e-5
 """For each Gaussian and depth, of the field ``mlp`` as it is in the paper: 8 layers of 256."""
+STARTING_S = 6.0
+"""From the start of the command to its first step and from the last to its end, on any machine: torch is loaded, and
+finds out how to convolve; kernels are read; the model is written."""
 LATER = 1.2
 """Time of an iteration over that: Gaussians spread in the first 700, and more of them then cover a pixel."""
 
