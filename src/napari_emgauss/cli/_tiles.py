@@ -52,12 +52,13 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
     config = fit_config(arguments, **asked_for(arguments))
     workers = arguments.workers
     plan = cut(stack.shape, stack.z_nm, tile_size(arguments, stack, config))
+    where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
+    whole_work = tile_work(*where, share_prior=False)
     # A tile has one thread, a fit in one piece all of them.
     alone = together = Slowness()
     if arguments.measure:
         say("Measuring the speed of this machine ...")
-        work = tile_work(stack.shape, stack.z_nm, stack.pixel_size_nm, config, share_prior=False)
-        networks, device = work.learning_s + work.inferring_s > 0, str(config.device)
+        networks, device = whole_work.learning_s + whole_work.inferring_s > 0, str(config.device)
         alone = measure_slowness(device, threads=1, networks=networks)
         together = measure_slowness(device, networks=networks)
     told = estimate(
@@ -70,9 +71,8 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         slowness=alone,
         learning_slowness=together,
     )
-    where = (stack.shape, stack.z_nm, stack.pixel_size_nm, config)
     told = replace(told, seconds=told.seconds + STARTING_S)
-    whole_s = tile_work(*where, share_prior=False).seconds(together) + STARTING_S
+    whole_s = whole_work.seconds(together) + STARTING_S
     whole_bytes = whole_memory_bytes(*where)
     if arguments.json:
         whole = {"seconds": whole_s, "memory_bytes": whole_bytes}

@@ -61,13 +61,13 @@ SECONDS_PER_ITERATION = 6.3e-3
 SECONDS_PER_ITERATION_AND_PIXEL = 2.2e-7
 SECONDS_PER_ITERATION_AND_GAUSSIAN = 8.4e-7
 """Of an iteration on one core, in the middle of a fit of 200 iterations."""
+LATER = 1.2
+"""Time of an iteration over that: Gaussians spread in the first 700, and more of them then cover a pixel."""
 SECONDS_PER_NETWORK_GAUSSIAN = 8.2e-5
 """For each Gaussian and depth, of the field ``mlp`` as it is in the paper: 8 layers of 256."""
 STARTING_S = 6.0
 """From the start of the command to its first step and from the last to its end, on any machine: torch is loaded, and
 finds out how to convolve; kernels are read; the model is written."""
-LATER = 1.2
-"""Time of an iteration over that: Gaussians spread in the first 700, and more of them then cover a pixel."""
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,9 @@ def _unseen(sampler: RowDropSampler, seed: int) -> Iterator[tuple[Tensor, Tensor
 class _Length:
     """How many steps a training takes, and its learning rate on the way.
 
-    A cosine has to know its end, and where it is far off nothing can yet be told: a rate that stays up hides what the
-    fall will bring. But how fast the error falls early on differs between stacks that are worth many steps and stacks
-    whose noise is all that is left; and early on a long cosine and a short one are the same.
+    A cosine has to know its end, and a rate that stays up until that is known hides what the fall will bring. But how
+    fast the error falls early on tells stacks that are worth many steps from those whose noise is all that is left, and
+    by then the rate of a long training has hardly begun to fall: a short one falls from there.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
