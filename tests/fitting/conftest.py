@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_emgauss.fitting import FitConfig
+from napari_emgauss.fitting import FitConfig, _keeper as keeper_module
 from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Normalisation, Stack
 
@@ -23,6 +23,12 @@ def small_stack(seed: int = 0) -> Stack:
         slices.append(image + rng.normal(0, 4, image.shape))
     data = np.clip(np.rint(slices), 0, 255).astype(np.uint8)
     return Stack(data, z, (8.0, 8.0), Normalisation(0.0, 255.0, "uint8"), name="blobs")
+
+
+def keep_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a checkpoint be written as soon as the last one is, however long that took."""
+    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(keeper_module, "WRITING_SHARE", 1e9)
 
 
 def model_of(stack: Stack, config: FitConfig, gaussians: int, device: str = "cpu") -> EmgaussModel:

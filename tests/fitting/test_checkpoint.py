@@ -33,6 +33,7 @@ from napari_emgauss.render import EmgaussModel
 from napari_emgauss.stack import Stack, read_stack, stack_from_array
 
 from ..data.make import STOPPED_AT, small_config, small_stack
+from .conftest import keep_always
 
 DATA = Path(__file__).parents[1] / "data"
 SHORT: dict[str, Any] = {"teacher_student_iterations": 30, "pixels_per_gaussian": 20.0, "device": "cpu"}
@@ -191,7 +192,7 @@ def test_a_state_is_written_while_the_fit_goes_on(tmp_path: Path, monkeypatch: p
         write(path, state)
 
     monkeypatch.setattr(keeper_module, "write_checkpoint", slow)
-    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.0)
+    keep_always(monkeypatch)
     path = tmp_path / "c.safetensors"
     config = preset("fast", **{**SHORT, "prior": "linear"})
     updates = fit(wide_stack(), config, checkpoint=path)
@@ -214,7 +215,7 @@ def test_where_memory_is_short_a_state_is_written_without_a_copy(
     import psutil
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000})())
-    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.0)
+    keep_always(monkeypatch)
     threads = set()
     write = keeper_module.write_checkpoint
 
@@ -245,6 +246,7 @@ from napari_emgauss.priors import SelfPrior, SelfPriorConfig
 from napari_emgauss.priors.learned._training_step import TrainingStep
 from napari_emgauss.stack import read_stack
 _fit._REPORT_INTERVAL_S = _keeper.INTERVAL_S = _state.KEEP_INTERVAL_S = 0.0
+_keeper.WRITING_SHARE = 1e9
 step = TrainingStep.__call__
 TrainingStep.__call__ = lambda *arguments: (time.sleep(0.1), step(*arguments))[1]
 def tiny(device="auto"):

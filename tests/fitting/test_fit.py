@@ -15,12 +15,12 @@ import torch
 
 from napari_emgauss import ProgressUpdate
 from napari_emgauss._errors import ConfigError, FitError, ModelFileError, PriorError
-from napari_emgauss.fitting import FitConfig, _fit as fit_module, _keeper as keeper_module, fit, preset, run_fit
+from napari_emgauss.fitting import FitConfig, _fit as fit_module, fit, preset, run_fit
 from napari_emgauss.priors import Observation, PseudoLabel, get_prior
 from napari_emgauss.render import load
 from napari_emgauss.stack import Stack
 
-from .conftest import small_stack
+from .conftest import keep_always, small_stack
 
 SMALL: dict[str, Any] = {"pixels_per_gaussian": 8.0}
 
@@ -33,12 +33,6 @@ def quick(**settings: Any) -> FitConfig:
 def every_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report after each iteration: what is tested must not depend on the machine's speed."""
     monkeypatch.setattr(fit_module, "_REPORT_INTERVAL_S", 0.0)
-
-
-def keep_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a checkpoint be written as soon as the last one is."""
-    monkeypatch.setattr(keeper_module, "INTERVAL_S", 0.0)
-    monkeypatch.setattr(keeper_module, "WRITING_SHARE", 1e9)
 
 
 @pytest.mark.parametrize("switches", [{}, {"dynamic_rotation": True}, {"dynamic_opacity": False}])
