@@ -13,4 +13,8 @@ from ._precision import (
     has_fast_bfloat16 as has_fast_bfloat16,
     low_precision as low_precision,
 )
-from ._threads import rendering_threads as rendering_threads, torch_held_back as torch_held_back
+from ._threads import (
+    release_idle_threads as release_idle_threads,
+    rendering_threads as rendering_threads,
+    torch_held_back as torch_held_back,
+)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import torch
 
@@ -40,3 +43,31 @@ def torch_held_back(pixels: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         _RENDERING.reset(token)
+
+
+def release_idle_threads() -> None:
+    """End the threads that torch keeps waiting for the calling thread; the next operation that wants them starts anew.
+
+    To libgomp they count among those at work. Another thread that now makes torch work, with as many threads again, has
+    more than there are cores: libgomp then lets each of them go to sleep after every operation, and a prior that is
+    trained and asked in a thread of its own takes a third longer. Elsewhere than on Linux this does nothing.
+    """
+    pause = _pause()
+    if pause is not None:
+        pause(_SOFTLY)
+
+
+_SOFTLY = 1
+"""``omp_pause_soft`` of OpenMP 5: what threads keep for themselves stays as it is."""
+
+
+@cache
+def _pause() -> Callable[[int], int] | None:
+    """``omp_pause_resource_all`` of the library that torch itself works with."""
+    if sys.platform != "linux":
+        return None
+    try:
+        # Looked up in torch's library and in all that it is linked with: the process may hold another OpenMP besides.
+        return ctypes.CDLL(torch._C.__file__).omp_pause_resource_all
+    except (OSError, AttributeError):
+        return None

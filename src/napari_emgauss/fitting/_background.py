@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
+from napari_emgauss._torch import release_idle_threads
+
 Message = TypeVar("Message")
 Result = TypeVar("Result")
 
@@ -54,10 +56,13 @@ class Background(Generic[Message, Result]):
 
         Closing this iterator stops the work at its next report and waits for that.
         """
+        # What this thread does between messages, a preview for instance, may make torch keep threads for it again.
+        release_idle_threads()
         self._thread.start()
         try:
             while not self._done.wait(max(interval_s, _LEAST_WAIT_S)):
                 yield self._newest()
+                release_idle_threads()
             last = self._newest()
             if last is not None:
                 yield last
