@@ -95,7 +95,7 @@ def test_an_estimate_by_hand(quick_config: FitConfig) -> None:
     assert told.isotropic_bytes == 31 * 140 * 70 * 2  # 240 nm in steps of 8
     alone = estimate(plan, Z_NM[:7], PIXEL_NM, config)
     assert told.seconds == pytest.approx(alone.seconds / 2)
-    slow = Slowness(iteration=3, prior=3)
+    slow = Slowness(3, 3, 3)
     assert estimate(plan, Z_NM[:7], PIXEL_NM, config, slowness=slow).seconds == pytest.approx(3 * alone.seconds)
     assert alone.memory_bytes == alone.tile_memory_bytes == told.tile_memory_bytes < told.memory_bytes / 2
     one = estimate(plan, Z_NM[:7], PIXEL_NM, config, workers=1)  # beside the process that hands out tiles
@@ -156,8 +156,9 @@ def test_networks_and_iterations_are_slower_each_by_its_own(quick_config: FitCon
     work = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="auto:fast"), share_prior=False)
     assert min(work.learning_s, work.inferring_s, work.choosing_s, work.interpolating_s, work.iterations_s) > 0
     others = work.iterations_s + work.choosing_s + work.interpolating_s
-    assert work.seconds(Slowness(iteration=2.0, prior=0.0)) == pytest.approx(2 * others)
-    assert work.seconds(Slowness(iteration=0.0, prior=5.0)) == pytest.approx(5 * (work.learning_s + work.inferring_s))
+    assert work.seconds(Slowness(2.0, 0.0, 0.0)) == pytest.approx(2 * others)
+    networks = 5 * work.learning_s + 3 * work.inferring_s
+    assert work.seconds(Slowness(iteration=0.0, training=5.0, inferring=3.0)) == pytest.approx(networks)
     assert work.seconds(Slowness()) == pytest.approx(work.prior_s + work.iterations_s)
     # Flow needs no network.
     flow = tile_work((8, 64, 64), Z_NM[:8], PIXEL_NM, replace(quick_config, prior="flow"))
@@ -169,7 +170,8 @@ def test_a_trial_on_hidden_slices_grows_with_the_stack_up_to_its_own_piece(quick
 
     def trial_s(slices: int, side: int) -> tuple[float, float]:
         work = learning_work((slices, side, side), config)
-        return work.learning_s - cost.learning_s, work.choosing_s
+        assert work.learning_s == cost.learning_s
+        return work.inferring_s, work.choosing_s
 
     network, others = cost.network_trial_gap_pixel_s, cost.trial_gap_pixel_s
     assert trial_s(11, 100) == pytest.approx((network * 10 * 100**2, others * 10 * 100**2))

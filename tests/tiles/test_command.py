@@ -66,7 +66,7 @@ def test_plan_tells_the_time_on_this_machine(
 
     def measured(device: str, threads: int | None = None, *, networks: bool) -> Slowness:
         asked.append(networks)
-        return Slowness(2.0, 3.0) if threads == 1 else Slowness(20.0, 30.0)
+        return Slowness(2.0, 3.0, 3.0) if threads == 1 else Slowness(20.0, 30.0, 30.0)
 
     def seconds(*more: str) -> tuple[float, float, float]:
         assert main(["plan", file, *VOXELS, *TILES, "--prior", "self:fast", "--json", *more]) == 0

@@ -55,7 +55,10 @@ from .classical._pixelwise import (
     interpolate_nearest as interpolate_nearest,
     locate_gap as locate_gap,
 )
-from .learned._cost import SECONDS_PER_TRAINING_STEP as SECONDS_PER_TRAINING_STEP
+from .learned._cost import (
+    SECONDS_PER_TRAINING_STEP as SECONDS_PER_TRAINING_STEP,
+    cost_of_learning as cost_of_learning,
+)
 from .learned._learned_prior import LearnedPrior as LearnedPrior
 from .learned._network import GapNetwork as GapNetwork, NetworkConfig as NetworkConfig
 from .learned._self import SelfPrior as SelfPrior

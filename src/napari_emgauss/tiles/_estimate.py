@@ -31,12 +31,15 @@ class Slowness:
     ----------
     iteration : float
         For an iteration of the fit, and for all else that no network does.
-    prior : float
-        For the networks of a prior.
+    training : float
+        For a step of a prior's training.
+    inferring : float
+        For what a prior's networks infer.
     """
 
     iteration: float = 1.0
-    prior: float = 1.0
+    training: float = 1.0
+    inferring: float = 1.0
 
 
 BASE_BYTES = 460 * 10**6
@@ -77,15 +80,15 @@ class Work:
     Parameters
     ----------
     learning_s : float
-        To choose and train a prior: the networks' part.
+        To train a prior, and those among which it is chosen.
     inferring_s : float
-        For all that the prior infers: the networks' part.
+        For all that the prior infers, to be chosen and for the fit: the networks' part.
     iterations_s : float
         For the iterations of the fit.
     choosing_s : float
-        To choose and train a prior: the rest.
+        To choose a prior: the rest.
     interpolating_s : float
-        For all that the prior infers: the rest.
+        For all that the prior infers for the fit: the rest.
     """
 
     learning_s: float
@@ -102,7 +105,8 @@ class Work:
     def seconds(self, slowness: Slowness) -> float:
         """On a machine that is slower by so much."""
         others = self.choosing_s + self.interpolating_s + self.iterations_s
-        return slowness.prior * (self.learning_s + self.inferring_s) + slowness.iteration * others
+        networks = slowness.training * self.learning_s + slowness.inferring * self.inferring_s
+        return networks + slowness.iteration * others
 
 
 @dataclass(frozen=True)
@@ -291,7 +295,10 @@ def tile_work(
     *,
     share_prior: bool = True,
 ) -> Work:
-    """What the fit of a tile, or of a whole stack, of ``shape`` (K, H, W) consists of."""
+    """What the fit of a tile, or of a whole stack, of ``shape`` (K, H, W) consists of.
+
+    With ``share_prior`` a prior that learns has done so before.
+    """
     config = settled_config(config, z_nm, pixel_size_nm)
     slices, rows, columns = shape
     labels = label_count(z_nm, pixel_size_nm, config)
@@ -300,7 +307,8 @@ def tile_work(
     pixels = rows * columns
     return replace(
         own,
-        inferring_s=(cost.network_label_pixel_s * labels + cost.network_gap_pixel_s * (slices - 1)) * pixels,
+        inferring_s=own.inferring_s
+        + (cost.network_label_pixel_s * labels + cost.network_gap_pixel_s * (slices - 1)) * pixels,
         interpolating_s=cost.label_pixel_s * labels * pixels,
         iterations_s=LATER * config.total_iterations(slices) * iteration_seconds(shape, config),
     )
@@ -325,9 +333,8 @@ def learning_work(shape: tuple[int, int, int], config: FitConfig) -> Work:
     slices, rows, columns = shape
     gaps = max(0, min(slices, cost.trial_slices) - 1)
     piece = gaps * min(rows, cost.trial_pixels) * min(columns, cost.trial_pixels)
-    return Work(
-        cost.learning_s + cost.network_trial_gap_pixel_s * piece, 0.0, 0.0, choosing_s=cost.trial_gap_pixel_s * piece
-    )
+    inferring_s = cost.network_trial_gap_pixel_s * piece
+    return Work(cost.learning_s, inferring_s, 0.0, choosing_s=cost.trial_gap_pixel_s * piece)
 
 
 def prior_cost(config: FitConfig) -> PriorCost:

@@ -1,7 +1,7 @@
 """How much slower this machine is than that of the benchmarks, found by a short trial.
 
-Networks and splats are measured apart: a processor with arithmetic in bfloat16, or a graphics card, speeds up one far
-more than the other.
+Splats, a network's training and what it infers are measured apart: a processor with arithmetic in bfloat16, or a
+graphics card, speeds up one far more than the other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from napari_emgauss._progress import OnProgress, Progress
 from ._estimate import Slowness, iteration_seconds
 
 if TYPE_CHECKING:
+    from napari_emgauss.priors import LearnedPrior, Observation
     from napari_emgauss.stack import Stack
 
 _TRIAL_S = 2.5
@@ -29,6 +30,10 @@ _VOXEL_NM = (68.0, 8.0, 8.0)
 _FIRST_ITERATION = 5
 """Those before it compile."""
 _MOST_STEPS = 50
+_PIECES_PIXELS = (64, 256)
+"""Of what is inferred, along either axis. On a processor either takes the same for each pixel, within a twentieth; a
+graphics card is not at its speed on the smaller one, which it has done within less than `_LEAST_INFERRING_S`."""
+_LEAST_INFERRING_S = 0.2
 
 
 def measure_slowness(
@@ -39,7 +44,7 @@ def measure_slowness(
     seconds: float = _TRIAL_S,
     on_progress: OnProgress | None = None,
 ) -> Slowness:
-    """Measure it by a short fit and a short training on a generated stack.
+    """Measure it by a short fit and a short training on a generated stack, and by what that then infers.
 
     Parameters
     ----------
@@ -48,9 +53,9 @@ def measure_slowness(
     threads : int, optional
         CPU threads that are used; as many as torch takes, if not given.
     networks : bool
-        False leaves out the training, where no prior learns.
+        False leaves out the networks, where no prior has any.
     seconds : float
-        Each of the two measurements takes this long, compiling apart.
+        The fit and the training take this long each, compiling apart.
     on_progress : callable, optional
         Told what is being measured; may raise to stop.
 
@@ -63,7 +68,7 @@ def measure_slowness(
     with _threads(threads):
         stack = _trial_stack()
         iteration = _iteration(stack, device, seconds, progress)
-        return Slowness(iteration, _prior(stack, device, seconds, progress) if networks else iteration)
+        return Slowness(iteration, *(_networks(stack, device, seconds, progress) if networks else (iteration,) * 2))
 
 
 @contextlib.contextmanager
@@ -113,8 +118,8 @@ def _iteration(stack: Stack, device: str, seconds: float, progress: Progress) ->
     return (last[0] - first[0]) / (last[1] - first[1]) / iteration_seconds(stack.shape, config)
 
 
-def _prior(stack: Stack, device: str, seconds: float, progress: Progress) -> float:
-    """Time of a learned prior's training step, over what the estimate counts for it."""
+def _networks(stack: Stack, device: str, seconds: float, progress: Progress) -> tuple[float, float]:
+    """Time of a learned prior's training step, and of what it then infers, over what the estimate counts for them."""
     from napari_emgauss.priors import (
         SECONDS_PER_TRAINING_STEP,
         Observation,
@@ -127,13 +132,34 @@ def _prior(stack: Stack, device: str, seconds: float, progress: Progress) -> flo
     # Longer gaps, as this stack may seem to have, leave less to learn from and make steps shorter.
     config = SelfPriorConfig(iterations=1, device=device_of_prior(device), equivalent_gap=False)
 
-    def training_s(steps: int) -> float:
+    def trained(steps: int) -> tuple[LearnedPrior, float]:
         began = time.perf_counter()
-        SelfPrior(replace(config, iterations=steps)).learn(
+        learned = SelfPrior(replace(config, iterations=steps)).learn(
             observation, on_progress=lambda update: progress.tell(None, "measuring the prior")
         )
-        return time.perf_counter() - began
+        return learned, time.perf_counter() - began
 
-    training_s(1)  # finds out how to convolve
-    few = min(_MOST_STEPS, max(2, round(seconds / max(training_s(1), 1e-3))))
-    return training_s(few) / few / SECONDS_PER_TRAINING_STEP
+    trained(1)  # finds out how to convolve
+    few = min(_MOST_STEPS, max(2, round(seconds / max(trained(1)[1], 1e-3))))
+    learned, training_s = trained(few)
+    return training_s / few / SECONDS_PER_TRAINING_STEP, _inferring(learned, observation)
+
+
+def _inferring(learned: LearnedPrior, observation: Observation) -> float:
+    """Of planes along both axes, as they are and mirrored, and of the correction of what they say."""
+    from napari_emgauss.priors import cost_of_learning
+
+    config = replace(learned.config, rotations_deg=(0.0,), mirrored=True, carried=0.0)
+    cost, plain = cost_of_learning(config), replace(learned, config=config)
+    taken = expected = 1.0
+    for side in _PIECES_PIXELS:
+        images = np.ascontiguousarray(observation.images[:, :side, :side])
+        pixels, gaps = images[0].size, len(images) - 1
+        labels = gaps * learned.network.config.nodes
+        expected = (cost.network_gap_pixel_s * gaps + cost.network_label_pixel_s * labels) * pixels
+        began = time.perf_counter()
+        plain.prepare(replace(observation, images=images))
+        taken = time.perf_counter() - began
+        if taken > _LEAST_INFERRING_S:
+            break
+    return taken / expected

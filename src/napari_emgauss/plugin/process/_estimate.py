@@ -175,15 +175,14 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     free = request.available_bytes
     fits = free is None or needed <= MEMORY_SHARE * free
     if request.tiles == "never" or (request.tiles == "when needed" and fits):
-        whole = tile_work(shape, z, pixel, config, share_prior=False)
+        whole = tile_work(shape, z, pixel, config, share_prior=request.learned)
         problem = ""
         if not fits and free is not None:
             problem = (
                 f"This fit takes about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: fit it in "
                 "tiles, or choose a smaller region."
             )
-        known = whole.learning_s + whole.choosing_s if request.learned else 0.0
-        made = Work(whole.prior_s - known, whole.iterations_s)
+        made = Work(whole.prior_s, whole.iterations_s)
         return FitPlan(made, needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
     budget = None if free is None else int(MEMORY_SHARE * free)
     try:
@@ -191,7 +190,7 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     except ConfigError as error:
         return FitPlan(Work(0, 0), needed, free, problem=sentence(error))
     told = estimate(plan, z, pixel, config, dtype=request.dtype)
-    iterations = estimate(plan, z, pixel, config, slowness=Slowness(prior=0.0)).seconds
+    iterations = estimate(plan, z, pixel, config, slowness=Slowness(training=0.0, inferring=0.0)).seconds
     return FitPlan(
         Work(told.seconds - iterations, iterations),
         told.memory_bytes,

@@ -37,10 +37,10 @@ def cost_of_learning(config: SelfPriorConfig) -> PriorCost:
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
     return PriorCost(
-        learning_s=SECONDS_PER_TRAINING_STEP * config.iterations,
+        learning_s=SECONDS_PER_TRAINING_STEP * config.iterations * _size(config),
         label_pixel_s=carried,
         network_label_pixel_s=corrected,
-        network_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config),
+        network_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config) * _size(config),
         learning_bytes=LEARNED_BYTES,
         label_pixel_bytes=LEARNED_BYTES_PER_LABEL_PIXEL,
     )
@@ -49,10 +49,10 @@ def cost_of_learning(config: SelfPriorConfig) -> PriorCost:
 def with_trial(cost: PriorCost, trial: SelfPriorConfig, slices: int, pixels: int) -> PriorCost:
     """A cost and that of a trial with these settings, on at most so many slices and pixels along either axis."""
     # Every second slice is hidden, and with it every second gap.
-    passes = _passes(trial) / 2
+    passes = _passes(trial) * _size(trial) / 2
     return replace(
         cost,
-        learning_s=cost.learning_s + SECONDS_PER_TRAINING_STEP * trial.iterations,
+        learning_s=cost.learning_s + SECONDS_PER_TRAINING_STEP * trial.iterations * _size(trial),
         trial_gap_pixel_s=SECONDS_PER_TRIAL_GAP_PIXEL,
         network_trial_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * passes,
         trial_slices=slices,
@@ -64,3 +64,8 @@ def _passes(config: SelfPriorConfig) -> float:
     """Passes over a stack as large as the observed one."""
     families = sum(2.0 if angle % 90 == 0 else 2.0 * TURNED for angle in config.rotations_deg)
     return families * (2 if config.mirrored else 1)
+
+
+def _size(config: SelfPriorConfig) -> float:
+    """Arithmetic of the network over that of the usual one: most is in convolutions that leave the channels as many."""
+    return sum(channels**2 for channels in config.channels) / sum(channels**2 for channels in SelfPriorConfig.channels)
