@@ -49,7 +49,7 @@ def test_whole_fits_are_planned_and_made(data, tmp_path):
     run("whole_fits.py", "--rows", "cube:fast", "--set", *short, "--output", output, data=data)
     (row,) = json.loads(output.read_text())["rows"]
     assert (row["volume"], row["preset"], row["tiles"], row["workers"]) == ("cube", "fast", 1, None)
-    assert row["planned_over_taken"] == pytest.approx(row["planned_seconds"] / row["seconds"])
+    assert 0 < row["planned_if_early_seconds"] <= row["planned_seconds"]
 
 
 @pytest.mark.slow

@@ -52,10 +52,12 @@ def test_a_fit_too_large_for_memory_is_cut_or_refused() -> None:
 
 
 def test_time_is_told_as_what_is_known_of_it() -> None:
-    assert time_range(300, Speed(1, 1)) == "3 to 8 min"
-    assert time_range(300, Speed(1, 1, fits=1)) == "4 to 6 min"
-    assert time_range(60, Speed(1, 1)) == "1 to 2 min"
-    assert time_range(3 * 3600, Speed(1, 1)) == "2 to 5 hours"
+    assert time_range(Work(0, 300), Speed(1, 1)) == "3 to 8 min"
+    assert time_range(Work(0, 300), Speed(1, 1, fits=1)) == "4 to 6 min"
+    assert time_range(Work(0, 60), Speed(1, 1)) == "1 to 2 min"
+    assert time_range(Work(0, 3 * 3600), Speed(1, 1)) == "2 to 5 hours"
+    # Two thirds of the prior may be spared: 200 s over 1.25, or 400 s times 1.25.
+    assert time_range(Work(300, 100, spared_s=200), Speed(1, 1, fits=1)) == "3 to 8 min"
     assert spoken_range(65 * 60, 102 * 60) == "1 to 1¾ hours"
     assert spoken_range(12, 31) == "10 to 30 s" and spoken_range(60, 60) == "about 60 s"
     assert spoken_range(1800, 5500) == "½ to 1½ hours" and spoken_range(60 * 3600, 80 * 3600) == "2½ to 3¼ days"
@@ -75,6 +77,14 @@ def test_what_a_fit_took_corrects_the_next_estimate() -> None:
     record_fit(Work(50, 100), 1.0, 2.0, "cuda:0")  # too short to say anything
     assert read_speed("cuda:0") == learned
     assert read_speed("mps") is None
+
+
+@pytest.mark.parametrize(("prior_s", "learned"), [(50 * 1.21, 1.1), (20 * 1.21, 1.1), (20 * 0.81, 0.9)])
+def test_a_training_that_ended_early_does_not_make_the_machine_faster(prior_s: float, learned: float) -> None:
+    """Of 50 s of the prior 30 are not taken where a long training does not pay."""
+    write_speed("cpu", Speed(1.0, 1.0))
+    record_fit(Work(50, 100, spared_s=30), prior_s, 100.0, "cpu")
+    assert read_speed("cpu").prior == pytest.approx(learned)
 
 
 def test_what_has_been_learned_is_not_learned_again() -> None:

@@ -178,6 +178,24 @@ def test_a_trial_on_hidden_slices_grows_with_the_stack_up_to_its_own_piece(quick
     assert trial_s(101, 1000) == pytest.approx((network * 40 * 256**2, others * 40 * 256**2))
 
 
+@pytest.mark.parametrize("share_prior", [True, False])
+def test_a_training_that_ends_early_is_told_of(quick_config: FitConfig, share_prior: bool) -> None:
+    """Of 1,500 steps 900: once where tiles share a prior, and else for each."""
+    step_s = cost_of_prior("self").learning_s / 1500
+
+    def told(prior: str) -> tuple[float, float]:
+        plan = cut((7, 140, 70), Z_NM[:7], TileSize(pixels=70, halo_pixels=8))
+        config = replace(quick_config, prior=prior)
+        made = estimate(plan, Z_NM[:7], PIXEL_NM, config, slowness=Slowness(training=2.0), share_prior=share_prior)
+        assert len(plan) == 2
+        return made.seconds, made.least_seconds
+
+    most, least = told("self")
+    assert most - least == pytest.approx(2.0 * 900 * step_s * (1 if share_prior else 2))
+    for always in ("self:fast", "self:best", "linear"):
+        assert len(set(told(always))) == 1
+
+
 @pytest.mark.parametrize("memory", [tile_memory_bytes, card_memory_bytes])
 def test_every_copy_of_the_model_is_counted(quick_config: FitConfig, memory: Callable[..., int]) -> None:
     shape = (8, 128, 128)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +38,7 @@ def test_plan_tells_tiles_memory_disk_and_time(file: str, capsys: pytest.Capture
     text = capsys.readouterr().out
     assert "7 × 140 × 70 (uint8)" in text
     assert "6 (3 × 2 × 1 along z, y, x), the largest 4 × 78 × 70" in text
-    names = ["stack", "tiles", "overlap", "memory", "disk", "time", "in"]
+    names = ["stack", "tiles", "overlap", "memory", "disk", "time", "in", "the"]
     assert [line.split()[0] for line in text.splitlines()] == names
     assert "in one piece" in text and "without --no-measure on this one" in text
 
@@ -85,6 +86,17 @@ def test_plan_tells_the_time_on_this_machine(
     # Networks are not timed where there are none.
     seconds("--prior", "flow")
     assert asked[2:] == [False, False]
+
+
+def test_plan_tells_what_a_training_that_ends_early_spares(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    note = "the shorter times are for stacks that a long training of the prior does nothing for"
+    for prior, ranged in (("self", True), ("self:fast", False)):
+        assert main(["plan", file, *VOXELS, *TILES, "--prior", prior, "--no-measure"]) == 0
+        told = capsys.readouterr().out
+        assert (note in told) == ranged
+        for row in ("time", "in one piece"):
+            (line,) = (line for line in told.splitlines() if line.startswith(row))
+            assert (re.search(r"^\S.*?\d+ \w+ to \d+ \w+", line) is not None) == ranged, line
 
 
 def test_fit_in_tiles_writes_a_folder_and_goes_on_with_it(

@@ -71,18 +71,20 @@ def run_plan_command(arguments: argparse.Namespace) -> int:
         slowness=alone,
         learning_slowness=together,
     )
-    told = replace(told, seconds=told.seconds + STARTING_S)
-    whole_s = whole_work.seconds(together) + STARTING_S
+    told = replace(told, seconds=told.seconds + STARTING_S, least_seconds=told.least_seconds + STARTING_S)
+    whole_s, least_s = (whole_work.seconds(together, early=early) + STARTING_S for early in (False, True))
     whole_bytes = whole_memory_bytes(*where)
     if arguments.json:
-        whole = {"seconds": whole_s, "memory_bytes": whole_bytes}
+        whole = {"seconds": whole_s, "least_seconds": least_s, "memory_bytes": whole_bytes}
         made = {"estimate": told.to_dict(), "workers": workers or 1, "plan": plan.to_dict(), "in_one_piece": whole}
         print(json.dumps(made, indent=1))
         return 0
     rows = _rows(stack, told, workers or 1, measured=arguments.measure)
     rows.append(
-        ("in one piece", f"{duration(whole_s)}, {_bytes(whole_bytes)}: a fit with none of the options of tiles")
+        ("in one piece", f"{_range(least_s, whole_s)}, {_bytes(whole_bytes)}: a fit with none of the options of tiles")
     )
+    if least_s < whole_s:
+        rows.append(("", "the shorter times are for stacks that a long training of the prior does nothing for"))
     for name, value in rows:
         print(f"{name:<18}{value}")
     return 0
@@ -169,8 +171,17 @@ def _rows(stack: Stack, told: Estimate, workers: int, *, measured: bool) -> list
         ("overlap", f"{100 * (told.overhead - 1):.0f} % more voxels fitted than the stack has"),
         ("memory", f"{_bytes(told.memory_bytes)} ({_bytes(told.tile_memory_bytes)} for a tile, {workers} at once)"),
         ("disk", f"{_bytes(told.disk_bytes)} for the model, {_bytes(told.isotropic_bytes)} for the isotropic volume"),
-        ("time", f"{duration(told.seconds)} ({duration(told.tile_seconds)} for a tile{learning}) {where}"),
+        (
+            "time",
+            f"{_range(told.least_seconds, told.seconds)} ({duration(told.tile_seconds)} for a tile{learning}) {where}",
+        ),
     ]
+
+
+def _range(least_s: float, most_s: float) -> str:
+    """A time, or two between which it lies."""
+    least, most = duration(least_s), duration(most_s)
+    return most if least == most else f"{least} to {most}"
 
 
 def _bytes(count: int) -> str:

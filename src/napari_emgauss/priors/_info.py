@@ -31,7 +31,9 @@ class PriorCost:
     Parameters
     ----------
     learning_s : float
-        Seconds to train, once a stack.
+        Seconds to train, once a stack, at most.
+    spared_s : float
+        Seconds less where more training would not pay.
     label_pixel_s : float
         Seconds for each pixel of each slice that it infers, but for what networks take.
     network_label_pixel_s : float
@@ -52,6 +54,7 @@ class PriorCost:
     """
 
     learning_s: float = 0.0
+    spared_s: float = 0.0
     label_pixel_s: float = 0.0
     network_label_pixel_s: float = 0.0
     network_gap_pixel_s: float = 0.0

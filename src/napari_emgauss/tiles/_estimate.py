@@ -80,7 +80,7 @@ class Work:
     Parameters
     ----------
     learning_s : float
-        To train a prior, and those among which it is chosen.
+        To train a prior, and those among which it is chosen, at most.
     inferring_s : float
         For all that the prior infers, to be chosen and for the fit: the networks' part.
     iterations_s : float
@@ -89,6 +89,8 @@ class Work:
         To choose a prior: the rest.
     interpolating_s : float
         For all that the prior infers for the fit: the rest.
+    spared_s : float
+        Of the training, where more of it would not pay.
     """
 
     learning_s: float
@@ -96,16 +98,18 @@ class Work:
     iterations_s: float
     choosing_s: float = 0.0
     interpolating_s: float = 0.0
+    spared_s: float = 0.0
 
     @property
     def prior_s(self) -> float:
         """For the prior in all."""
         return self.learning_s + self.inferring_s + self.choosing_s + self.interpolating_s
 
-    def seconds(self, slowness: Slowness) -> float:
-        """On a machine that is slower by so much."""
+    def seconds(self, slowness: Slowness, *, early: bool = False) -> float:
+        """On a machine that is slower by so much; ``early`` where the training ends as soon as it may."""
         others = self.choosing_s + self.interpolating_s + self.iterations_s
-        networks = slowness.training * self.learning_s + slowness.inferring * self.inferring_s
+        learning_s = self.learning_s - (self.spared_s if early else 0.0)
+        networks = slowness.training * learning_s + slowness.inferring * self.inferring_s
         return networks + slowness.iteration * others
 
 
@@ -134,9 +138,11 @@ class Estimate:
     tile_seconds : float
         Fit of the largest tile.
     prior_seconds : float
-        What is learned for all tiles, before the first; 0 where each tile has a prior of its own.
+        What is learned for all tiles, before the first, at most; 0 where each tile has a prior of its own.
     seconds : float
-        The whole run.
+        The whole run, at most.
+    least_seconds : float
+        The same where the prior's training ends as soon as it may; as ``seconds`` where it cannot.
     """
 
     tiles: int
@@ -150,6 +156,7 @@ class Estimate:
     tile_seconds: float
     prior_seconds: float
     seconds: float
+    least_seconds: float
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -192,7 +199,7 @@ def estimate(
     z = np.asarray(z_nm, dtype=np.float64)
     config = settled_config(config, z, pixel_size_nm)
     _, height, width = plan.shape
-    seconds = disk = 0.0
+    seconds = least = disk = 0.0
     # Tiles of one size cost the same; there are few sizes.
     for window in plan.slices:
         for (rows, columns), count in _sizes(plan).items():
@@ -200,6 +207,7 @@ def estimate(
             depths = z[window.start : window.stop]
             work = tile_work(shape, depths, pixel_size_nm, config, share_prior=share_prior)
             seconds += count * work.seconds(slowness)
+            least += count * work.seconds(slowness, early=True)
             disk += count * model_bytes(shape, config)
     largest = plan.largest
     inside = z[largest.slices.start : largest.slices.stop]
@@ -207,11 +215,12 @@ def estimate(
     spacing = float(np.mean(pixel_size_nm))
     isotropic = (round((z[-1] - z[0]) / spacing) + 1) * height * width * np.dtype(dtype).itemsize
     at_once = max(1, min(workers or 1, len(plan)))
-    learning = 0.0
+    learning = least_learning = 0.0
     if share_prior and learns(config):
         middle = plan.slices[len(plan.slices) // 2]
         work = learning_work(sample_shape((len(middle), height, width)), config)
-        learning = work.seconds(slowness if learning_slowness is None else learning_slowness)
+        all_cores = slowness if learning_slowness is None else learning_slowness
+        learning, least_learning = work.seconds(all_cores), work.seconds(all_cores, early=True)
     # Workers finish in rounds; the last round may leave some idle.
     rounds = math.ceil(len(plan) / at_once) * at_once / len(plan)
     return Estimate(
@@ -226,6 +235,7 @@ def estimate(
         tile_work(largest.shape, inside, pixel_size_nm, config, share_prior=share_prior).seconds(slowness),
         learning,
         learning + seconds / at_once * rounds,
+        least_learning + least / at_once * rounds,
     )
 
 
@@ -334,7 +344,8 @@ def learning_work(shape: tuple[int, int, int], config: FitConfig) -> Work:
     gaps = max(0, min(slices, cost.trial_slices) - 1)
     piece = gaps * min(rows, cost.trial_pixels) * min(columns, cost.trial_pixels)
     inferring_s = cost.network_trial_gap_pixel_s * piece
-    return Work(cost.learning_s, inferring_s, 0.0, choosing_s=cost.trial_gap_pixel_s * piece)
+    choosing_s = cost.trial_gap_pixel_s * piece
+    return Work(cost.learning_s, inferring_s, 0.0, choosing_s=choosing_s, spared_s=cost.spared_s)
 
 
 def prior_cost(config: FitConfig) -> PriorCost:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -54,14 +55,26 @@ class Speed:
 
 @dataclass(frozen=True)
 class Work:
-    """What a fit consists of, in seconds of the machine of the benchmarks: of the prior, and of the iterations."""
+    """What a fit consists of, in seconds of the machine of the benchmarks.
+
+    Parameters
+    ----------
+    prior_s : float
+        Of the prior, at most.
+    iterations_s : float
+        Of the iterations.
+    spared_s : float
+        What the prior takes less where a long training does not pay.
+    """
 
     prior_s: float
     iterations_s: float
+    spared_s: float = 0.0
 
-    def seconds(self, speed: Speed) -> float:
-        """On a machine of some speed."""
-        return speed.prior * self.prior_s + speed.iteration * self.iterations_s
+    def seconds(self, speed: Speed, *, early: bool = False) -> float:
+        """On a machine of some speed; ``early`` where the prior's training ends as soon as it may."""
+        prior_s = self.prior_s - (self.spared_s if early else 0.0)
+        return speed.prior * prior_s + speed.iteration * self.iterations_s
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class FitPlan:
         if self.problem:
             return self.problem
         memory = f"{self.memory_bytes / 1e9:.1f} GB memory"
-        time = "" if speed is None else f"{time_range(self.work.seconds(speed), speed)}, "
+        time = "" if speed is None else f"{time_range(self.work, speed)}, "
         if self.tiles is None:
             return f"Estimate: {time}{memory}."
         grid = " × ".join(str(n) for n in self.grid)
@@ -182,7 +195,7 @@ def plan_fit(request: PlanRequest) -> FitPlan:
                 f"This fit takes about {needed / 1e9:.1f} GB of memory, but {free / 1e9:.1f} GB are free: fit it in "
                 "tiles, or choose a smaller region."
             )
-        made = Work(whole.prior_s, whole.iterations_s)
+        made = Work(whole.prior_s, whole.iterations_s, whole.spared_s)
         return FitPlan(made, needed, free, disk_bytes=model_bytes(shape, config), problem=problem)
     budget = None if free is None else int(MEMORY_SHARE * free)
     try:
@@ -192,7 +205,7 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     told = estimate(plan, z, pixel, config, dtype=request.dtype)
     iterations = estimate(plan, z, pixel, config, slowness=Slowness(training=0.0, inferring=0.0)).seconds
     return FitPlan(
-        Work(told.seconds - iterations, iterations),
+        Work(told.seconds - iterations, iterations, told.seconds - told.least_seconds),
         told.memory_bytes,
         free,
         tiles=asdict(plan.size),
@@ -202,10 +215,10 @@ def plan_fit(request: PlanRequest) -> FitPlan:
     )
 
 
-def time_range(seconds: float, speed: Speed) -> str:
+def time_range(work: Work, speed: Speed) -> str:
     """A time that is not known exactly: ``4 to 10 min``."""
     spread = LEARNED_SPREAD if speed.fits else TRIAL_SPREAD
-    return spoken_range(seconds / spread, seconds * spread)
+    return spoken_range(work.seconds(speed, early=True) / spread, work.seconds(speed) * spread)
 
 
 _QUARTERS = {0: "", 1: "¼", 2: "½", 3: "¾"}
@@ -242,13 +255,21 @@ def record_fit(work: Work, prior_s: float, iterations_s: float, device: str) -> 
     iteration = iterations_s / work.iterations_s
     prior = before.prior if before is not None else iteration
     if prior_s > 5 and work.prior_s > 0:
-        prior = prior_s / work.prior_s
+        prior = nearest(prior, prior_s / work.prior_s, prior_s / (work.prior_s - work.spared_s))
     if before is not None:
         # One fit on a machine that was busy with something else must not double all later estimates.
         share = LATER_SHARE if before.fits else FIRST_SHARE
         iteration, prior = learned_step(before.iteration, iteration, share), learned_step(before.prior, prior, share)
     known = Speed(iteration, prior) if before is None else before
     write_speed(device, replace(known, iteration=iteration, prior=prior, fits=known.fits + 1))
+
+
+def nearest(known: float, *measured: float) -> float:
+    """Of the slownesses that a time stands for, the one that is nearest to what is known, in proportions.
+
+    Whether a training ended early is not told. The two are farther apart than the speed of a machine varies.
+    """
+    return min(measured, key=lambda slowness: abs(math.log(slowness / known)))
 
 
 MOST_LEARNED = 2.0

@@ -15,6 +15,7 @@ from ._estimate import (
     Speed,
     Work,
     learned_step,
+    nearest,
     plan_fit,
     read_speed,
     spoken_range,
@@ -56,7 +57,7 @@ def plan_score(request: PlanRequest) -> FitPlan:
     classical = [cost_of_prior(name) for name in SCORED if name != EMGAUSS]
     others = sum(cost.learning_s + cost.label_pixel_s * pixels for cost in classical)
     compared = SECONDS_PER_COMPARED_PIXEL * pixels * len(SCORED)
-    work = Work(fit.work.prior_s + others, fit.work.iterations_s + compared + START_S)
+    work = Work(fit.work.prior_s + others, fit.work.iterations_s + compared + START_S, fit.work.spared_s)
     return replace(fit, work=work)
 
 
@@ -71,8 +72,8 @@ def expected_seconds(job: Job, work: Work | None, device: str | None) -> float |
     return None if work is None or speed is None else _seconds(job, work, speed)
 
 
-def _seconds(job: Job, work: Work, speed: Speed) -> float:
-    return work.seconds(speed) * (speed.score if job == "score" else speed.export)
+def _seconds(job: Job, work: Work, speed: Speed, *, early: bool = False) -> float:
+    return work.seconds(speed, early=early) * (speed.score if job == "score" else speed.export)
 
 
 def job_sentence(job: Job, work: Work | None, device: str | None) -> str:
@@ -81,8 +82,9 @@ def job_sentence(job: Job, work: Work | None, device: str | None) -> str:
     if work is None or speed is None:
         return ""
     taught = speed.scores if job == "score" else speed.exports
-    spread, seconds = LEARNED_SPREAD if taught else TRIAL_SPREAD, _seconds(job, work, speed)
-    return f"Estimate: {spoken_range(seconds / spread, seconds * spread)}."
+    spread = LEARNED_SPREAD if taught else TRIAL_SPREAD
+    least, most = _seconds(job, work, speed, early=True) / spread, _seconds(job, work, speed) * spread
+    return f"Estimate: {spoken_range(least, most)}."
 
 
 def record_job(job: Job, work: Work | None, took_s: float, device: str | None) -> None:
@@ -90,11 +92,13 @@ def record_job(job: Job, work: Work | None, took_s: float, device: str | None) -
     speed = None if device is None else read_speed(device)
     if device is None or work is None or speed is None or took_s < _LEAST_S:
         return  # too short to say anything
-    measured = took_s / work.seconds(speed)
+    measured = [took_s / work.seconds(speed, early=early) for early in (False, True)]
     if job == "score":
         share = LATER_SHARE if speed.scores else FIRST_SHARE
-        speed = replace(speed, score=learned_step(speed.score, measured, share), scores=speed.scores + 1)
+        score = learned_step(speed.score, nearest(speed.score, *measured), share)
+        speed = replace(speed, score=score, scores=speed.scores + 1)
     else:
         share = LATER_SHARE if speed.exports else FIRST_SHARE
-        speed = replace(speed, export=learned_step(speed.export, measured, share), exports=speed.exports + 1)
+        export = learned_step(speed.export, nearest(speed.export, *measured), share)
+        speed = replace(speed, export=export, exports=speed.exports + 1)
     write_speed(device, speed)

@@ -238,7 +238,7 @@ class MethodForm(QWidget):
         speed = read_speed(self.device_info.device)
         text = plan.sentence(speed)
         if speed is not None and patch is not None:
-            text += f" A patch: {time_range(patch.plan.work.seconds(speed), speed)}."
+            text += f" A patch: {time_range(patch.plan.work, speed)}."
         if speed is None and not plan.problem:
             self._trial.start(self.device_info.device)
             text += " " + self._trial.sentence(self.device_info.device)

@@ -9,6 +9,7 @@ from napari_emgauss.priors._info import PriorCost
 from napari_emgauss.priors._protocol import Prior
 from napari_emgauss.priors.learned._self import SelfPrior
 from napari_emgauss.priors.learned._self_config import SelfPriorConfig
+from napari_emgauss.priors.learned._training_config import TrainingConfig
 
 SECONDS_PER_TRAINING_STEP = 1.06
 SECONDS_PER_GAP_PIXEL_AND_PASS = 12.1e-6
@@ -36,8 +37,12 @@ def cost_of_learning(config: SelfPriorConfig) -> PriorCost:
     """Cost of the prior with these settings."""
     corrected = SECONDS_PER_CORRECTED_PIXEL if config.correction > 0 else 0.0
     carried = SECONDS_PER_CARRIED_PIXEL if config.carried > 0 else 0.0
+    step_s = SECONDS_PER_TRAINING_STEP * _size(config)
+    may_end_early = TrainingConfig(config.iterations, config.least_iterations).look_after is not None
+    least = config.least_iterations if may_end_early and config.least_iterations else config.iterations
     return PriorCost(
-        learning_s=SECONDS_PER_TRAINING_STEP * config.iterations * _size(config),
+        learning_s=step_s * config.iterations,
+        spared_s=step_s * (config.iterations - least),
         label_pixel_s=carried,
         network_label_pixel_s=corrected,
         network_gap_pixel_s=SECONDS_PER_GAP_PIXEL_AND_PASS * _passes(config) * _size(config),
