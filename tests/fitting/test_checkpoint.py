@@ -229,6 +229,16 @@ def test_where_memory_is_short_a_state_is_written_without_a_copy(
     assert threads == {threading.main_thread().name}
 
 
+def test_what_a_killed_fit_left_half_written_goes_although_nothing_is_written(tmp_path: Path) -> None:
+    left, foreign = (tmp_path / f".{name}.safetensors.37bb3341.emgauss-part" for name in ("c", "another"))
+    for path in (left, foreign):
+        path.write_bytes(b"half")
+    config = preset("fast", **{**SHORT, "prior": "linear"})
+    *_, last = fit(wide_stack(), config, checkpoint=tmp_path / "c.safetensors")
+    assert last.finished
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
 def test_a_checkpoint_in_the_prior_is_small(tmp_path: Path, tiny_self: None) -> None:
     path = tmp_path / "c.safetensors"
     stop_in_prior(path, preset("fast", **{**SHORT, "prior": "self"}), 2)

@@ -8,6 +8,7 @@ import threading
 import time
 
 from napari_emgauss._errors import ModelFileError
+from napari_emgauss._parts import sweep
 from napari_emgauss.fitting._checkpoint import Checkpoint, write_checkpoint
 
 INTERVAL_S = 120.0
@@ -17,7 +18,7 @@ WRITING_SHARE = 0.05
 
 
 class CheckpointKeeper:
-    """The one writer of a fit's checkpoint.
+    """The one writer of a fit's checkpoint. What a killed one left half-written goes as soon as there is another.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ class CheckpointKeeper:
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self.path = None if path is None else pathlib.Path(path)
+        if self.path is not None:
+            sweep(self.path)  # a short fit may never write one
         self._thread: threading.Thread | None = None
         self._last, self._cost_s = time.monotonic(), 0.0
         self._problem: ModelFileError | None = None
